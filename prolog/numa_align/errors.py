@@ -1,0 +1,36 @@
+"""The exceptions of this package; every message is one line meant for a person.
+
+A message says what is wrong, where (file and line if there is one), and what to do.
+Commands print it after ``numa-align: `` and exit with ``exit_status``; the prolog and
+epilog log it and exit 0, because a failing prolog drains the node.
+"""
+
+
+class NumaAlignError(Exception):
+    """Anything this package reports to a person in one line."""
+
+    exit_status = 2
+
+
+class TopologyError(NumaAlignError):
+    """The machine's description could not be read, or contradicts itself."""
+
+
+class OverrideError(NumaAlignError):
+    """The site's override file is wrong; the message names the file and the place."""
+
+
+class TableError(NumaAlignError):
+    """A binding table cannot be written or is not valid."""
+
+
+class SpecError(NumaAlignError):
+    """A ``--numa-align`` specification has an unknown word or value."""
+
+
+class ClaimError(NumaAlignError):
+    """The claim cannot be computed from what was given."""
+
+
+class KernelError(NumaAlignError):
+    """The kernel refused or did not understand a question about a process."""

@@ -1,0 +1,89 @@
+"""What a machine looks like: frozen values, filled by `topology`, read by everybody else.
+
+CPU numbers are Linux logical CPU numbers (hardware threads); node numbers are those of
+``/sys/devices/system/node/nodeN`` and may have gaps. Nothing here touches the machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+#: Kinds of NUMA node. ``cpu``: CPUs and memory; ``cpu-only``: CPUs, no memory; ``memory``:
+#: memory without CPUs (HBM, CXL, persistent memory); ``gpu-memory``: memory of a GPU that the
+#: kernel onlined as a node (POWER9, Grace). Host memory is never placed on the last.
+NODE_KINDS = ("cpu", "cpu-only", "memory", "gpu-memory")
+
+#: Where a GPU's node came from, in the order in which the sources are asked (see `locality`).
+SOURCES = ("numa_node", "local_cpulist", "bridge", "override", "only-node", "none")
+
+
+@dataclass(frozen=True)
+class Core:
+    """One physical core: its online hardware threads and where it sits.
+
+    ``cpus`` are ascending and not empty. ``node`` is the NUMA node, or None where the kernel
+    says nothing. ``package`` is ``topology/physical_package_id`` (-1 where unknown); ``llc`` is
+    the lowest CPU that shares the core's last-level cache (the core's own lowest CPU where no
+    cache is described), so that two cores with the same ``llc`` share it.
+    """
+
+    cpus: tuple[int, ...]
+    node: Optional[int]
+    package: int
+    llc: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """One NUMA node: ``cpus`` are its online CPUs, ascending; ``memory_bytes`` its MemTotal."""
+
+    id: int
+    cpus: tuple[int, ...]
+    memory_bytes: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU (physical device; a MIG instance belongs to its GPU) and its locality.
+
+    ``bdf``: PCI address, lower case, domain of at least four digits (``0000:18:00.0``).
+    ``minor``: N of ``/dev/nvidiaN``, or of ``/dev/dri/renderDN`` for AMD and Intel.
+    ``index``: Slurm's gres index on this node, None where it cannot be known.
+    ``node``: the NUMA node its PCI device is attached to, None where nothing says it; ``source``
+    is the rung of the chain that said so (`SOURCES`). ``cpus``: the online CPUs of that node (of
+    the nearest node with CPUs where that node has none), ascending. ``memory_nodes``: where host
+    memory for this GPU goes: the node, or the nearest one of kind ``cpu``; never GPU memory.
+    ``device``: the device file whose permission says whether a task may use this GPU.
+    """
+
+    vendor: str
+    bdf: str
+    minor: Optional[int]
+    uuid: Optional[str]
+    model: Optional[str]
+    index: Optional[int]
+    node: Optional[int]
+    source: str
+    cpus: tuple[int, ...]
+    memory_nodes: tuple[int, ...]
+    device: Optional[str]
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A whole machine.
+
+    ``nodes`` ascend by id; ``distances[i][j]`` is the SLIT distance from ``nodes[i]`` to
+    ``nodes[j]`` (10 is local). ``cores`` ascend by lowest CPU; ``gpus`` ascend by BDF, the order
+    in which CUDA with ``CUDA_DEVICE_ORDER=PCI_BUS_ID`` and NVML count. ``warnings`` are
+    sentences for a person about what could not be read or was overruled.
+    """
+
+    online: tuple[int, ...]
+    nodes: tuple[Node, ...]
+    distances: tuple[tuple[int, ...], ...]
+    cores: tuple[Core, ...]
+    gpus: tuple[Gpu, ...]
+    warnings: tuple[str, ...] = ()
