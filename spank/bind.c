@@ -1,0 +1,57 @@
+#include "bind.h"
+
+#include <errno.h>
+#include <linux/mempolicy.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* linux/mempolicy.h has it from 5.15 on. */
+#define PREFERRED_MANY 5
+
+/*
+ * Raw system calls: glibc's cpu_set_t ends at 1024 CPUs, and libnuma is a library more in slurmstepd
+ * for what takes one call.
+ */
+int na_bind_get_cpus(struct na_set *cpus)
+{
+	na_set_clear(cpus);
+	return syscall(SYS_sched_getaffinity, 0, sizeof(*cpus), cpus) < 0 ? errno : 0;
+}
+
+int na_bind_set_cpus(const struct na_set *cpus)
+{
+	return syscall(SYS_sched_setaffinity, 0, sizeof(*cpus), cpus) < 0 ? errno : 0;
+}
+
+int na_bind_widest_cpus(struct na_set *cpus)
+{
+	struct na_set all;
+	int status;
+
+	na_set_fill(&all);
+	status = na_bind_set_cpus(&all);
+	return status ? status : na_bind_get_cpus(cpus);
+}
+
+int na_bind_allowed_mems(struct na_set *mems)
+{
+	na_set_clear(mems);
+	return syscall(SYS_get_mempolicy, NULL, mems, (unsigned long)NA_SET_BITS, NULL, MPOL_F_MEMS_ALLOWED) < 0 ?
+		       errno :
+		       0;
+}
+
+int na_bind_set_memory(enum na_policy policy, const struct na_set *mems)
+{
+	static const int modes[] = {
+		[NA_POLICY_DEFAULT] = MPOL_DEFAULT,	  [NA_POLICY_PREFERRED] = MPOL_PREFERRED,
+		[NA_POLICY_BIND] = MPOL_BIND,		  [NA_POLICY_INTERLEAVE] = MPOL_INTERLEAVE,
+		[NA_POLICY_LOCAL] = MPOL_LOCAL,		  [NA_POLICY_PREFERRED_MANY] = PREFERRED_MANY,
+	};
+	const bool nodes = policy != NA_POLICY_DEFAULT && policy != NA_POLICY_LOCAL;
+
+	return syscall(SYS_set_mempolicy, modes[policy], nodes ? mems : NULL,
+		       nodes ? (unsigned long)NA_SET_BITS : 0UL) < 0 ?
+		       errno :
+		       0;
+}

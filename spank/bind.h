@@ -1,0 +1,24 @@
+/* The system calls: CPU masks and memory policy of the calling process. */
+#ifndef NUMA_ALIGN_BIND_H
+#define NUMA_ALIGN_BIND_H
+
+#include "set.h"
+#include "step.h"
+
+/* Each returns 0 or an errno. */
+int na_bind_get_cpus(struct na_set *cpus);
+int na_bind_set_cpus(const struct na_set *cpus);
+
+/*
+ * Every CPU that this process could be bound to: sched_setaffinity(2) with all CPUs is cut to the
+ * cpuset by the kernel. The mask is widened; the caller sets the final one.
+ */
+int na_bind_widest_cpus(struct na_set *cpus);
+
+/* Mems_allowed of this process (get_mempolicy(2), MPOL_F_MEMS_ALLOWED), as node ids. */
+int na_bind_allowed_mems(struct na_set *mems);
+
+/* set_mempolicy(2). preferred-many needs Linux 5.15: EINVAL before. */
+int na_bind_set_memory(enum na_policy policy, const struct na_set *mems);
+
+#endif

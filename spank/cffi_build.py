@@ -1,0 +1,85 @@
+"""Compiles the claim for Python: the same C files that make up the plugin.
+
+``setup.py`` names `ffibuilder`; the result is the module ``numa_align._claim``. Only the parts
+that touch nothing outside their arguments are compiled (PURE in spank/Makefile).
+"""
+
+from pathlib import Path
+
+from cffi import FFI
+
+HERE = Path(__file__).resolve().parent
+#: setuptools wants sources relative to the folder of setup.py.
+SOURCES = [f"spank/{name}.c" for name in ("set", "machine", "table", "units", "claim", "spec", "step")]
+
+DECLARATIONS = """
+struct na_set { uint64_t word[128]; };
+bool na_set_parse(struct na_set *set, const char *text);
+bool na_set_format(const struct na_set *set, char *text, size_t size);
+
+struct na_gpu { char bdf[24]; int node; int index; ...; };
+struct na_machine { int node_count, core_count, gpu_count; struct na_gpu *gpus; struct na_set cpus; ...; };
+struct na_machine *na_table_parse(const char *text, size_t length, char *error, size_t size);
+void na_machine_free(struct na_machine *machine);
+
+struct na_spec { bool on, strict, verbose, smt, help; int mem, cpus; ...; };
+extern const struct na_spec na_spec_built_in;
+extern const char na_spec_words[];
+extern const char na_spec_help[];
+bool na_spec_parse(struct na_spec *spec, const char *text, char *error, size_t size);
+bool na_spec_request(struct na_spec *spec, const char *text, char *error, size_t size);
+
+struct na_claimant { int node; };
+bool na_claim(const struct na_machine *machine, const struct na_set *step,
+              const struct na_claimant *claimants, int count, struct na_set *slices);
+bool na_claim_part(const struct na_machine *machine, const struct na_set *cpus, int part, int parts,
+                   struct na_set *slice);
+
+struct na_step {
+    const struct na_machine *machine;
+    struct na_spec spec;
+    struct na_set cpus;
+    struct na_set mems;
+    int task_count;
+    int gpu_count;
+    int gpus[256];
+};
+struct na_task {
+    int id;
+    int visible_count;
+    int visible[256];
+    int turn;
+    struct na_set mask;
+    bool cpus_by_hand;
+    bool mem_by_hand;
+};
+struct na_placement {
+    int state;
+    int gpu_count;
+    int gpus[256];
+    bool set_cpus;
+    struct na_set cpus;
+    bool set_memory;
+    int policy;
+    struct na_set mems;
+    char reason[240];
+    char advice[240];
+};
+bool na_step_place(const struct na_step *step, const struct na_task *task, struct na_placement *placement);
+bool na_step_slice(const struct na_step *step, int gpu, struct na_set *cpus, struct na_set *mems);
+struct na_choice { int first, count, share, sharers; };
+struct na_choice na_choose_gpus(int id, int tasks, int visible);
+const char *na_state_name(int state);
+const char *na_policy_name(int policy);
+"""
+
+ffibuilder = FFI()
+ffibuilder.cdef(DECLARATIONS)
+ffibuilder.set_source(
+    "numa_align._claim",
+    '#include "claim.h"\n#include "spec.h"\n#include "step.h"\n#include "table.h"\n',
+    sources=SOURCES,
+    include_dirs=[str(HERE)],
+    define_macros=[("_GNU_SOURCE", "1")],
+    extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden"],
+)

@@ -1,0 +1,119 @@
+#include "cpuset.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bind.h"
+
+/* Slurm cuts the list of cores at 1023 characters: a list that long may not be whole. */
+#define CORES_MAX 1000
+
+static struct na_set slurm_cpus; /* the step's cores as Slurm names them, empty if unknown */
+
+/* The CPUs that are online; what an unconfined process can be bound to. */
+static bool online_cpus(struct na_set *cpus)
+{
+	char text[4096];
+	ssize_t length;
+	int file = open("/sys/devices/system/cpu/online", O_RDONLY | O_CLOEXEC);
+
+	if (file < 0)
+		return false;
+	length = read(file, text, sizeof(text) - 1);
+	close(file);
+	if (length <= 0)
+		return false;
+	text[length] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	return na_set_parse(cpus, text);
+}
+
+/*
+ * Slurm counts cores in its own order. slurmstepd exports its own translation to Linux numbers,
+ * the one that task/cgroup writes into cpuset.cpus; it is not a public interface, hence dlsym and
+ * no complaint where it is missing.
+ */
+void na_cpuset_remember(spank_t spank)
+{
+	int (*translate)(char *, char **) = NULL;
+	char *cores = NULL, *cpus = NULL;
+
+	na_set_clear(&slurm_cpus);
+	*(void **)&translate = dlsym(RTLD_DEFAULT, "xcpuinfo_abs_to_mac");
+	if (!translate || spank_get_item(spank, S_STEP_ALLOC_CORES, &cores) != ESPANK_SUCCESS || !cores ||
+	    strlen(cores) > CORES_MAX)
+		return;
+	if (translate(cores, &cpus) != 0 || !cpus || !na_set_parse(&slurm_cpus, cpus))
+		na_set_clear(&slurm_cpus);
+	/* Slurm's allocator keeps a header before the text: it is freed with the process. */
+}
+
+/* Adds one hexadecimal mask of SLURM_CPU_BIND_LIST, "0x" and commas between words allowed. */
+static bool add_mask(const char *digits, size_t length, struct na_set *cpus)
+{
+	int bit = 0;
+
+	for (size_t i = length; i > 0; i--) {
+		const char c = digits[i - 1];
+		int value;
+
+		if (c >= '0' && c <= '9')
+			value = c - '0';
+		else if (c >= 'a' && c <= 'f')
+			value = c - 'a' + 10;
+		else if (c >= 'A' && c <= 'F')
+			value = c - 'A' + 10;
+		else
+			return (c == 'x' || c == 'X') && i == 2 && digits[0] == '0';
+		for (int b = 0; b < 4; b++)
+			if (value >> b & 1)
+				na_set_add(cpus, bit + b);
+		bit += 4;
+	}
+	return true;
+}
+
+/* The masks that task/affinity computed for all tasks of the step on this node, together. */
+static void all_masks(spank_t spank, struct na_set *cpus)
+{
+	char list[16384];
+	char *rest = list, *mask;
+
+	na_set_clear(cpus);
+	if (spank_getenv(spank, "SLURM_CPU_BIND_LIST", list, sizeof(list)) != ESPANK_SUCCESS)
+		return;
+	while ((mask = strsep(&rest, ",")) != NULL)
+		if (!add_mask(mask, strlen(mask), cpus)) {
+			na_set_clear(cpus);
+			return;
+		}
+}
+
+void na_cpuset_of_step(spank_t spank, const struct na_set *mask, struct na_set *cpus)
+{
+	struct na_set widest, online, masks;
+
+	*cpus = *mask;
+	if (na_bind_widest_cpus(&widest) != 0)
+		return;
+	if (!online_cpus(&online) || !na_set_equal(&widest, &online)) {
+		/* The kernel cut it: a cpuset confines the step. */
+		*cpus = widest;
+		return;
+	}
+	/* Nothing confines the process, or the step has the whole node: Slurm's word. */
+	if (!na_set_empty(&slurm_cpus)) {
+		*cpus = slurm_cpus;
+		na_set_and(cpus, &widest);
+	}
+	all_masks(spank, &masks);
+	na_set_and(&masks, &widest);
+	if (na_set_empty(&slurm_cpus))
+		na_set_or(cpus, &masks);
+	if (!na_set_subset(mask, cpus))
+		*cpus = *mask;
+}

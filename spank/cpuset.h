@@ -1,0 +1,15 @@
+/* The CPUs of the step, as Linux numbers: what a task may be bound to and never beyond. */
+#ifndef NUMA_ALIGN_CPUSET_H
+#define NUMA_ALIGN_CPUSET_H
+
+#include <slurm/spank.h>
+
+#include "set.h"
+
+/* Call in user_init: keeps what only slurmstepd itself is told. */
+void na_cpuset_remember(spank_t spank);
+
+/* Call in the task. The mask of the process is wide afterwards; the caller sets the final one. */
+void na_cpuset_of_step(spank_t spank, const struct na_set *mask, struct na_set *cpus);
+
+#endif

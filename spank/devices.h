@@ -1,0 +1,23 @@
+/* Which GPUs a process has: by what it may open, then by what the variables say. */
+#ifndef NUMA_ALIGN_DEVICES_H
+#define NUMA_ALIGN_DEVICES_H
+
+#include <slurm/spank.h>
+
+#include "machine.h"
+
+/*
+ * The GPUs of the whole step on this node, as positions in machine->gpus, ascending. Called in
+ * user_init, where SLURM_STEP_GPUS is still the step's (in a task it names the first GPU of the
+ * step whichever the task has: slurm-facts, trap 1). Returns how many.
+ */
+int na_devices_of_step(spank_t spank, const struct na_machine *machine, int gpus[NA_MAX_GPUS]);
+
+/*
+ * The GPUs that the calling task can use, in the order in which it counts them. access(2) asks
+ * the device cgroup without opening, and so without waking, the GPU.
+ */
+int na_devices_of_task(spank_t spank, const struct na_machine *machine, const int *step_gpus, int step_count,
+		       int gpus[NA_MAX_GPUS]);
+
+#endif

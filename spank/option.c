@@ -1,0 +1,108 @@
+#include "option.h"
+
+#include <slurm/slurm.h>
+#include <slurm/slurm_errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* slurm_spank_init may run several times in one process, and the callback too: set, never add. */
+static struct na_spec site = { .smt = true };
+static char given_text[NA_SPEC_MAX + 1];
+static bool given;
+
+static bool has_value(const char *text)
+{
+	return text && *text && strcmp(text, "(null)") != 0;
+}
+
+/* Of a process that a user sits before: the words are checked before anything is submitted. */
+static int check_words(const char *text)
+{
+	struct na_spec spec = na_spec_built_in;
+	char error[400];
+
+	if (!na_spec_request(&spec, text, error, sizeof(error))) {
+		slurm_error("numa-align: %s", error);
+		return ESPANK_BAD_ARG;
+	}
+	if (spec.help) {
+		fputs(na_spec_help, stdout);
+		fflush(stdout);
+		exit(0);
+	}
+	return 0;
+}
+
+static int on_option(int value, const char *text, int remote)
+{
+	(void)value;
+	if (!remote) {
+		const int status = check_words(text);
+
+		if (status)
+			return status;
+	}
+	/*
+	 * 22.05 calls the remote callback twice, with the words and then with "" (from the
+	 * environment): an empty value does not take the words back.
+	 */
+	if (remote && given && !has_value(text))
+		return 0;
+	given = true;
+	snprintf(given_text, sizeof(given_text), "%s", has_value(text) ? text : "");
+	if (has_value(text) && strnlen(text, sizeof(given_text)) == sizeof(given_text))
+		snprintf(given_text, sizeof(given_text), "too long");
+	return 0;
+}
+
+void na_option_register(spank_t spank)
+{
+	static struct spank_option option = {
+		.name = (char *)"numa-align",
+		.arginfo = (char *)"SPEC",
+		.usage = (char *)"run every task on the cores and memory nearest to its GPUs "
+				 "(--numa-align=help lists the words)",
+		.has_arg = 2,
+		.val = 0,
+		.cb = on_option,
+	};
+
+	if (spank_option_register(spank, &option) != ESPANK_SUCCESS)
+		slurm_error("numa-align: cannot register --numa-align; the option is not available");
+}
+
+void na_option_site(int count, char **arguments)
+{
+	struct na_spec spec = na_spec_built_in;
+	char error[400];
+
+	for (int i = 0; i < count; i++)
+		if (!na_spec_parse(&spec, arguments[i], error, sizeof(error)))
+			slurm_error("numa-align: plugstack.conf: %s; this argument is ignored", error);
+	site = spec;
+}
+
+struct na_spec na_option_resolve(spank_t spank, char *warning, size_t size)
+{
+	struct na_spec spec = site;
+	char text[NA_SPEC_MAX + 2], error[400];
+	spank_err_t status = spank_getenv(spank, "NUMA_ALIGN", text, sizeof(text));
+
+	warning[0] = '\0';
+	if (status == ESPANK_NOSPACE)
+		snprintf(warning, size, "NUMA_ALIGN is longer than %d characters and is ignored", NA_SPEC_MAX);
+	else if (status == ESPANK_SUCCESS && !na_spec_parse(&spec, text, error, sizeof(error)))
+		snprintf(warning, size, "NUMA_ALIGN in the environment is ignored: %s", error);
+	if (given && !na_spec_request(&spec, given_text, error, sizeof(error))) {
+		/* Whoever sets _SLURM_SPANK_OPTION_... by hand gets past srun's check. */
+		snprintf(warning, size, "--numa-align: %s; taken as --numa-align", error);
+		spec.on = true;
+	}
+	return spec;
+}
+
+bool na_option_given(void)
+{
+	return given;
+}

@@ -1,0 +1,24 @@
+/* The option in srun, sbatch, salloc and slurmstepd, and the order of the sources of its words. */
+#ifndef NUMA_ALIGN_OPTION_H
+#define NUMA_ALIGN_OPTION_H
+
+#include <slurm/spank.h>
+
+#include "spec.h"
+
+/* Registers --numa-align. Legal in slurm_spank_init only (spank(7)). */
+void na_option_register(spank_t spank);
+
+/* Reads the arguments of the plugstack.conf line: the site's defaults. A wrong one is logged, not fatal. */
+void na_option_site(int count, char **arguments);
+
+/*
+ * What applies to this step: command line, environment, plugstack.conf, built-in, in this order.
+ * For slurmstepd; `warning` gets a sentence if NUMA_ALIGN is wrong, otherwise "".
+ */
+struct na_spec na_option_resolve(spank_t spank, char *warning, size_t size);
+
+/* Whether the user asked on the command line (or the job's script did), with whatever words. */
+bool na_option_given(void);
+
+#endif

@@ -1,0 +1,43 @@
+/* What Slurm calls. Every hook returns 0 whatever happens: a plugin of ours fails no job. */
+#include <slurm/slurm.h>
+
+/* Everything is compiled hidden; what Slurm looks up by name is declared by this header and macro. */
+#pragma GCC visibility push(default)
+#include <slurm/spank.h>
+SPANK_PLUGIN(numa_align, 1)
+#pragma GCC visibility pop
+
+#include "option.h"
+#include "stepd.h"
+
+int slurm_spank_init(spank_t spank, int count, char **arguments)
+{
+	switch (spank_context()) {
+	case S_CTX_LOCAL:
+	case S_CTX_ALLOCATOR:
+	case S_CTX_REMOTE:
+		na_option_site(count, arguments);
+		na_option_register(spank);
+		break;
+	default:
+		/* slurmd keeps the plugin mapped for life: do nothing there. */
+		break;
+	}
+	return 0;
+}
+
+int slurm_spank_user_init(spank_t spank, int count, char **arguments)
+{
+	(void)count;
+	(void)arguments;
+	na_stepd_begin(spank);
+	return 0;
+}
+
+int slurm_spank_task_init(spank_t spank, int count, char **arguments)
+{
+	(void)count;
+	(void)arguments;
+	na_stepd_task(spank);
+	return 0;
+}

@@ -1,0 +1,19 @@
+/* What a task learns about its placement: environment and lines for people. */
+#ifndef NUMA_ALIGN_REPORT_H
+#define NUMA_ALIGN_REPORT_H
+
+#include <slurm/spank.h>
+
+#include "step.h"
+
+/* Sets NUMA_ALIGN_STATE, _GPUS, _CPUS, _MEMS and, for several GPUs, _MAP in the task's environment. */
+void na_report_environment(spank_t spank, const struct na_step *step, const struct na_placement *placement);
+
+/* Takes away what a surrounding step left: it is not true of this one. */
+void na_report_nothing(spank_t spank);
+
+/* The line of --numa-align=verbose. */
+void na_report_task(int global_id, const struct na_machine *machine, const struct na_placement *placement,
+		    long microseconds);
+
+#endif

@@ -1,0 +1,149 @@
+#include "spec.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const struct na_spec na_spec_built_in = { .smt = true };
+
+const char na_spec_words[] = "on, off, strict, verbose, mem=preferred|bind|interleave|local|none, "
+			     "cpus=slice|node|all, smt=on|off, help";
+
+const char na_spec_help[] =
+	"--numa-align[=KEY[=VALUE][,...]]   run every task on the cores and memory nearest to its GPUs\n"
+	"  on | off         align (also without any value), or do not\n"
+	"  strict           a task that cannot be aligned fails before it starts, with the reason\n"
+	"  verbose          one line a task: state, GPUs, CPUs, memory, policy, microseconds\n"
+	"  mem=preferred    memory near the GPUs while there is some (default)\n"
+	"  mem=bind         memory near the GPUs only; what does not fit is killed\n"
+	"  mem=interleave   page by page over the nodes of the task's GPUs\n"
+	"  mem=local        memory of the node that a thread runs on\n"
+	"  mem=none         leave the memory policy alone\n"
+	"  cpus=slice       the task's own share of the cores (default)\n"
+	"  cpus=node        every core of the step on the nodes of its GPUs, shared with other tasks\n"
+	"  cpus=all         leave the CPUs alone\n"
+	"  smt=on | off     use all hardware threads of a core (default), or one\n"
+	"  help             this text\n"
+	"The environment variable NUMA_ALIGN holds your own defaults in the same words.\n";
+
+static const char *const mem_names[] = {
+	[NA_MEM_PREFERRED] = "preferred", [NA_MEM_BIND] = "bind", [NA_MEM_INTERLEAVE] = "interleave",
+	[NA_MEM_LOCAL] = "local",	  [NA_MEM_NONE] = "none",
+};
+static const char *const cpus_names[] = {
+	[NA_CPUS_SLICE] = "slice", [NA_CPUS_NODE] = "node", [NA_CPUS_ALL] = "all",
+};
+static const char *const switch_names[] = { "off", "on" };
+
+#define COUNT(names) ((int)(sizeof(names) / sizeof((names)[0])))
+
+const char *na_mem_name(enum na_mem mem)
+{
+	return mem_names[mem];
+}
+
+/* The part of a text from `at`, `length` long, not ended by a NUL. */
+struct word {
+	const char *at;
+	size_t length;
+};
+
+static bool is(struct word word, const char *name)
+{
+	return word.length == strlen(name) && memcmp(word.at, name, word.length) == 0;
+}
+
+static bool choose(struct word value, const char *const *names, int count, int *choice)
+{
+	for (int i = 0; i < count; i++)
+		if (is(value, names[i])) {
+			*choice = i;
+			return true;
+		}
+	return false;
+}
+
+/* Does "key" stand before the "=" of this word? Then *value is what stands behind it. */
+static bool has_key(struct word word, const char *key, struct word *value)
+{
+	const size_t length = strlen(key);
+
+	if (word.length <= length || memcmp(word.at, key, length) != 0 || word.at[length] != '=')
+		return false;
+	value->at = word.at + length + 1;
+	value->length = word.length - length - 1;
+	return true;
+}
+
+static bool apply(struct na_spec *spec, struct word word)
+{
+	struct word value;
+	int choice;
+
+	if (is(word, "on") || is(word, "off"))
+		spec->on = is(word, "on");
+	else if (is(word, "strict"))
+		spec->strict = true;
+	else if (is(word, "verbose"))
+		spec->verbose = true;
+	else if (is(word, "help"))
+		spec->help = true;
+	else if (has_key(word, "mem", &value) && choose(value, mem_names, COUNT(mem_names), &choice))
+		spec->mem = (enum na_mem)choice;
+	else if (has_key(word, "cpus", &value) && choose(value, cpus_names, COUNT(cpus_names), &choice))
+		spec->cpus = (enum na_cpus)choice;
+	else if (has_key(word, "smt", &value) && choose(value, switch_names, COUNT(switch_names), &choice))
+		spec->smt = choice;
+	else
+		return false;
+	return true;
+}
+
+/* Names the bad word: cut to a line's worth, and without bytes that could write to a terminal. */
+static void explain(struct word word, char *error, size_t size)
+{
+	char shown[41];
+	size_t length = word.length < sizeof(shown) - 1 ? word.length : sizeof(shown) - 1;
+
+	for (size_t i = 0; i < length; i++)
+		shown[i] = word.at[i] >= ' ' && word.at[i] <= '~' ? word.at[i] : '?';
+	shown[length] = '\0';
+	snprintf(error, size, "unknown word \"%s%s\"; valid words are %s", shown,
+		 word.length > length ? "..." : "", na_spec_words);
+}
+
+bool na_spec_parse(struct na_spec *spec, const char *text, char *error, size_t size)
+{
+	struct na_spec result = *spec;
+
+	if (!text || !*text || strcmp(text, "(null)") == 0)
+		return true;
+	if (strnlen(text, NA_SPEC_MAX + 1) > NA_SPEC_MAX) {
+		snprintf(error, size, "longer than %d characters; valid words are %s", NA_SPEC_MAX, na_spec_words);
+		return false;
+	}
+	for (;;) {
+		const struct word word = { text, strcspn(text, ",") };
+
+		if (!apply(&result, word)) {
+			explain(word, error, size);
+			return false;
+		}
+		text += word.length;
+		if (!*text)
+			break;
+		text++;
+	}
+	*spec = result;
+	return true;
+}
+
+bool na_spec_request(struct na_spec *spec, const char *text, char *error, size_t size)
+{
+	struct na_spec result = *spec;
+
+	result.on = true;
+	if (!na_spec_parse(&result, text, error, size))
+		return false;
+	*spec = result;
+	return true;
+}

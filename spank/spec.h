@@ -1,0 +1,42 @@
+/* The option's text: --numa-align[=KEY[=VALUE][,...]], NUMA_ALIGN and plugstack.conf use the same words. */
+#ifndef NUMA_ALIGN_SPEC_H
+#define NUMA_ALIGN_SPEC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Longer texts are refused as a whole; the longest that says something has about 60 characters. */
+#define NA_SPEC_MAX 1024
+
+enum na_mem { NA_MEM_PREFERRED, NA_MEM_BIND, NA_MEM_INTERLEAVE, NA_MEM_LOCAL, NA_MEM_NONE };
+enum na_cpus { NA_CPUS_SLICE, NA_CPUS_NODE, NA_CPUS_ALL };
+
+struct na_spec {
+	bool on; /* built-in: off */
+	bool strict;
+	bool verbose;
+	bool smt; /* built-in: on */
+	bool help;
+	enum na_mem mem;
+	enum na_cpus cpus;
+};
+
+extern const struct na_spec na_spec_built_in;
+
+/* The words that exist, for messages and for --numa-align=help. */
+extern const char na_spec_words[];
+extern const char na_spec_help[];
+
+/*
+ * Reads `text` over what `spec` already holds. A text without value (NULL, "", or "(null)", as
+ * Slurm passes it on) changes nothing. On an unknown word returns false, leaves `spec` as it was
+ * and writes a sentence that names the word and those that exist.
+ */
+bool na_spec_parse(struct na_spec *spec, const char *text, char *error, size_t size);
+
+/* A request: the same, and turns alignment on unless the text says off. */
+bool na_spec_request(struct na_spec *spec, const char *text, char *error, size_t size);
+
+const char *na_mem_name(enum na_mem mem);
+
+#endif

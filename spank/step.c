@@ -1,0 +1,431 @@
+#include "step.h"
+
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "claim.h"
+
+const char *na_state_name(enum na_state state)
+{
+	static const char *const names[] = { "aligned", "partial", "memory-only", "unaligned" };
+
+	return names[state];
+}
+
+const char *na_policy_name(enum na_policy policy)
+{
+	static const char *const names[] = { "default",	   "preferred", "bind",
+					     "interleave", "local",	"preferred-many" };
+
+	return names[policy];
+}
+
+struct na_choice na_choose_gpus(int id, int tasks, int visible)
+{
+	struct na_choice choice = { .first = 0, .count = visible, .share = 0, .sharers = 1 };
+
+	if (tasks <= 1 || visible <= 0)
+		return choice;
+	if (tasks <= visible) {
+		choice.first = (int)((long)id * visible / tasks);
+		choice.count = (int)((long)(id + 1) * visible / tasks) - choice.first;
+		return choice;
+	}
+	choice.first = id % visible;
+	choice.count = 1;
+	choice.share = id / visible;
+	choice.sharers = (tasks - choice.first + visible - 1) / visible;
+	return choice;
+}
+
+/* With smt=off only the first hardware thread, of those in the step, of each core. */
+static void usable_cpus(const struct na_step *step, struct na_set *cpus)
+{
+	*cpus = step->cpus;
+	na_set_and(cpus, &step->machine->cpus);
+	if (step->spec.smt)
+		return;
+	for (int i = 0; i < step->machine->core_count; i++) {
+		const struct na_core *core = &step->machine->cores[i];
+		bool first = true;
+
+		for (int t = 0; t < core->threads; t++) {
+			if (!na_set_has(cpus, core->cpu[t]))
+				continue;
+			if (!first)
+				na_set_remove(cpus, core->cpu[t]);
+			first = false;
+		}
+	}
+}
+
+/* The CPUs that count as local to a GPU: of its node, or of the nearest nodes that have CPUs. */
+static void local_cpus(const struct na_machine *machine, int node, struct na_set *cpus)
+{
+	int nearest = INT_MAX;
+
+	if (node < 0)
+		return;
+	if (!na_set_empty(&machine->nodes[node].cpus)) {
+		na_set_or(cpus, &machine->nodes[node].cpus);
+		return;
+	}
+	for (int i = 0; i < machine->node_count; i++)
+		if (!na_set_empty(&machine->nodes[i].cpus) && na_distance(machine, node, i) < nearest)
+			nearest = na_distance(machine, node, i);
+	for (int i = 0; i < machine->node_count; i++)
+		if (!na_set_empty(&machine->nodes[i].cpus) && na_distance(machine, node, i) == nearest)
+			na_set_or(cpus, &machine->nodes[i].cpus);
+}
+
+/*
+ * Where host memory for something on `node` goes: that node, or the nearest one that has CPUs and
+ * memory and that the step may use. Memory of GPUs and memory without CPUs is never chosen.
+ */
+static void local_memory(const struct na_step *step, int node, struct na_set *mems)
+{
+	const struct na_machine *machine = step->machine;
+	int nearest = -1;
+
+	if (node < 0)
+		return;
+	for (int i = 0; i < machine->node_count; i++) {
+		if (machine->nodes[i].kind != NA_NODE_CPU || !na_set_has(&step->mems, machine->nodes[i].id))
+			continue;
+		if (i == node) {
+			nearest = i;
+			break;
+		}
+		if (nearest < 0 || na_distance(machine, node, i) < na_distance(machine, node, nearest))
+			nearest = i;
+	}
+	if (nearest >= 0)
+		na_set_add(mems, machine->nodes[nearest].id);
+}
+
+static int gpu_position_in_step(const struct na_step *step, int gpu)
+{
+	for (int i = 0; i < step->gpu_count; i++)
+		if (step->gpus[i] == gpu)
+			return i;
+	return -1;
+}
+
+/* Claims for the GPUs of the step. *slices has one set for each of step->gpus; free it. */
+static bool claim_for_gpus(const struct na_step *step, struct na_set **slices)
+{
+	struct na_claimant claimants[NA_MAX_GPUS];
+	struct na_set cpus;
+
+	*slices = calloc((size_t)(step->gpu_count ? step->gpu_count : 1), sizeof(**slices));
+	if (!*slices)
+		return false;
+	for (int i = 0; i < step->gpu_count; i++)
+		claimants[i].node = step->machine->gpus[step->gpus[i]].node;
+	usable_cpus(step, &cpus);
+	if (na_claim(step->machine, &cpus, claimants, step->gpu_count, *slices))
+		return true;
+	free(*slices);
+	return false;
+}
+
+/* Divides one GPU's slice among the tasks that share the GPU. */
+static bool share_slice(const struct na_step *step, int node, int share, int sharers, struct na_set *slice)
+{
+	struct na_claimant *claimants = calloc((size_t)sharers, sizeof(*claimants));
+	struct na_set *parts = calloc((size_t)sharers, sizeof(*parts));
+	const bool room = claimants && parts;
+	bool done = false;
+
+	if (room) {
+		for (int i = 0; i < sharers; i++)
+			claimants[i].node = node;
+		done = na_claim(step->machine, slice, claimants, sharers, parts);
+	}
+	if (done)
+		*slice = parts[share];
+	free(claimants);
+	free(parts);
+	return done;
+}
+
+/*
+ * Which of its visible GPUs the task uses. If the tasks do not all see all GPUs of the step,
+ * Slurm has told them apart already; a GPU then has as many sharers as there are tasks too many.
+ */
+static struct na_choice choose(const struct na_step *step, const struct na_task *task)
+{
+	struct na_choice choice = { .count = task->visible_count, .sharers = 1 };
+	long tasks_alike;
+
+	if (task->visible_count >= step->gpu_count)
+		return na_choose_gpus(task->id, step->task_count, task->visible_count);
+	tasks_alike = (long)step->task_count * task->visible_count / (step->gpu_count ? step->gpu_count : 1);
+	if (tasks_alike <= 1)
+		return choice;
+	choice.first = task->id % task->visible_count;
+	choice.count = 1;
+	choice.sharers = (int)((tasks_alike + task->visible_count - 1) / task->visible_count);
+	choice.share = task->turn >= 0 ? task->turn % choice.sharers : 0;
+	if (task->turn < 0)
+		choice.sharers = 1;
+	return choice;
+}
+
+/* The CPUs that the claim gives to a task with GPUs, by what cpus= asks for. */
+static bool cpus_of_gpus(const struct na_step *step, const struct na_choice *choice,
+			 const struct na_placement *placement, struct na_set *cpus)
+{
+	struct na_set *slices, usable;
+
+	na_set_clear(cpus);
+	if (step->spec.cpus == NA_CPUS_NODE) {
+		for (int i = 0; i < placement->gpu_count; i++)
+			local_cpus(step->machine, step->machine->gpus[placement->gpus[i]].node, cpus);
+		usable_cpus(step, &usable);
+		na_set_and(cpus, &usable);
+		return true;
+	}
+	if (!claim_for_gpus(step, &slices))
+		return false;
+	for (int i = 0; i < placement->gpu_count; i++) {
+		const int position = gpu_position_in_step(step, placement->gpus[i]);
+
+		if (position >= 0)
+			na_set_or(cpus, &slices[position]);
+	}
+	free(slices);
+	if (choice->sharers <= 1)
+		return true;
+	return share_slice(step, step->machine->gpus[placement->gpus[0]].node, choice->share, choice->sharers,
+			   cpus);
+}
+
+/* Nodes (as a set of positions turned to CPUs) and memory near the task's GPUs. */
+static void near_gpus(const struct na_step *step, const struct na_placement *placement, struct na_set *cpus,
+		      struct na_set *mems, int *unknown)
+{
+	na_set_clear(cpus);
+	na_set_clear(mems);
+	*unknown = 0;
+	for (int i = 0; i < placement->gpu_count; i++) {
+		const int node = step->machine->gpus[placement->gpus[i]].node;
+
+		*unknown += node < 0;
+		local_cpus(step->machine, node, cpus);
+		local_memory(step, node, mems);
+	}
+}
+
+static void choose_policy(const struct na_step *step, const struct na_task *task, struct na_placement *placement)
+{
+	static const enum na_policy policies[] = {
+		[NA_MEM_PREFERRED] = NA_POLICY_PREFERRED, [NA_MEM_BIND] = NA_POLICY_BIND,
+		[NA_MEM_INTERLEAVE] = NA_POLICY_INTERLEAVE, [NA_MEM_LOCAL] = NA_POLICY_LOCAL,
+		[NA_MEM_NONE] = NA_POLICY_DEFAULT,
+	};
+
+	placement->policy = policies[step->spec.mem];
+	if (placement->policy == NA_POLICY_PREFERRED && na_set_count(&placement->mems) > 1)
+		placement->policy = NA_POLICY_PREFERRED_MANY;
+	placement->set_memory = !task->mem_by_hand && step->spec.mem != NA_MEM_NONE &&
+				(step->spec.mem == NA_MEM_LOCAL || !na_set_empty(&placement->mems));
+	if (!placement->set_memory)
+		placement->policy = NA_POLICY_DEFAULT;
+}
+
+static void say(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+static void say(char *text, size_t size, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, size, format, arguments);
+	va_end(arguments);
+}
+
+#define REASON(placement, ...) say((placement)->reason, sizeof((placement)->reason), __VA_ARGS__)
+#define ADVICE(placement, ...) say((placement)->advice, sizeof((placement)->advice), __VA_ARGS__)
+
+static const char request_near[] =
+	"request cores near the GPUs with --gres-flags=enforce-binding, or the whole node with --exclusive";
+
+/* The state follows from the CPUs that the task ends up with, not from what was wanted. */
+static void judge(const struct na_step *step, const struct na_task *task, struct na_placement *placement,
+		  const struct na_set *local, int unknown)
+{
+	struct na_set here = placement->cpus;
+	const int all = na_set_count(&here);
+	int near;
+
+	na_set_and(&here, local);
+	near = na_set_count(&here);
+	if (unknown == placement->gpu_count && unknown > 0) {
+		placement->state = NA_UNALIGNED;
+		REASON(placement, "nothing says which NUMA node GPU %s is on",
+		       step->machine->gpus[placement->gpus[0]].bdf);
+		ADVICE(placement, "ask the administrator to name the GPU's node in the override file "
+				  "(numa-align topo shows it)");
+	} else if (near == all && !unknown && all > 0) {
+		placement->state = NA_ALIGNED;
+	} else if (near > 0) {
+		struct na_set step_local = step->cpus;
+
+		placement->state = NA_PARTIAL;
+		na_set_and(&step_local, local);
+		REASON(placement, "%d of %d CPUs are not on the nodes of its GPUs%s", all - near, all,
+		       task->cpus_by_hand ? " (--cpu-bind was given)" : "");
+		if (task->cpus_by_hand)
+			ADVICE(placement, "leave --cpu-bind out");
+		else
+			ADVICE(placement, "--numa-align=cpus=node keeps to those nodes; for more cores there %s",
+			       request_near);
+	} else {
+		placement->state = NA_MEMORY_ONLY;
+		REASON(placement, "%s", task->cpus_by_hand ?
+						"--cpu-bind was given and names no CPU near its GPUs" :
+						"no CPU near its GPUs is left for it in this step; "
+						"its CPUs stay as Slurm chose them");
+		ADVICE(placement, "%s", task->cpus_by_hand ? "leave --cpu-bind out" : request_near);
+	}
+}
+
+/*
+ * A task whose GPUs have no CPU in the step keeps the mask that Slurm gave it, unless others of
+ * the step are aligned on those cores: then it keeps to its part, so that no core is held twice.
+ */
+static bool cores_belong_to_others(const struct na_step *step, const struct na_set *cpus)
+{
+	for (int i = 0; i < step->gpu_count; i++) {
+		struct na_set local;
+
+		na_set_clear(&local);
+		local_cpus(step->machine, step->machine->gpus[step->gpus[i]].node, &local);
+		if (na_set_meets(&local, cpus))
+			return true;
+	}
+	return false;
+}
+
+static bool place_with_gpus(const struct na_step *step, const struct na_task *task, struct na_placement *placement)
+{
+	const struct na_choice choice = choose(step, task);
+	struct na_set local, wanted;
+	int unknown;
+
+	for (int i = 0; i < choice.count; i++)
+		placement->gpus[placement->gpu_count++] = task->visible[choice.first + i];
+	near_gpus(step, placement, &local, &placement->mems, &unknown);
+	if (unknown < placement->gpu_count && !task->cpus_by_hand && step->spec.cpus != NA_CPUS_ALL) {
+		if (!cpus_of_gpus(step, &choice, placement, &wanted))
+			return false;
+		if (!na_set_empty(&wanted) &&
+		    (na_set_meets(&wanted, &local) || cores_belong_to_others(step, &wanted))) {
+			placement->set_cpus = true;
+			placement->cpus = wanted;
+		}
+	}
+	choose_policy(step, task, placement);
+	judge(step, task, placement, &local, unknown);
+	return true;
+}
+
+/* Nodes of the step's CPUs in order, so that tasks without GPUs can be spread over them. */
+static bool cpus_without_gpus(const struct na_step *step, const struct na_task *task, struct na_set *cpus)
+{
+	const struct na_machine *machine = step->machine;
+	const int tasks = step->task_count;
+	struct na_claimant *claimants;
+	struct na_set usable, *slices;
+	int per_node[NA_MAX_NODES] = { 0 }, cores = 0, nodes = 0;
+	bool done = false;
+
+	usable_cpus(step, &usable);
+	for (int i = 0; i < machine->core_count; i++) {
+		const struct na_core *core = &machine->cores[i];
+		bool mine = false;
+
+		for (int t = 0; t < core->threads; t++)
+			mine |= na_set_has(&usable, core->cpu[t]);
+		if (mine && core->node >= 0) {
+			nodes += per_node[core->node] == 0;
+			per_node[core->node]++;
+			cores++;
+		}
+	}
+	if (tasks < nodes || cores == 0)
+		return na_claim_part(machine, &usable, task->id, tasks, cpus);
+	claimants = calloc((size_t)tasks, sizeof(*claimants));
+	slices = calloc((size_t)tasks, sizeof(*slices));
+	if (claimants && slices) {
+		/* Task i is at home where core number i * cores / tasks is: each node has room for its own. */
+		for (int i = 0, node = 0, before = 0; i < tasks; i++) {
+			const int core = (int)((long)i * cores / tasks);
+
+			while (core >= before + per_node[node])
+				before += per_node[node++];
+			claimants[i].node = node;
+		}
+		done = na_claim(machine, &usable, claimants, tasks, slices);
+		if (done)
+			*cpus = slices[task->id];
+	}
+	free(claimants);
+	free(slices);
+	return done;
+}
+
+static bool place_without_gpus(const struct na_step *step, const struct na_task *task,
+			       struct na_placement *placement)
+{
+	const struct na_machine *machine = step->machine;
+
+	if (!task->cpus_by_hand && step->spec.cpus == NA_CPUS_SLICE) {
+		if (!cpus_without_gpus(step, task, &placement->cpus))
+			return false;
+		placement->set_cpus = !na_set_empty(&placement->cpus);
+		if (!placement->set_cpus)
+			placement->cpus = task->mask;
+	}
+	for (int i = 0; i < machine->node_count; i++)
+		if (na_set_meets(&machine->nodes[i].cpus, &placement->cpus))
+			local_memory(step, i, &placement->mems);
+	choose_policy(step, task, placement);
+	placement->state = NA_ALIGNED;
+	return true;
+}
+
+bool na_step_place(const struct na_step *step, const struct na_task *task, struct na_placement *placement)
+{
+	memset(placement, 0, sizeof(*placement));
+	placement->cpus = task->mask;
+	if (task->visible_count > 0)
+		return place_with_gpus(step, task, placement);
+	if (step->gpu_count == 0)
+		return place_without_gpus(step, task, placement);
+	placement->state = NA_UNALIGNED;
+	REASON(placement, "the step has GPUs but this task may open none of them");
+	ADVICE(placement, "see --gpu-bind and --gpus-per-task in srun(1)");
+	return true;
+}
+
+bool na_step_slice(const struct na_step *step, int gpu, struct na_set *cpus, struct na_set *mems)
+{
+	const int position = gpu_position_in_step(step, gpu);
+	struct na_set *slices;
+
+	na_set_clear(cpus);
+	na_set_clear(mems);
+	local_memory(step, step->machine->gpus[gpu].node, mems);
+	if (position < 0)
+		return true;
+	if (!claim_for_gpus(step, &slices))
+		return false;
+	*cpus = slices[position];
+	free(slices);
+	return true;
+}

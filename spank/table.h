@@ -1,0 +1,33 @@
+/*
+ * The binding table: the text that the job prolog leaves for the plugin.
+ *
+ * One record a line, fields parted by one blank, "-" for a field that is not known:
+ *
+ *   numa-align-table 1
+ *   boot ID                                        /proc/sys/kernel/random/boot_id
+ *   job ID
+ *   node ID KIND MEMORY_BYTES CPUS DISTANCES       a NUMA node; distances to all nodes, in order
+ *   core CPUS NODE PACKAGE LLC                     a core and its online hardware threads
+ *   gpu VENDOR BDF MINOR INDEX NODE SOURCE MEMORY_NODES IN_JOB RDEV DEVICE UUID
+ *   note TEXT                                      why something is missing, for people
+ *   end LINES                                      lines before this one; nothing follows
+ *
+ * CPUS and MEMORY_NODES are in the kernel's list format, RDEV is MAJOR:MINOR of DEVICE.
+ * prolog/numa_align/table.py writes it; both sides are held together by tests.
+ */
+#ifndef NUMA_ALIGN_TABLE_H
+#define NUMA_ALIGN_TABLE_H
+
+#include "machine.h"
+
+#define NA_TABLE_VERSION 1
+/* 8192 single-threaded cores and 1024 nodes with all their distances fit with room to spare. */
+#define NA_TABLE_MAX_BYTES (8 << 20)
+
+/*
+ * Makes a machine from a table. Returns NULL and a sentence in `error` if the text is not a
+ * whole table of this version; any bytes at all are survived. Free with na_machine_free().
+ */
+struct na_machine *na_table_parse(const char *text, size_t length, char *error, size_t size);
+
+#endif
