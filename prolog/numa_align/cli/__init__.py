@@ -1,0 +1,67 @@
+"""The command ``numa-align``: one module a subcommand, imported when it is asked for.
+
+A subcommand NAME is the attribute ``command`` of the module ``numa_align.cli.NAME``; listing
+them here rather than importing them keeps ``numa-align --help`` fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Optional
+
+import click
+
+from .. import __version__
+from ..errors import NumaAlignError
+
+#: Subcommand -> the line that ``--help`` shows, in the order of the way of the data.
+COMMANDS = {
+    "topo": "Show the NUMA nodes and GPUs of this machine.",
+    "check": "Say, from the kernel's word, whether this task is aligned.",
+}
+
+
+class _Commands(click.Group):
+    """A group whose commands are modules, imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> Optional[click.Command]:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"numa_align.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="numa-align")
+def cli() -> None:
+    """Bind tasks to the CPUs and the memory nearest to their GPUs.
+
+    In Slurm the option `srun --numa-align` does it; this command shows what it sees, what it
+    would do and what it did.
+    """
+
+
+def main() -> None:
+    """Entry point: one line to stderr for what is meant for people, never a traceback.
+
+    Exit status: that of the command; 2 for wrong usage or input; 130 after an interrupt.
+    """
+    try:
+        cli(prog_name="numa-align")
+    except NumaAlignError as error:
+        print(f"numa-align: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+    except BrokenPipeError:
+        # The reader went away (`numa-align topo | head`): not an error of ours, and not a noise.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
