@@ -1,0 +1,162 @@
+"""Bounded reading of sysfs and procfs below a root.
+
+Everything that reads the machine goes through a `Tree`, so that a recorded machine is read
+exactly like a live one and nothing that is found there can hurt: a file that is missing, a
+directory, a pipe, longer than it may be or full of noise reads as None, an unreadable directory
+as empty. No exception leaves this module.
+
+Source: Documentation/filesystems/sysfs.rst (one value a file, at most a page for text
+attributes); binary attributes such as ``cpulist`` may be longer.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Callable, Optional, Union
+
+from numa_align.cpulist import parse_cpulist, parse_cpumap
+
+#: Bytes; more than any file has that is read here (the CPU list of 8192 CPUs, every other one
+#: offline, has 20 kB). A longer file is not what it should be and reads as None.
+SIZE_LIMIT = 65536
+
+# O_NONBLOCK: a pipe in place of a file must not stop the prolog. O_NOCTTY: nor a terminal.
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+# 2**64 has 20 digits: no kernel counter is longer.
+_MAX_DIGITS = 20
+
+
+#: A path in either form. This module does without pathlib, whose import takes longer than
+#: reading a whole machine.
+AnyPath = Union[str, "os.PathLike[str]"]
+
+
+class Tree:
+    """The files below ``root``; paths are relative to it, without a leading slash."""
+
+    __slots__ = ("_prefix",)
+
+    def __init__(self, root: AnyPath) -> None:
+        """``root`` stands for ``/``; it need not exist."""
+        self._prefix = os.fspath(root).rstrip("/") + "/"
+
+    @property
+    def is_live(self) -> bool:
+        """Whether this is the running machine, which may also be asked by other means."""
+        return self._prefix == "/"
+
+    def path(self, path: str) -> str:
+        """The path as the operating system wants it."""
+        return self._prefix + path
+
+    def text(self, path: str) -> Optional[str]:
+        """Content of a file without white space and NULs around it; None if it cannot be read."""
+        return read_text(self._prefix + path)
+
+    def number(self, path: str) -> Optional[int]:
+        """The decimal number that is a file's whole content; None if it is anything else."""
+        return to_number(self.text(path))
+
+    def cpus(self, *paths: str) -> Optional[tuple[int, ...]]:
+        """The CPU set in the first of these files that holds one; None if none does.
+
+        Names that end in ``list`` are read in the list format, the others as masks.
+        """
+        for path in paths:
+            text = self.text(path)
+            if text is None:
+                continue
+            parse: Callable[[str], tuple[int, ...]] = (
+                parse_cpulist if path.endswith(("list", "online")) else parse_cpumap
+            )
+            try:
+                return parse(text)
+            except ValueError:
+                continue
+        return None
+
+    def names(self, path: str) -> list[str]:
+        """Names in a directory, in no order; empty if it cannot be listed."""
+        try:
+            return os.listdir(self._prefix + path)  # noqa: PTH208 (pathlib takes three times as long)
+        except (OSError, ValueError):
+            return []
+
+    def numbered(self, path: str, prefix: str) -> list[int]:
+        """The N of the entries ``prefixN`` of a directory, ascending."""
+        start = len(prefix)
+        found = (to_number(name[start:]) for name in self.names(path) if name.startswith(prefix))
+        return sorted(number for number in found if number is not None and number >= 0)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is anything of this name."""
+        try:
+            return os.path.lexists(self._prefix + path)
+        except (OSError, ValueError):
+            return False
+
+    def link(self, path: str) -> Optional[str]:
+        """Where a symbolic link points, as written in it; None if it is no link."""
+        try:
+            return os.readlink(self._prefix + path)  # noqa: PTH115 (see names)
+        except (OSError, ValueError):
+            return None
+
+
+def read_text(path: str, limit: int = SIZE_LIMIT) -> Optional[str]:
+    """Content of a file without white space and NULs around it.
+
+    None if it cannot be read or has more than ``limit`` bytes.
+    """
+    try:
+        descriptor = os.open(path, _FLAGS)
+    except (OSError, ValueError):
+        return None
+    try:
+        data = b""
+        # Files of /proc may come in pieces: only an empty read is the end.
+        while chunk := os.read(descriptor, limit + 1 - len(data)):
+            data += chunk
+            if len(data) > limit:
+                return None
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    # Recordings of some kernels end in a NUL byte.
+    return data.decode("utf-8", "replace").strip("\0 \t\n\r")
+
+
+def to_number(text: Optional[str]) -> Optional[int]:
+    """The value of a decimal number with an optional minus; None for any other text.
+
+    Unlike int() it takes neither blanks nor underscores nor digits of other scripts.
+    """
+    if text is None or len(text) > _MAX_DIGITS + 1 or not text.isascii():
+        return None
+    digits = text[1:] if text.startswith("-") else text
+    return int(text) if digits.isdigit() else None
+
+
+def to_hex(text: Optional[str]) -> Optional[int]:
+    """The value of a hexadecimal number, with or without ``0x``; None for any other text."""
+    if text is None or not text.isascii() or not text.isalnum() or len(text) > _MAX_DIGITS:
+        return None
+    try:
+        return int(text, 16)
+    except ValueError:
+        return None
+
+
+def fields(text: Optional[str]) -> dict[str, str]:
+    """The ``Name: value`` lines of a file of /proc, blanks around both removed.
+
+    Of a name that occurs twice the first value counts.
+    """
+    found: dict[str, str] = {}
+    for line in (text or "").splitlines():
+        name, colon, value = line.partition(":")
+        if colon:
+            found.setdefault(name.strip(), value.strip())
+    return found
