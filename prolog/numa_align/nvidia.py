@@ -1,0 +1,161 @@
+"""NVIDIA GPUs: from the driver's files, without initialising anything; by NVML only without them.
+
+``/proc/driver/nvidia/gpus/BDF/information`` has ``Model``, ``GPU UUID``, ``Bus Location`` and ``Device
+Minor``; ``numa_status`` beside it names the NUMA node that the kernel made of the GPU's memory.
+Source: the driver's README, chapter "Using the /proc File System Interface", and NVIDIA's MIG
+user guide, section "Device Nodes and Capabilities".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import Optional
+
+from numa_align.model import Gpu
+from numa_align.pci import FoundGpu, PciFunction, bdf_key, normalise_bdf
+from numa_align.sysfs import Tree, fields, to_number
+
+VENDOR = 0x10DE
+
+#: VGA controller and 3D controller; audio functions and NVSwitches have others.
+_CLASSES = (0x0300, 0x0302)
+
+#: A function that another driver holds for a virtual machine is not this machine's GPU.
+_HANDED_OUT = ("vfio-pci", "pci-stub")
+
+_PROC = "proc/driver/nvidia"
+
+
+def find(tree: Tree, functions: Sequence[PciFunction]) -> tuple[FoundGpu, ...]:
+    """The NVIDIA GPUs: those the driver announces; without the driver's files, those PCI shows.
+
+    What the driver announces is a GPU whatever its PCI class. On the live machine NVML is
+    asked where the driver's files are missing, as in containers that hide them.
+    """
+    announced = tuple(_announced(tree))
+    if announced or tree.exists(f"{_PROC}/gpus"):
+        return announced
+    shown = [
+        function.bdf
+        for function in functions
+        if function.vendor == VENDOR
+        and function.class_code in _CLASSES
+        and function.driver not in _HANDED_OUT
+    ]
+    if not shown:
+        return ()
+    if tree.is_live and tree.exists("dev/nvidiactl"):
+        by_nvml = _by_nvml()
+        if by_nvml:
+            return by_nvml
+    return tuple(FoundGpu("nvidia", bdf) for bdf in shown)
+
+
+def _announced(tree: Tree) -> Iterator[FoundGpu]:
+    for name in tree.names(f"{_PROC}/gpus"):
+        directory = f"{_PROC}/gpus/{name}"
+        information = fields(tree.text(f"{directory}/information"))
+        bdf = normalise_bdf(name) or normalise_bdf(information.get("Bus Location", ""))
+        if bdf is None or information.get("GPU Excluded") == "Yes":
+            continue
+        minor = to_number(information.get("Device Minor"))
+        if minor is not None and minor < 0:
+            minor = None
+        node = to_number(fields(tree.text(f"{directory}/numa_status")).get("Node"))
+        yield FoundGpu(
+            "nvidia",
+            bdf,
+            minor,
+            _uuid(information.get("GPU UUID")),
+            information.get("Model") or None,
+            None if minor is None else f"/dev/nvidia{minor}",
+            None if node is None or node < 0 else node,
+        )
+
+
+def _uuid(text: Optional[str]) -> Optional[str]:
+    # Until somebody has opened the GPU the driver prints question marks.
+    return None if not text or "?" in text or not text.startswith("GPU-") else text
+
+
+def _by_nvml() -> tuple[FoundGpu, ...]:
+    """The GPUs as NVML lists them; empty where there is no NVML or it fails.
+
+    NVML is a library of the driver's version: whatever goes wrong in it, the caller can go
+    on with less, so that no exception passes.
+    """
+    try:
+        nvml = import_module("pynvml")
+        nvml.nvmlInit()
+        try:
+            found = [_ask_nvml(nvml, position) for position in range(nvml.nvmlDeviceGetCount())]
+        finally:
+            nvml.nvmlShutdown()
+    except Exception:  # no module, no library, a driver of another version, half a list
+        return ()
+    return tuple(sorted(found, key=lambda gpu: bdf_key(gpu.bdf)))
+
+
+def _ask_nvml(nvml: ModuleType, position: int) -> FoundGpu:
+    handle = nvml.nvmlDeviceGetHandleByIndex(position)
+    bus_id = _text(nvml.nvmlDeviceGetPciInfo(handle).busId)
+    bdf = normalise_bdf(bus_id)
+    if bdf is None:
+        raise ValueError(f"{bus_id!r} is no PCI address")
+    minor = int(nvml.nvmlDeviceGetMinorNumber(handle))
+    uuid, model = _text(nvml.nvmlDeviceGetUUID(handle)), _text(nvml.nvmlDeviceGetName(handle))
+    return FoundGpu("nvidia", bdf, minor, uuid, model, f"/dev/nvidia{minor}")
+
+
+def _text(value: object) -> str:
+    # Bytes in older versions of the module.
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def mig_instances(tree: Tree, minor: int) -> tuple[int, ...]:
+    """Numbers of the MIG GPU instances of ``/dev/nvidia<minor>``, ascending.
+
+    From ``/proc/driver/nvidia/capabilities/gpu<minor>/mig/gi<N>``.
+    """
+    return tuple(tree.numbered(f"{_PROC}/capabilities/gpu{minor}/mig", "gi"))
+
+
+def gpu_of_uuid(uuid: str, gpus: Sequence[Gpu], tree: Tree) -> Optional[Gpu]:
+    """The GPU that a UUID names, be it the GPU's own or that of a MIG instance of it.
+
+    Takes what CUDA_VISIBLE_DEVICES takes: ``GPU-…`` (the first characters suffice while
+    they name only one), ``MIG-GPU-<uuid>/<gi>/<ci>`` of drivers before 470, and ``MIG-<uuid>``. The last
+    says nothing about its GPU: where only one GPU has MIG instances it is that one, otherwise
+    NVML is asked, on the live machine. None where nobody knows.
+    """
+    nvidia = [gpu for gpu in gpus if gpu.vendor == "nvidia"]
+    if uuid.startswith("MIG-GPU-"):
+        uuid = uuid[len("MIG-") :].partition("/")[0]
+    if uuid.startswith("GPU-"):
+        matches = [gpu for gpu in nvidia if gpu.uuid is not None and gpu.uuid.startswith(uuid)]
+        return matches[0] if len(matches) == 1 else None
+    if not uuid.startswith("MIG-"):
+        return None
+    divided = [gpu for gpu in nvidia if gpu.minor is not None and mig_instances(tree, gpu.minor)]
+    if len(divided) == 1:
+        return divided[0]
+    bdf = _mig_parent(uuid) if tree.is_live else None
+    return next((gpu for gpu in nvidia if gpu.bdf == bdf), None)
+
+
+def _mig_parent(uuid: str) -> Optional[str]:
+    """Address of the GPU of a MIG instance, by NVML; None if it does not say."""
+    try:
+        nvml = import_module("pynvml")
+        nvml.nvmlInit()
+        try:
+            instance = nvml.nvmlDeviceGetHandleByUUID(os.fsencode(uuid))
+            parent = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(instance)
+            return normalise_bdf(_text(nvml.nvmlDeviceGetPciInfo(parent).busId))
+        finally:
+            nvml.nvmlShutdown()
+    except Exception:  # see _by_nvml
+        return None
