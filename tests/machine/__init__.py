@@ -1,0 +1,28 @@
+"""A QEMU machine with NUMA nodes, pretended GPUs and real Slurm, to try the project on.
+
+from machine import Machine, Topology, SlurmConfig
+
+with Machine(Topology(packages=2, gpus=(0, 0, 1, 1)), project=Path(".")) as machine:
+    print(machine.run("srun -n4 --gpus=4 hostname", user="user", check=True).stdout)
+"""
+
+from .guest import CommandError, CommandTimeoutError, Result, Running
+from .hardware import Gpu, Topology
+from .image import RELEASES, ImageError
+from .machine import Machine
+from .qemu import QemuError
+from .slurm import SlurmConfig
+
+__all__ = [
+    "RELEASES",
+    "CommandError",
+    "CommandTimeoutError",
+    "Gpu",
+    "ImageError",
+    "Machine",
+    "QemuError",
+    "Result",
+    "Running",
+    "SlurmConfig",
+    "Topology",
+]

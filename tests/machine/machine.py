@@ -1,0 +1,196 @@
+"""A booted machine with a running one-node cluster: what tests and people use."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from . import progress as progress_module
+from .cache import Cache
+from .guest import Command, Guest, Result, Running
+from .hardware import Topology
+from .image import image_for
+from .progress import Progress
+from .project import build_project
+from .qemu import Qemu, accelerator, boot_arguments
+from .slurm import Node, SlurmConfig
+
+BOOT_LIMIT = 240.0
+SLURM_LIMIT = 240.0
+
+ADDRESS = "10.11.12.1"
+
+JOBS_OF_ONE_CONFIGURATION = 1000
+
+
+class Machine:
+    """`with Machine(...) as machine:` boots it, brings Slurm up, and takes it away afterwards."""
+
+    def __init__(
+        self,
+        topology: Topology | None = None,
+        slurm: str = "24.11",
+        *,
+        project: Path | None = None,
+        config: SlurmConfig | None = None,
+        cgroup: int = 2,
+        name: str = "node1",
+        cache: Cache | None = None,
+        progress: Progress = progress_module.to_stderr,
+    ) -> None:
+        if cgroup not in (1, 2) or (cgroup == 1 and slurm != "22.05"):
+            raise ValueError(
+                "cgroup is 1 or 2, and 1 only with Slurm 22.05: later Debian kernels lack its controllers"
+            )
+        self.topology = topology if topology is not None else Topology()
+        self.slurm = slurm
+        self.project = project
+        self.config = config if config is not None else SlurmConfig()
+        self.cgroup = cgroup
+        self.name = name
+        self.cache = cache if cache is not None else Cache()
+        self.progress = progress
+        self._qemu: Qemu | None = None
+        self._guest: Guest | None = None
+        self._configurations = 0
+
+    def __enter__(self) -> Machine:
+        try:
+            self.boot()
+            self.configure(self.config)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def guest(self) -> Guest:
+        if self._guest is None:
+            raise RuntimeError("the machine is not booted")
+        return self._guest
+
+    @property
+    def qemu(self) -> Qemu:
+        if self._qemu is None:
+            raise RuntimeError("the machine is not booted")
+        return self._qemu
+
+    @property
+    def node(self) -> Node:
+        return Node(self.name, ADDRESS, self.topology)
+
+    def boot(self) -> None:
+        """Start QEMU, wait for the guest, give it its GPUs and the project. Slurm does not run yet."""
+        image = image_for(self.slurm, self.cache, self.progress)
+        payload = build_project(self.project, image, self.cache, self.progress) if self.project else None
+        accelerated = accelerator(image, self.cache)
+        begin = time.monotonic()
+        shape = f"{self.topology.cpus} CPUs, {self.topology.nodes} NUMA nodes"
+        self.progress(f"booting {self.name}: {shape}, {image.release}")
+        words = f"machine.name={self.name} machine.address={ADDRESS} machine.cgroup={self.cgroup}"
+        self._qemu = Qemu(boot_arguments(image, self.topology, words, accelerated))
+        atexit.register(self.stop)
+        self._guest = Guest(self._qemu.agent_socket, self._qemu.check, self.evidence)
+        self._guest.connect(BOOT_LIMIT)
+        self._add_gpus()
+        if payload is not None:
+            self._guest.unpack(payload.read_bytes())
+        self.progress(f"{self.name} is up after {time.monotonic() - begin:.1f} s")
+
+    def _add_gpus(self) -> None:
+        """Device files and the driver's files. /proc/driver is a folder of every kernel, so a tmpfs fits over
+        it."""
+        gpus = self.topology.gpu_table()
+        nodes = [f"mknod -m 666 {gpu.device} c 195 {gpu.minor}" for gpu in gpus]
+        nodes.append("mknod -m 666 /dev/nvidiactl c 195 255")
+        self.guest.run("mount -t tmpfs -o mode=755 driver /proc/driver && " + " && ".join(nodes), check=True)
+        files = {f"/proc/driver/{path}": text for path, text in self.topology.gpu_files().items()}
+        hosts = f"127.0.0.1 localhost\n{ADDRESS} {self.name}\n"
+        self.guest.put({**files, "/etc/hosts": hosts})
+
+    def configure(self, config: SlurmConfig, timeout: float = SLURM_LIMIT) -> None:
+        """Make this the cluster's configuration: write the files, restart the daemons, wait until the node is
+        idle."""
+        begin = time.monotonic()
+        self.guest.run(["/usr/lib/machine/slurm", "stop"])
+        first_job = 1 + self._configurations * JOBS_OF_ONE_CONFIGURATION
+        self._configurations += 1
+        with_project = self.project is not None
+        self.put(
+            config.files([self.node], cgroup=self.cgroup, with_project=with_project, first_job=first_job)
+        )
+        self.config = config
+        self.run(["/usr/lib/machine/slurm", "start", "slurmctld", "slurmd"], timeout=timeout, check=True)
+        self.settle(timeout)
+        self.progress(f"Slurm {self.slurm} is ready after {time.monotonic() - begin:.1f} s")
+
+    def settle(self, timeout: float = SLURM_LIMIT) -> None:
+        """Wait until the node is idle, with no job left on it."""
+        self.run(["/usr/lib/machine/slurm", "await", self.name], timeout=timeout, check=True)
+
+    def stop(self) -> None:
+        """Take the machine away; it is nothing to stop it twice."""
+        atexit.unregister(self.stop)
+        guest, self._guest = self._guest, None
+        qemu, self._qemu = self._qemu, None
+        if guest is not None:
+            guest.disconnect()
+        if qemu is not None:
+            qemu.stop()
+
+    def logs(self, lines: int = 40) -> str:
+        """The ends of the daemons' logs."""
+        return self.guest.run(["/usr/lib/machine/slurm", "log", str(lines)], timeout=30).stdout
+
+    def evidence(self) -> str:
+        """What a failed command's transcript ends with; never raises, as an error is under way already."""
+        with contextlib.suppress(Exception):
+            return self.logs()
+        return self._qemu.said() if self._qemu is not None else ""
+
+    def start(
+        self,
+        command: Command,
+        *,
+        user: str = "root",
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        stdin: str | bytes | None = None,
+    ) -> Running:
+        """Guest.start."""
+        return self.guest.start(command, user=user, env=env, cwd=cwd, stdin=stdin)
+
+    def run(
+        self,
+        command: Command,
+        *,
+        user: str = "root",
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        stdin: str | bytes | None = None,
+        timeout: float = 120.0,
+        check: bool = False,
+    ) -> Result:
+        """Guest.run."""
+        return self.guest.run(command, user=user, env=env, cwd=cwd, stdin=stdin, timeout=timeout, check=check)
+
+    def put(self, files: Mapping[str, str | bytes], *, mode: int = 0o644, user: str = "root") -> None:
+        """Guest.put."""
+        self.guest.put(files, mode=mode, user=user)
+
+    def copy_in(self, source: Path, target: str) -> None:
+        """Guest.copy_in."""
+        self.guest.copy_in(source, target)
+
+    def copy_out(self, source: str, target: Path) -> None:
+        """Guest.copy_out."""
+        self.guest.copy_out(source, target)

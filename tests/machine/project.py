@@ -1,0 +1,97 @@
+"""Build the project under test for a guest: `make install` inside the guest's own root tree.
+
+So the plugin is compiled against the Slurm headers of that release and the package is installed by its
+Python. The sources go in as git lists them, which leaves build products of the host out; the outcome is a
+tar, cached by their hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from .cache import Cache, digest
+from .image import Image, ImageError
+from .progress import Progress
+
+FORMAT = "1"
+
+MAKE_LIMIT = 600.0
+
+BUILD = """
+set -e
+mount --bind "$1" "$1"
+mount -o remount,bind,ro "$1"
+mount -t tmpfs tmp "$1/tmp"
+mount -t tmpfs -o mode=755 mnt "$1/mnt"
+mkdir "$1/mnt/project" "$1/mnt/stage"
+mount --bind "$2" "$1/mnt/project"
+mount --bind "$3" "$1/mnt/stage"
+mount -t proc proc "$1/proc"
+export HOME=/tmp LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin
+chroot "$1" make --directory=/mnt/project install DESTDIR=/mnt/stage PREFIX=/usr
+"""
+"""Everything but the sources' copy and the stage is read-only to the build, as the tree is shared by all
+builds."""
+
+
+def build_project(project: Path, image: Image, cache: Cache, progress: Progress) -> Path:
+    """A gzipped tar of what `make install` puts into the guest's root."""
+    sources = source_files(project)
+    key = digest(FORMAT, image.key, _hash(project, sources))
+
+    def make(scratch: Path) -> None:
+        progress(f"building the project for {image.release}")
+        copy, stage = scratch / "source", scratch / "stage"
+        for name in sources:
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(project / name, copy / name, follow_symlinks=False)
+        stage.mkdir()
+        _make_install(image.tree, copy, stage)
+        tar = ["tar", "-cz", "--owner=0", "--group=0", "--numeric-owner", "-C", str(stage)]
+        entries = sorted(path.name for path in stage.iterdir())
+        subprocess.run([*tar, "-f", str(scratch / "root.tar.gz"), *entries], check=True, timeout=120)
+        shutil.rmtree(copy)
+        shutil.rmtree(stage)
+
+    return cache.entry(f"project-{image.release}", key, make, keep=4) / "root.tar.gz"
+
+
+def source_files(project: Path) -> list[str]:
+    """Tracked files and new ones that git does not ignore, as far as they exist."""
+    command = ["git", "-C", str(project), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=60).stdout.decode()
+    names = sorted({name for name in listing.split("\0") if name})
+    return [name for name in names if os.path.lexists(project / name) and not name.startswith("tests/")]
+
+
+def _hash(project: Path, names: list[str]) -> str:
+    total = hashlib.sha256()
+    for name in names:
+        path = project / name
+        total.update(f"{name}\0{path.lstat().st_mode & 0o111}\0".encode())
+        total.update(
+            str(path.readlink()).encode() if path.is_symlink() else hashlib.sha256(path.read_bytes()).digest()
+        )
+    return total.hexdigest()
+
+
+def _make_install(tree: Path, copy: Path, stage: Path) -> None:
+    """In mount and PID namespaces of its own, which take every mount and process away when make ends."""
+    isolated = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--net"]
+    done = subprocess.run(
+        [*isolated, "sh", "-c", BUILD, "sh", str(tree), str(copy), str(stage)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=MAKE_LIMIT,
+        check=False,
+    )
+    if done.returncode:
+        raise ImageError(
+            f"`make install` for {tree} ended with status {done.returncode}:\n{done.stdout[-6000:]}"
+        )

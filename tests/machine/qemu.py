@@ -1,0 +1,156 @@
+"""Run one QEMU process, and see to it that it never outlives us."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import background
+from .cache import Cache, digest
+from .hardware import Topology
+from .image import Image
+
+QEMU = "qemu-system-x86_64"
+
+TCG = ("-accel", "tcg,thread=multi", "-cpu", "max,cx16=off,la57=off")
+"""Software emulation. Without cx16: the emulated CMPXCHG16B of QEMU 7.2 loses against an interrupt now and
+then, and the kernel's allocator (slub), which uses it, then dies at boot. Without la57: a page walk has four
+levels instead of five."""
+
+KVM = ("-accel", "kvm", "-cpu", "host")
+
+KVM_TRIAL = 20.0
+"""Seconds a kernel may take under KVM to come as far as looking for its root. Nested KVM can be there and
+hang."""
+
+KERNEL_WORDS = (
+    "console=ttyS0 quiet panic=-1 oops=panic mitigations=off nokaslr audit=0 apparmor=0 nowatchdog "
+    "random.trust_cpu=on"
+)
+"""panic=-1 with -no-reboot makes a kernel panic end QEMU, so that it is seen at once rather than by a
+time-out."""
+
+
+class QemuError(RuntimeError):
+    """QEMU did not start or ended by itself; the message has its output and the guest's console."""
+
+
+class Qemu:
+    """A started QEMU with the guest's console in a file and the guest agent's channel on a socket."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="machine-"))
+        self.console = self.folder / "console"
+        self.agent_socket = self.folder / "agent"
+        fixed = [
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+            "-display", "none",
+            "-serial", f"file:{self.console}",
+            "-device", "virtio-serial-pci,bus=pcie.0",
+            "-chardev", f"socket,id=agent,path={self.agent_socket},server=on,wait=off",
+            "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
+        ]  # fmt: skip
+        self._process: subprocess.Popen[bytes] | None = background.call(self._spawn, [*arguments, *fixed])
+
+    def _spawn(self, arguments: list[str]) -> subprocess.Popen[bytes]:
+        """Under setpriv, by which the kernel kills QEMU when we die, be it by SIGKILL."""
+        with (self.folder / "output").open("wb") as output:
+            return subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", QEMU, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise QemuError("QEMU has been stopped")
+        return self._process.pid
+
+    def ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
+
+    def check(self) -> None:
+        """Raise if QEMU has ended."""
+        if self.ended():
+            raise QemuError(f"QEMU ended by itself\n{self.said()}")
+
+    def said(self) -> str:
+        """The ends of QEMU's own output and of the guest's console."""
+        parts = []
+        for title, path in (("QEMU", self.folder / "output"), ("console", self.console)):
+            with contextlib.suppress(OSError):
+                parts.append(f"--- {title}\n{path.read_bytes()[-4000:].decode(errors='replace').strip()}")
+        return "\n".join(parts)
+
+    def stop(self) -> None:
+        """Kill it: nothing it writes is kept, so there is nothing to shut down."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait(timeout=30)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def boot_arguments(image: Image, topology: Topology, words: str, accelerator: Sequence[str]) -> list[str]:
+    """Everything that makes the guest; the disk is pinned to pcie.0 since QEMU else takes the last bridge it
+    made.
+
+    The disk is opened read-only and the guest mounts it so; cache=unsafe spares flushes that nobody needs.
+    """
+    return [
+        "-machine", "q35",
+        *accelerator,
+        "-kernel", str(image.kernel),
+        "-initrd", str(image.initramfs),
+        "-append", f"{KERNEL_WORDS} {words}",
+        "-drive", f"file={image.disk},if=none,id=root,format=raw,readonly=on,cache=unsafe",
+        "-device", "virtio-blk-pci,drive=root,bus=pcie.0,num-queues=1",
+        *topology.qemu_arguments(),
+    ]  # fmt: skip
+
+
+def accelerator(image: Image, cache: Cache) -> Sequence[str]:
+    """KVM if it boots a kernel on this host, else emulation; tried once for each boot of the host."""
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return TCG
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+
+    def make(scratch: Path) -> None:
+        (scratch / "works").write_text("yes" if _kvm_works(image) else "no")
+
+    entry = cache.entry("kvm", digest(boot), make)
+    return KVM if (entry / "works").read_text() == "yes" else TCG
+
+
+def _kvm_works(image: Image) -> bool:
+    """Whether a guest without any disk comes to its panic (and so to its end) in time, with more CPUs than
+    one."""
+    command = [
+        QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35", *KVM,
+        "-smp", "2", "-m", "512M", "-serial", "stdio",
+        "-kernel", str(image.kernel), "-append", "console=ttyS0 panic=-1",
+    ]  # fmt: skip
+    begin = time.monotonic()
+    try:
+        done = subprocess.run(
+            ["setpriv", "--pdeathsig", "KILL", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=KVM_TRIAL,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return b"VFS: Unable to mount root" in done.stdout and time.monotonic() - begin < KVM_TRIAL
