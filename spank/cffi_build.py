@@ -4,12 +4,12 @@
 that touch nothing outside their arguments are compiled (PURE in spank/Makefile).
 """
 
+import sys
 from pathlib import Path
 
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-#: setuptools wants sources relative to the folder of setup.py.
 SOURCES = [f"spank/{name}.c" for name in ("set", "machine", "table", "units", "claim", "spec", "step")]
 
 DECLARATIONS = """
@@ -73,13 +73,26 @@ const char *na_state_name(int state);
 const char *na_policy_name(int policy);
 """
 
-ffibuilder = FFI()
-ffibuilder.cdef(DECLARATIONS)
-ffibuilder.set_source(
-    "numa_align._claim",
-    '#include "claim.h"\n#include "spec.h"\n#include "step.h"\n#include "table.h"\n',
-    sources=SOURCES,
-    include_dirs=[str(HERE)],
-    define_macros=[("_GNU_SOURCE", "1")],
-    extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden"],
-)
+
+
+def builder(root: Path) -> FFI:
+    """The extension module with sources named from ``root``."""
+    ffi = FFI()
+    ffi.cdef(DECLARATIONS)
+    ffi.set_source(
+        "numa_align._claim",
+        '#include "claim.h"\n#include "spec.h"\n#include "step.h"\n#include "table.h"\n',
+        sources=[str(root / source) for source in SOURCES],
+        include_dirs=[str(HERE)],
+        define_macros=[("_GNU_SOURCE", "1")],
+        extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden"],
+    )
+    return ffi
+
+
+if __name__ == "__main__":
+    # Without setuptools' commands, for `make install`: the argument is the folder to build in.
+    builder(HERE.parent).compile(tmpdir=sys.argv[1])
+else:
+    # setuptools wants names relative to the folder of setup.py.
+    ffibuilder = builder(Path())

@@ -136,7 +136,7 @@ def write_table(text: str, job: int, directory: Path = DIRECTORY) -> Path:
 
 
 def _remove(name: str, folder: int) -> None:
-    try:
+    try:  # noqa: SIM105 - contextlib costs the prolog an import
         os.unlink(name, dir_fd=folder)
     except OSError:
         # Nothing there, or a file system that lets nothing be removed: the caller's next step tells.
