@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
-from numa_align.pci import FoundGpu, PciFunction
-from numa_align.sysfs import Tree, to_hex, to_number
+from .pci import FoundGpu, PciFunction
+from .sysfs import Tree, one_line, to_hex, to_number
 
 VENDOR = 0x1002
 
@@ -68,7 +68,7 @@ def _describe(tree: Tree, function: PciFunction, kfd_nodes: Sequence[_KfdNode]) 
         function.bdf,
         minors[0] if minors else None,
         f"GPU-{unique_id:016x}" if unique_id else None,
-        tree.text(f"{path}/product_name") or None,
+        one_line(tree.text(f"{path}/product_name")),
         f"/dev/dri/renderD{minors[0]}" if minors else None,
     )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from numa_align.pci import FoundGpu, bdf_key, candidates
-from numa_align.sysfs import Tree
+from .pci import FoundGpu, bdf_key, candidates
+from .sysfs import Tree
 
 
 def find_gpus(tree: Tree) -> tuple[FoundGpu, ...]:
@@ -18,15 +18,15 @@ def find_gpus(tree: Tree) -> tuple[FoundGpu, ...]:
     found: dict[str, FoundGpu] = {}
     # Whatever its driver announces is an NVIDIA GPU, with or without a matching PCI function.
     if 0x10DE in vendors or tree.exists("proc/driver/nvidia/gpus"):
-        from numa_align import nvidia  # noqa: PLC0415
+        from . import nvidia  # noqa: PLC0415
 
         found.update((gpu.bdf, gpu) for gpu in nvidia.find(tree, functions))
     if 0x1002 in vendors:
-        from numa_align import amd  # noqa: PLC0415
+        from . import amd  # noqa: PLC0415
 
         found.update((gpu.bdf, gpu) for gpu in amd.find(tree, functions))
     if 0x8086 in vendors:
-        from numa_align import intel  # noqa: PLC0415
+        from . import intel  # noqa: PLC0415
 
         found.update((gpu.bdf, gpu) for gpu in intel.find(tree, functions))
     return tuple(sorted(found.values(), key=lambda gpu: bdf_key(gpu.bdf)))

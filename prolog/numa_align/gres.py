@@ -19,11 +19,11 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from numa_align.pci import FoundGpu, bdf_key
-from numa_align.sysfs import Tree, read_text, to_number
+from .pci import FoundGpu, bdf_key
+from .sysfs import Tree, read_text, to_number
 
 if TYPE_CHECKING:
-    from numa_align.sysfs import AnyPath
+    from .sysfs import AnyPath
 
 #: Where gres.conf is looked for below the root, in this order: as packaged, then where slurmd
 #: keeps what it got from slurmctld.

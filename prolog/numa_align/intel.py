@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from numa_align.pci import FoundGpu, PciFunction
-from numa_align.sysfs import Tree
+from .pci import FoundGpu, PciFunction
+from .sysfs import Tree
 
 VENDOR = 0x8086
 

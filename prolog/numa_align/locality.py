@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Optional
 
-from numa_align.model import Node
+from .model import Node
 
 
 class Clue(NamedTuple):

@@ -14,9 +14,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import Optional
 
-from numa_align.model import Gpu
-from numa_align.pci import FoundGpu, PciFunction, bdf_key, normalise_bdf
-from numa_align.sysfs import Tree, fields, to_number
+from .model import Gpu
+from .pci import FoundGpu, PciFunction, bdf_key, normalise_bdf
+from .sysfs import Tree, fields, one_line, to_number
 
 VENDOR = 0x10DE
 
@@ -27,6 +27,8 @@ _CLASSES = (0x0300, 0x0302)
 _HANDED_OUT = ("vfio-pci", "pci-stub")
 
 _PROC = "proc/driver/nvidia"
+
+_UUID_CHARACTERS = frozenset("0123456789abcdefABCDEF-")
 
 
 def find(tree: Tree, functions: Sequence[PciFunction]) -> tuple[FoundGpu, ...]:
@@ -70,15 +72,17 @@ def _announced(tree: Tree) -> Iterator[FoundGpu]:
             bdf,
             minor,
             _uuid(information.get("GPU UUID")),
-            information.get("Model") or None,
+            one_line(information.get("Model")),
             None if minor is None else f"/dev/nvidia{minor}",
             None if node is None or node < 0 else node,
         )
 
 
 def _uuid(text: Optional[str]) -> Optional[str]:
-    # Until somebody has opened the GPU the driver prints question marks.
-    return None if not text or "?" in text or not text.startswith("GPU-") else text
+    # Until somebody has opened the GPU the driver prints question marks in place of the digits.
+    if not text or not text.startswith("GPU-") or not set(text[4:]) <= _UUID_CHARACTERS:
+        return None
+    return text
 
 
 def _by_nvml() -> tuple[FoundGpu, ...]:

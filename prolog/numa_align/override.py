@@ -27,12 +27,12 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
-from numa_align.errors import OverrideError
-from numa_align.model import Node
-from numa_align.pci import FoundGpu, normalise_bdf
+from .errors import OverrideError
+from .model import Node
+from .pci import FoundGpu, normalise_bdf
 
 if TYPE_CHECKING:
-    from numa_align.sysfs import AnyPath
+    from .sysfs import AnyPath
 
 _KEYS = ("bdf", "uuid", "minor")
 _SIZE_LIMIT = 1 << 20

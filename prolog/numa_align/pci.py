@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, Optional
 
-from numa_align.locality import Clue
-from numa_align.sysfs import Tree, to_hex
+from .locality import Clue
+from .sysfs import Tree, to_hex
 
 _DEVICES = "sys/bus/pci/devices/"
 

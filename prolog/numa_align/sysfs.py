@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from typing import Callable, Optional, Union
 
-from numa_align.cpulist import parse_cpulist, parse_cpumap
+from .cpulist import parse_cpulist, parse_cpumap
 
 #: Bytes; more than any file has that is read here (the CPU list of 8192 CPUs, every other one
 #: offline, has 20 kB). A longer file is not what it should be and reads as None.
@@ -147,6 +147,13 @@ def to_hex(text: Optional[str]) -> Optional[int]:
         return int(text, 16)
     except ValueError:
         return None
+
+
+def one_line(text: Optional[str]) -> Optional[str]:
+    """A name fit to be shown: printable, at most 80 characters; None if there is nothing."""
+    if not text:
+        return None
+    return "".join(character if character.isprintable() else "?" for character in text[:80])
 
 
 def fields(text: Optional[str]) -> dict[str, str]:

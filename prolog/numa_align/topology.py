@@ -15,18 +15,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from numa_align.cpulist import format_cpulist
-from numa_align.errors import OverrideError
-from numa_align.gpus import find_gpus
-from numa_align.gres import Indexes, slurm_indexes
-from numa_align.locality import Placement, place
-from numa_align.model import Core, Gpu, Node, Topology
-from numa_align.pci import FoundGpu, bridge_clues, read_clue
-from numa_align.sysfs import Tree, fields, to_number
+from .cpulist import format_cpulist
+from .errors import OverrideError
+from .gpus import find_gpus
+from .gres import Indexes, slurm_indexes
+from .locality import Placement, place
+from .model import Core, Gpu, Node, Topology
+from .pci import FoundGpu, bridge_clues, read_clue
+from .sysfs import Tree, fields, to_number
 
 if TYPE_CHECKING:
-    from numa_align.override import Overrides
-    from numa_align.sysfs import AnyPath
+    from .override import Overrides
+    from .sysfs import AnyPath
 
 #: The site's override file below the root, unless another is named.
 OVERRIDE_FILE = "etc/numa-align/override.toml"
@@ -326,7 +326,7 @@ def _overrides(
     """The site's file, checked against the nodes, without entries if it is wrong; None if there is none."""
     if path is None and not tree.exists(OVERRIDE_FILE):
         return None
-    from numa_align.override import Overrides, read_overrides  # noqa: PLC0415 (most sites have none)
+    from .override import Overrides, read_overrides  # noqa: PLC0415 (most sites have none)
 
     file = tree.path(OVERRIDE_FILE) if path is None else path
     try:
@@ -344,7 +344,7 @@ def _indexes(
     minors = [gpu.minor for gpu in gpus if gpu.vendor == "nvidia" and gpu.minor is not None]
     divided = False
     if minors:
-        from numa_align.nvidia import mig_instances  # noqa: PLC0415 (imported anyway where there are any)
+        from .nvidia import mig_instances  # noqa: PLC0415 (imported anyway where there are any)
 
         divided = any(mig_instances(tree, minor) for minor in minors)
     return slurm_indexes(tree, path, node_name, gpus, divided)
