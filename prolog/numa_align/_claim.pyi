@@ -1,0 +1,6 @@
+"""The claim, compiled from spank/ by cffi (spank/cffi_build.py)."""
+
+from typing import Any
+
+ffi: Any
+lib: Any

@@ -1,0 +1,105 @@
+"""``numa-align check``: is this task aligned? Said by the kernel, not by a plan."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+import click
+
+from ..cpulist import format_cpulist
+from ..devices import gpus_of_task
+from ..errors import KernelError
+from ..kernel import ProcessState, read_process
+from ..model import Gpu, Topology
+from ..topology import read_topology
+from ..verdict import Verdict, judge
+
+
+def environment_of(pid: int) -> Mapping[str, str]:
+    """The environment that a process was started with. Raises KernelError."""
+    try:
+        data = Path(f"/proc/{pid}/environ").read_bytes()
+    except FileNotFoundError:
+        raise KernelError(f"there is no process {pid}") from None
+    except OSError as error:
+        raise KernelError(f"cannot read the environment of process {pid}: {error.strerror}") from error
+    pairs = (entry.decode(errors="surrogateescape").partition("=") for entry in data.split(b"\0"))
+    return {name: value for name, _, value in pairs if name}
+
+
+def as_json(
+    state: ProcessState, gpus: Sequence[Gpu], verdict: Verdict, environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """The verdict as ``check --json`` prints it; docs/check.md describes the fields."""
+    rank = environment.get("SLURM_PROCID", "")
+    return {
+        "version": 1,
+        "task": int(rank) if rank.isdigit() else None,
+        "node": environment.get("SLURMD_NODENAME"),
+        "pid": state.pid,
+        "gpus": [{"bdf": gpu.bdf, "minor": gpu.minor, "node": gpu.node} for gpu in gpus],
+        "cpus": format_cpulist(state.cpus),
+        "cpu_nodes": list(verdict.cpu_nodes),
+        "policy": state.policy.mode,
+        "policy_nodes": list(state.policy.nodes),
+        "bytes_by_node": {str(node): size for node, size in state.bytes_by_node.items()},
+        "near_percent": round(100 * verdict.near_bytes / verdict.bytes, 2) if verdict.bytes else None,
+        "state": verdict.state,
+        "reason": verdict.reason,
+    }
+
+
+def _gpu_text(gpus: Sequence[Gpu]) -> str:
+    names = (
+        f"{gpu.bdf if gpu.minor is None else gpu.minor}@{'?' if gpu.node is None else gpu.node}"
+        for gpu in gpus
+    )
+    return ",".join(names) or "none"
+
+
+def as_line(
+    state: ProcessState, gpus: Sequence[Gpu], verdict: Verdict, environment: Mapping[str, str]
+) -> str:
+    """One line for a person: GPU minor@node, CPUs@nodes, policy, memory by node, state."""
+    rank = environment.get("SLURM_PROCID")
+    pages = " ".join(f"{size / 2**20:.1f}MiB@{node}" for node, size in state.bytes_by_node.items())
+    line = (
+        f"{'task ' + rank if rank else f'pid {state.pid}'}: gpu {_gpu_text(gpus)}"
+        f"  cpus {format_cpulist(state.cpus)}@{','.join(map(str, verdict.cpu_nodes))}"
+        f"  policy {state.policy}  memory {pages or 'none'}  {verdict.state}"
+    )
+    return f"{line} ({verdict.reason})" if verdict.reason else line
+
+
+def inspect(
+    pid: Optional[int], topology: Topology
+) -> tuple[ProcessState, tuple[Gpu, ...], Verdict, Mapping[str, str]]:
+    """Ask the kernel about a process (None: this one) and judge it."""
+    environment = os.environ if pid is None else environment_of(pid)
+    state = read_process(os.getpid() if pid is None else pid)
+    gpus = gpus_of_task(topology.gpus, environment)
+    return state, gpus, judge(state, gpus, topology), environment
+
+
+@click.command()
+@click.option(
+    "--pid", type=click.IntRange(min=1), metavar="PID", help="Judge this process, not this command."
+)
+@click.option("--json", "json_", is_flag=True, help="Print JSON for programs.")
+@click.pass_context
+def command(ctx: click.Context, pid: Optional[int], json_: bool) -> None:
+    """Say whether this task is aligned with its GPUs.
+
+    Run as a task (srun --numa-align numa-align check) it judges itself; a task can also judge a
+    process beside it (--pid). Exit status: 0 aligned, 1 not aligned, 2 cannot tell.
+    """
+    state, gpus, verdict, environment = inspect(pid, read_topology())
+    if json_:
+        click.echo(json.dumps(as_json(state, gpus, verdict, environment)))
+    else:
+        click.echo(as_line(state, gpus, verdict, environment))
+    ctx.exit(0 if verdict.state == "aligned" else 1)

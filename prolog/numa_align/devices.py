@@ -1,0 +1,132 @@
+"""Which GPUs a task has: by what it may open, then by what the variables say.
+
+The same rules as spank/devices.c (DESIGN: "Which GPUs does this task have"), for a process that
+asks about itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from .model import Gpu
+
+_VISIBLE = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "ROCR_VISIBLE_DEVICES", "intel": "ZE_AFFINITY_MASK"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A task's place in its step on this node: local id, and how many tasks there are."""
+
+    id: int = 0
+    tasks: int = 1
+
+
+def _may_open(device: str) -> bool:
+    """Ask the device cgroup without opening, and so without waking, the GPU."""
+    return os.access(device, os.R_OK | os.W_OK)
+
+
+def _number(text: Optional[str]) -> Optional[int]:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 7 else None
+
+
+def tasks_on_node(counts: str, node: int) -> Optional[int]:
+    """Tasks of node number ``node`` in SLURM_STEP_TASKS_PER_NODE, ``2(x3),1``; None if it says nothing."""
+    for part in counts.split(","):
+        count, _, times = part.partition("(x")
+        tasks = _number(count)
+        repeat = _number(times.rstrip(")")) if times else 1
+        if tasks is None or repeat is None:
+            return None
+        if node < repeat:
+            return tasks
+        node -= repeat
+    return None
+
+
+def place_of(environment: Mapping[str, str]) -> Place:
+    """The task's place from Slurm's environment; alone where Slurm says nothing."""
+    local = _number(environment.get("SLURM_LOCALID"))
+    node = _number(environment.get("SLURM_NODEID"))
+    counts = environment.get("SLURM_STEP_TASKS_PER_NODE", "")
+    tasks = tasks_on_node(counts, node or 0) if local is not None else None
+    return Place(local or 0, tasks or 1)
+
+
+def _by_name(gpus: Sequence[Gpu], name: str) -> Optional[Gpu]:
+    """A GPU by a unique start of its UUID; MIG-GPU-UUID/x/y names the GPU of the instance."""
+    name = name[4:] if name.startswith("MIG-GPU-") else name
+    name = name.partition("/")[0]
+    found = [gpu for gpu in gpus if gpu.uuid and len(name) > 4 and gpu.uuid.startswith(name)]
+    return found[0] if len(found) == 1 else None
+
+
+def read_list(text: str, gpus: Sequence[Gpu], among: Optional[Sequence[Gpu]]) -> tuple[Gpu, ...]:
+    """The GPUs a variable names; numbers are Slurm's index or, with ``among``, positions there.
+
+    Empty if any entry cannot be told: half a list is worse than none.
+    """
+    result: dict[str, Gpu] = {}
+    for entry in text.split(","):
+        number = _number(entry)
+        gpu: Optional[Gpu] = None
+        if number is None:
+            gpu = _by_name(gpus, entry)
+        elif among is not None:
+            gpu = among[number] if number < len(among) else None
+        else:
+            gpu = next((g for g in gpus if g.index == number), None)
+        if gpu is None:
+            return ()
+        result[gpu.bdf] = gpu
+    return tuple(result.values())
+
+
+def visible_gpus(
+    gpus: Sequence[Gpu],
+    environment: Mapping[str, str],
+    may_open: Callable[[str], bool] = _may_open,
+) -> tuple[Gpu, ...]:
+    """The GPUs that this process can use, in the order in which it counts them.
+
+    ``gpus`` in ascending order of BDF, as a Topology has them.
+    """
+    reachable = tuple(gpu for gpu in gpus if gpu.device and may_open(gpu.device))
+    if not reachable:
+        return ()
+    text = environment.get(_VISIBLE.get(reachable[0].vendor, ""), "")
+    if text and len(text.split(",")) < len(reachable):
+        among = reachable if len(reachable) < len(gpus) else None
+        named = read_list(text, gpus, among)
+        if named:
+            return named
+    return reachable
+
+
+def used_gpus(visible: Sequence[Gpu], place: Place, step_gpus: Optional[int]) -> tuple[Gpu, ...]:
+    """Of the visible GPUs those that a program uses which counts by SLURM_LOCALID.
+
+    ``step_gpus``: how many GPUs the step has on this node (SLURM_GPUS_ON_NODE), None if unknown.
+    """
+    from . import _claim  # noqa: PLC0415 - compiled; commands that choose nothing do without
+
+    count = len(visible)
+    if not count:
+        return ()
+    tasks = place.tasks
+    if step_gpus and count < step_gpus:
+        # Slurm has told the tasks apart: only those that see the same GPUs divide them.
+        tasks = max(1, place.tasks * count // step_gpus)
+        if tasks > 1:
+            return (visible[place.id % count],)
+    choice = _claim.lib.na_choose_gpus(place.id if tasks > 1 else 0, tasks, count)
+    return tuple(visible[choice.first : choice.first + choice.count])
+
+
+def gpus_of_task(gpus: Sequence[Gpu], environment: Mapping[str, str]) -> tuple[Gpu, ...]:
+    """The GPUs that the calling task uses, by its environment and the device cgroup."""
+    visible = visible_gpus(gpus, environment)
+    return used_gpus(visible, place_of(environment), _number(environment.get("SLURM_GPUS_ON_NODE")))
