@@ -225,7 +225,10 @@ def _read_nodes(tree: Tree, online: Sequence[int]) -> tuple[_RawNode, ...]:
         # A kernel without NUMA (many ARM, s390): one node 0, as such a kernel calls it elsewhere.
         return (_RawNode(0, tuple(online), _memory(tree, "proc/meminfo", "MemTotal"), ()),)
     present = frozenset(online)
-    return tuple(_read_node(tree, node, present) for node in ids)
+    nodes = tuple(_read_node(tree, node, present) for node in ids)
+    if len(nodes) == 1 and nodes[0].memory_bytes is None:
+        return (nodes[0]._replace(memory_bytes=_memory(tree, "proc/meminfo", "MemTotal")),)
+    return nodes
 
 
 def _read_node(tree: Tree, node: int, online: frozenset[int]) -> _RawNode:
@@ -369,7 +372,7 @@ def _gpu(found: FoundGpu, index: Optional[int], placement: Placement, machine: T
     if placement.node is not None:
         runs_on = _nearest(machine, placement.node, [node for node in machine.nodes if node.cpus])
         cpus = () if runs_on is None else runs_on.cpus
-        memory = _nearest(machine, placement.node, [node for node in machine.nodes if node.kind == "cpu"])
+        memory = _nearest(machine, placement.node, _host_memory(machine.nodes))
         memory_nodes = () if memory is None else (memory.id,)
     return Gpu(
         vendor=found.vendor,
@@ -384,6 +387,15 @@ def _gpu(found: FoundGpu, index: Optional[int], placement: Placement, machine: T
         memory_nodes=memory_nodes,
         device=found.device,
     )
+
+
+def _host_memory(nodes: Sequence[Node]) -> list[Node]:
+    """The nodes that host memory may come from: those with CPUs, without such those of HBM or CXL."""
+    for kind in ("cpu", "memory"):
+        of_kind = [node for node in nodes if node.kind == kind]
+        if of_kind:
+            return of_kind
+    return []
 
 
 def _nearest(machine: Topology, start: int, wanted: Sequence[Node]) -> Optional[Node]:
