@@ -88,6 +88,7 @@ class SlurmConfig:
         yield "SlurmdPidFile=/run/slurmd.pid"
         yield "SlurmctldLogFile=/var/log/slurm/slurmctld.log"
         yield "SlurmdLogFile=/var/log/slurm/slurmd.log"
+        yield "MailProg=/bin/true"
         yield "MpiDefault=none"
         yield "ReturnToService=2"
         yield "MessageTimeout=60"
