@@ -59,6 +59,37 @@ clean:
 	$(MAKE) -C spank clean
 	rm -rf build
 
+# --- below: for working on the project -----------------------------------------------------------
+
+VENV = .venv
+APT_LISTS = tests/apt-packages.txt tests/machine/apt-packages.txt
+RUN = $(VENV)/bin
+
+# Debian's packages and PyPI's, in a virtual environment; asks for root only if a package is missing.
+setup: $(VENV)/.apt $(VENV)/.installed
+
+$(VENV)/.apt: $(APT_LISTS)
+	dpkg-query --show --showformat='' $$(cat $(APT_LISTS)) 2>/dev/null || \
+		{ apt-get update -q && apt-get install -q -y --no-install-recommends $$(cat $(APT_LISTS)); }
+	mkdir -p $(VENV) && touch $@
+
+$(VENV)/.installed: pyproject.toml setup.py $(wildcard spank/*.[ch] spank/*.py) | $(VENV)/.apt
+	python3 -m venv $(VENV)
+	$(RUN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+demo: setup
+	cd tests && ../$(RUN)/python -m demo
+
+lint: setup
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+
+test: lint
+	$(MAKE) -C spank
+	$(RUN)/pytest
+
 FORCE:
 
-.PHONY: all plugin claim install uninstall clean FORCE
+.PHONY: all plugin claim install uninstall clean setup demo lint test FORCE

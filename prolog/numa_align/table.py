@@ -89,16 +89,19 @@ def format_table(
 def _open_directory(directory: Path) -> int:
     """Opens the folder, made if need be, and makes sure that nobody but root writes there."""
     path = str(directory)
+    made = True
     try:
         os.mkdir(path, 0o755)  # noqa: PTH102
     except FileExistsError:
-        pass
+        made = False
     except OSError as error:
         raise TableError(f"cannot make the folder {path}: {error.strerror}") from error
     try:
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         raise TableError(f"cannot open the folder {path}: {error.strerror}") from error
+    if made:
+        os.fchmod(folder, 0o755)  # whatever umask slurmd has: the plugin reads as the job's user
     status = os.fstat(folder)
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
         os.close(folder)

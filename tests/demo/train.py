@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 FEATURES, HIDDEN, CLASSES = 512, 128, 10
-SAMPLES, BATCH = 16384, 256  # 32 MiB of float32 samples
+SAMPLES, BATCH = 4096, 256  # 8 MiB of float32 samples
 
 Array = npt.NDArray[Any]
 
@@ -28,7 +28,7 @@ Array = npt.NDArray[Any]
 def load_batches(batches: int, seed: int, pipe: Connection) -> None:
     """The loader's process: shuffles, cuts and sends batches, like a worker of a DataLoader."""
     random = np.random.default_rng(seed)
-    samples = random.standard_normal((SAMPLES, FEATURES), dtype=np.float32)
+    samples = random.random((SAMPLES, FEATURES), dtype=np.float32) - np.float32(0.5)
     labels = (samples[:, :CLASSES].argmax(axis=1)).astype(np.int64)
     for _ in range(batches):
         rows = random.integers(0, SAMPLES, BATCH)
@@ -44,7 +44,7 @@ class Network:
         self.first = random.standard_normal((FEATURES, HIDDEN), dtype=np.float32) / np.float32(FEATURES**0.5)
         self.second = random.standard_normal((HIDDEN, CLASSES), dtype=np.float32) / np.float32(HIDDEN**0.5)
 
-    def step(self, samples: Array, labels: Array, rate: float = 0.5) -> float:
+    def step(self, samples: Array, labels: Array, rate: float = 1.0) -> float:
         """One step of gradient descent; returns the loss before it."""
         hidden = np.maximum(samples @ self.first, 0)
         scores = hidden @ self.second
@@ -83,7 +83,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--batches", type=int, default=60, help="batches to train on (0.5 MiB each)")
+    parser.add_argument("--batches", type=int, default=40, help="batches to train on (0.5 MiB each)")
     parser.add_argument("--report", action="store_true", help="end with `numa-align check` of this process")
     parser.add_argument("--json", action="store_true", help="with --report: as JSON")
     options = parser.parse_args()
