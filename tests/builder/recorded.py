@@ -1,0 +1,48 @@
+"""The archive of recorded machines, unpacked for a test session. Nothing of it is in this repository."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+#: Names the archive if it is not in its usual place beside the repository.
+VARIABLE = "NUMA_ALIGN_TOPOLOGIES"
+
+_USUAL = Path(__file__).parents[2] / "../shared/topologies/dev.tar.xz"
+
+
+def archive() -> Path:
+    """Where the archive is, or would be."""
+    return Path(os.environ.get(VARIABLE, _USUAL))
+
+
+@contextmanager
+def unpacked() -> Iterator[Path]:
+    """A folder with the whole archive, for as long as it is needed: it has a gigabyte.
+
+    tar and rm are several times faster with a quarter of a million files than their Python twins,
+    and tar is faster without patterns of what to leave out.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="recorded-"))
+    try:
+        subprocess.run(["tar", "-xJf", archive(), "-C", folder], check=True)
+        yield folder
+    finally:
+        subprocess.run(["rm", "-rf", folder], check=True)
+
+
+def answered(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Each machine's root that has an answer, with the file that has it."""
+    for answer in sorted(folder.glob("*/*.expected.json")):
+        yield answer.with_name(answer.name[: -len(".expected.json")]), answer
+
+
+def unanswered(folder: Path) -> Iterator[Path]:
+    """The roots of the raw dumps, which are as deep as they were recorded."""
+    for kind in ("hwloc-linux", "other-sysfs"):
+        for cpus in sorted((folder / kind).glob("**/sys/devices/system/cpu")):
+            yield cpus.parents[3]
