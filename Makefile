@@ -69,7 +69,7 @@ RUN = $(VENV)/bin
 setup: $(VENV)/.apt $(VENV)/.installed
 
 $(VENV)/.apt: $(APT_LISTS)
-	dpkg-query --show --showformat='' $$(cat $(APT_LISTS)) 2>/dev/null || \
+	dpkg --status $$(cat $(APT_LISTS)) >/dev/null 2>&1 || \
 		{ apt-get update -q && apt-get install -q -y --no-install-recommends $$(cat $(APT_LISTS)); }
 	mkdir -p $(VENV) && touch $@
 
