@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from machine import CommandError, CommandTimeoutError, Machine, SlurmConfig, Topology
+from machine import Cluster, CommandError, CommandTimeoutError, Machine, SlurmConfig, Topology
 
 pytestmark = pytest.mark.machine
 
@@ -39,7 +39,7 @@ def machine() -> Iterator[Machine]:
 
 
 def test_odd_machine_is_as_described() -> None:
-    """First in this file, so that it is gone before the machine of the other tests is booted."""
+    """Before the tests that share a machine, so that it is gone when theirs is booted; so too the next."""
     odd = Machine(ODD, "24.11")
     try:
         odd.boot()
@@ -47,6 +47,16 @@ def test_odd_machine_is_as_described() -> None:
         check_gpus(odd)
     finally:
         odd.stop()
+
+
+def test_two_machines_run_one_job() -> None:
+    shapes = (Topology(gpus=(0, 1), memory=384), Topology(packages=1, gpus=(0,), memory=512))
+    line = "echo $SLURM_PROCID $(hostname) $SLURM_LOCALID"
+    with Cluster(shapes) as cluster:
+        command = ["srun", "-N2", "-n4", "--distribution=cyclic", "--gpus-per-node=1", "bash", "-c", line]
+        done = cluster.run(command, user="user", check=True)
+        assert sorted(done.stdout.splitlines()) == ["0 node1 0", "1 node2 0", "2 node1 1", "3 node2 1"]
+        cluster.settle()
 
 
 def test_machine_is_as_described(machine: Machine) -> None:

@@ -6,6 +6,7 @@ with Machine(Topology(packages=2, gpus=(0, 0, 1, 1)), project=Path(".")) as mach
     print(machine.run("srun -n4 --gpus=4 hostname", user="user", check=True).stdout)
 """
 
+from .cluster import Cluster
 from .guest import CommandError, CommandTimeoutError, Result, Running
 from .hardware import Gpu, Topology
 from .image import RELEASES, ImageError
@@ -15,6 +16,7 @@ from .slurm import SlurmConfig
 
 __all__ = [
     "RELEASES",
+    "Cluster",
     "CommandError",
     "CommandTimeoutError",
     "Gpu",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -16,13 +16,16 @@ from .hardware import Topology
 from .image import image_for
 from .progress import Progress
 from .project import build_project
-from .qemu import Qemu, accelerator, boot_arguments
+from .qemu import Link, Qemu, accelerator, boot_arguments
 from .slurm import Node, SlurmConfig
 
 BOOT_LIMIT = 240.0
 SLURM_LIMIT = 240.0
 
-ADDRESS = "10.11.12.1"
+ADDRESS = "10.11.12.{}"
+"""Of the machine with that number."""
+
+SLURM = "/usr/lib/machine/slurm"
 
 JOBS_OF_ONE_CONFIGURATION = 1000
 
@@ -41,6 +44,7 @@ class Machine:
         name: str = "node1",
         cache: Cache | None = None,
         progress: Progress = progress_module.to_stderr,
+        link: Link | None = None,
     ) -> None:
         if cgroup not in (1, 2) or (cgroup == 1 and slurm != "22.05"):
             raise ValueError(
@@ -54,9 +58,10 @@ class Machine:
         self.name = name
         self.cache = cache if cache is not None else Cache()
         self.progress = progress
+        self.link = link
+        self.configurations = 0
         self._qemu: Qemu | None = None
         self._guest: Guest | None = None
-        self._configurations = 0
 
     def __enter__(self) -> Machine:
         try:
@@ -86,7 +91,8 @@ class Machine:
 
     @property
     def node(self) -> Node:
-        return Node(self.name, ADDRESS, self.topology)
+        number = self.link.number if self.link is not None else 1
+        return Node(self.name, ADDRESS.format(number), self.topology)
 
     def boot(self) -> None:
         """Start QEMU, wait for the guest, give it its GPUs and the project. Slurm does not run yet."""
@@ -96,8 +102,10 @@ class Machine:
         begin = time.monotonic()
         shape = f"{self.topology.cpus} CPUs, {self.topology.nodes} NUMA nodes"
         self.progress(f"booting {self.name}: {shape}, {image.release}")
-        words = f"machine.name={self.name} machine.address={ADDRESS} machine.cgroup={self.cgroup}"
-        self._qemu = Qemu(boot_arguments(image, self.topology, words, accelerated))
+        words = f"machine.name={self.name} machine.address={self.node.address} machine.cgroup={self.cgroup}"
+        if self.link is not None:
+            words += " machine.link=1"
+        self._qemu = Qemu(boot_arguments(image, self.topology, words, accelerated, self.link))
         atexit.register(self.stop)
         self._guest = Guest(self._qemu.agent_socket, self._qemu.check, self.evidence)
         self._guest.connect(BOOT_LIMIT)
@@ -113,29 +121,15 @@ class Machine:
         nodes = [f"mknod -m 666 {gpu.device} c 195 {gpu.minor}" for gpu in gpus]
         nodes.append("mknod -m 666 /dev/nvidiactl c 195 255")
         self.guest.run("mount -t tmpfs -o mode=755 driver /proc/driver && " + " && ".join(nodes), check=True)
-        files = {f"/proc/driver/{path}": text for path, text in self.topology.gpu_files().items()}
-        hosts = f"127.0.0.1 localhost\n{ADDRESS} {self.name}\n"
-        self.guest.put({**files, "/etc/hosts": hosts})
+        self.guest.put({f"/proc/driver/{path}": text for path, text in self.topology.gpu_files().items()})
 
     def configure(self, config: SlurmConfig, timeout: float = SLURM_LIMIT) -> None:
-        """Make this the cluster's configuration: write the files, restart the daemons, wait until the node is
-        idle."""
-        begin = time.monotonic()
-        self.guest.run(["/usr/lib/machine/slurm", "stop"])
-        first_job = 1 + self._configurations * JOBS_OF_ONE_CONFIGURATION
-        self._configurations += 1
-        with_project = self.project is not None
-        self.put(
-            config.files([self.node], cgroup=self.cgroup, with_project=with_project, first_job=first_job)
-        )
-        self.config = config
-        self.run(["/usr/lib/machine/slurm", "start", "slurmctld", "slurmd"], timeout=timeout, check=True)
-        self.settle(timeout)
-        self.progress(f"Slurm {self.slurm} is ready after {time.monotonic() - begin:.1f} s")
+        """Make this the cluster's configuration: write the files, restart the daemons, wait for idle."""
+        bring_up([self], config, timeout)
 
     def settle(self, timeout: float = SLURM_LIMIT) -> None:
         """Wait until the node is idle, with no job left on it."""
-        self.run(["/usr/lib/machine/slurm", "await", self.name], timeout=timeout, check=True)
+        self.run([SLURM, "await", self.name], timeout=timeout, check=True)
 
     def stop(self) -> None:
         """Take the machine away; it is nothing to stop it twice."""
@@ -149,7 +143,7 @@ class Machine:
 
     def logs(self, lines: int = 40) -> str:
         """The ends of the daemons' logs."""
-        return self.guest.run(["/usr/lib/machine/slurm", "log", str(lines)], timeout=30).stdout
+        return self.guest.run([SLURM, "log", str(lines)], timeout=30).stdout
 
     def evidence(self) -> str:
         """What a failed command's transcript ends with; never raises, as an error is under way already."""
@@ -194,3 +188,27 @@ class Machine:
     def copy_out(self, source: str, target: Path) -> None:
         """Guest.copy_out."""
         self.guest.copy_out(source, target)
+
+
+def bring_up(machines: Sequence[Machine], config: SlurmConfig, timeout: float) -> None:
+    """Make a cluster of machines, the first of which gets slurmctld, and wait until all nodes are idle."""
+    begin = time.monotonic()
+    first = machines[0]
+    nodes = [machine.node for machine in machines]
+    files = config.files(
+        nodes,
+        cgroup=first.cgroup,
+        with_project=first.project is not None,
+        first_job=1 + first.configurations * JOBS_OF_ONE_CONFIGURATION,
+    )
+    first.configurations += 1
+    files["/etc/hosts"] = "127.0.0.1 localhost\n" + "".join(f"{node.address} {node.name}\n" for node in nodes)
+    for machine in machines:
+        machine.run([SLURM, "stop"], check=True)
+        machine.put(files)
+        machine.config = config
+    for machine in machines:
+        daemons = ["slurmctld", "slurmd"] if machine is first else ["slurmd"]
+        machine.run([SLURM, "start", *daemons], timeout=timeout, check=True)
+    first.run([SLURM, "await", *(node.name for node in nodes)], timeout=timeout, check=True)
+    first.progress(f"Slurm {first.slurm} is ready after {time.monotonic() - begin:.1f} s")

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import background
@@ -31,10 +32,11 @@ hang."""
 
 KERNEL_WORDS = (
     "console=ttyS0 quiet panic=-1 oops=panic mitigations=off nokaslr audit=0 apparmor=0 nowatchdog "
-    "random.trust_cpu=on"
+    "tsc=reliable random.trust_cpu=on"
 )
 """panic=-1 with -no-reboot makes a kernel panic end QEMU, so that it is seen at once rather than by a
-time-out."""
+time-out. tsc=reliable keeps the kernel from
+falling back to a clock whose every reading leaves the emulated CPU."""
 
 
 class QemuError(RuntimeError):
@@ -102,7 +104,27 @@ class Qemu:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def boot_arguments(image: Image, topology: Topology, words: str, accelerator: Sequence[str]) -> list[str]:
+@dataclass(frozen=True)
+class Link:
+    """One end of a cable between two machines: a Unix socket, on which the first machine (`number` 1)
+    listens."""
+
+    socket: Path
+    number: int
+
+    def qemu_arguments(self) -> list[str]:
+        """No option ROM, since nothing boots from it and it is a package of its own."""
+        side = "on" if self.number == 1 else "off"
+        address = f"52:54:00:10:11:{self.number:02x}"
+        return [
+            "-netdev", f"stream,id=link,server={side},addr.type=unix,addr.path={self.socket}",
+            "-device", f"virtio-net-pci,netdev=link,mac={address},romfile=,bus=pcie.0",
+        ]  # fmt: skip
+
+
+def boot_arguments(
+    image: Image, topology: Topology, words: str, accelerator: Sequence[str], link: Link | None = None
+) -> list[str]:
     """Everything that makes the guest; the disk is pinned to pcie.0 since QEMU else takes the last bridge it
     made.
 
@@ -116,6 +138,7 @@ def boot_arguments(image: Image, topology: Topology, words: str, accelerator: Se
         "-append", f"{KERNEL_WORDS} {words}",
         "-drive", f"file={image.disk},if=none,id=root,format=raw,readonly=on,cache=unsafe",
         "-device", "virtio-blk-pci,drive=root,bus=pcie.0,num-queues=1",
+        *(link.qemu_arguments() if link is not None else ()),
         *topology.qemu_arguments(),
     ]  # fmt: skip
 
