@@ -61,14 +61,14 @@ class Tree:
     def cpus(self, *paths: str) -> Optional[tuple[int, ...]]:
         """The CPU set in the first of these files that holds one; None if none does.
 
-        Names that end in ``list`` are read in the list format, the others as masks.
+        ``online`` and what has ``list`` in its name is read in the list format, the rest as masks.
         """
         for path in paths:
             text = self.text(path)
             if text is None:
                 continue
             parse: Callable[[str], tuple[int, ...]] = (
-                parse_cpulist if path.endswith(("list", "online")) else parse_cpumap
+                parse_cpulist if path.endswith(("list", "online", "listaffinity")) else parse_cpumap
             )
             try:
                 return parse(text)

@@ -157,13 +157,13 @@ class Machine:
 
     def minor(self, position: int) -> int:
         chosen = self.gpus[position].minor
-        first = 0 if self.gpus[position].vendor == 0x10DE else 128
+        first = 128 if self.gpus[position].vendor in (0x1002, 0x8086) else 0
         return first + position if chosen is None else chosen
 
     # -- what a reader must find -------------------------------------------------------------
 
     def topology(self) -> Topology:
-        """The machine as a correct reader describes it, without gres.conf and override file."""
+        """The machine as a correct reader describes it, without gres.conf, override file and warnings."""
         cores = [self._core(core) for core in range(self.core_count) if self.online_of(range(core, core + 1))]
         gpus = [self._gpu(position) for position, gpu in enumerate(self.gpus) if gpu.is_gpu]
         return Topology(
