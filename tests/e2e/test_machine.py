@@ -53,9 +53,9 @@ def test_two_machines_run_one_job() -> None:
     shapes = (Topology(gpus=(0, 1), memory=384), Topology(packages=1, gpus=(0,), memory=512))
     line = "echo $SLURM_PROCID $(hostname) $SLURM_LOCALID"
     with Cluster(shapes) as cluster:
-        command = ["srun", "-N2", "-n4", "--distribution=cyclic", "--gpus-per-node=1", "bash", "-c", line]
+        command = ["srun", "-N2", "--ntasks-per-node=2", "--gpus-per-node=1", "bash", "-c", line]
         done = cluster.run(command, user="user", check=True)
-        assert sorted(done.stdout.splitlines()) == ["0 node1 0", "1 node2 0", "2 node1 1", "3 node2 1"]
+        assert sorted(done.stdout.splitlines()) == ["0 node1 0", "1 node1 1", "2 node2 0", "3 node2 1"]
         cluster.settle()
 
 
