@@ -10,7 +10,8 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-SOURCES = [f"spank/{name}.c" for name in ("set", "machine", "table", "units", "claim", "spec", "step")]
+PURE = ("set", "machine", "table", "units", "claim", "part", "spec", "judge", "step")
+SOURCES = [f"spank/{name}.c" for name in PURE]
 
 DECLARATIONS = """
 struct na_set { uint64_t word[128]; };
@@ -20,6 +21,7 @@ bool na_set_format(const struct na_set *set, char *text, size_t size);
 struct na_gpu { char bdf[24]; int node; int index; ...; };
 struct na_machine { int node_count, core_count, gpu_count; struct na_gpu *gpus; struct na_set cpus; ...; };
 struct na_machine *na_table_parse(const char *text, size_t length, char *error, size_t size);
+int na_node_position(const struct na_machine *machine, int id);
 void na_machine_free(struct na_machine *machine);
 
 struct na_spec { bool on, strict, verbose, smt, help; int mem, cpus; ...; };
@@ -63,16 +65,16 @@ struct na_placement {
     int policy;
     struct na_set mems;
     char reason[240];
-    char advice[240];
+    char advice[480];
 };
 bool na_step_place(const struct na_step *step, const struct na_task *task, struct na_placement *placement);
+int na_step_first_gpu(const struct na_step *step, const struct na_task *task);
 bool na_step_slice(const struct na_step *step, int gpu, struct na_set *cpus, struct na_set *mems);
 struct na_choice { int first, count, share, sharers; };
 struct na_choice na_choose_gpus(int id, int tasks, int visible);
 const char *na_state_name(int state);
 const char *na_policy_name(int policy);
 """
-
 
 
 def builder(root: Path) -> FFI:

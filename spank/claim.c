@@ -2,380 +2,395 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "units.h"
 
-#define OTHER_PACKAGE 256 /* more than any distance: a core of another package is always farther */
+/* Claimants at home on one node: alike in all that counts here. */
+struct group {
+	int node; /* position in nodes[] */
+	int first, size; /* members[first .. first + size - 1] */
+};
+
+/* A pool (the step's cores of one NUMA node) as seen from a group. */
+struct pair {
+	int rank; /* na_rank() */
+	int pool, group;
+};
+
+/* Units of a pool that a claimant gets. */
+struct grant {
+	int pool, claimant, units;
+};
 
 /*
- * A claim being made, in four steps: who shares which pool (a pool: the step's cores of one NUMA
- * node), how many units each member has of it, single units for those that would have none, and
- * which units these are. Tables are rows of claimants, one row a pool.
+ * A claim being made. Pools are shared out nearest pairs first: once without looking at other
+ * packages, and if that leaves a claimant empty once more with a bound for each (find_quotas).
+ * Last, the units themselves are laid out. Whatever the bounds, giving the nearest pairs first
+ * makes sure that nobody holds a far unit while a nearer one is unused or with somebody who is
+ * farther from it.
  */
 struct claim {
 	const struct na_machine *machine;
-	const struct na_claimant *claimants;
 	int count; /* of claimants */
-	int live; /* claimants whose node is known */
+	int live; /* of those whose node is known */
+	int copies; /* claimants that may share a unit: 1 unless there are fewer units than claimants */
 	struct na_units units;
-	int *rank; /* how far the pool is from the claimant: distance, OTHER_PACKAGE added */
-	bool *member; /* the claimant shares the pool */
-	int *share; /* units of the pool that it has */
-	int *total; /* units that it has in all pools */
-	int *order, *size, *start; /* scratch, a claimant each */
+	struct group *groups;
+	struct pair *pairs; /* by rank, then pool, then group */
+	struct grant *grants;
+	int group_count, pair_count, grant_count;
+	int *numbers; /* room for the arrays below */
+	int *quota, *total, *got; /* a claimant: units that it may have, has, has of the pool at hand */
+	int *members, *takers; /* claimants group after group, each in its order; scratch */
+	int *left; /* a pool: units that nobody has */
+	int *sorted, *size, *start; /* a grant: scratch */
 };
 
-static bool has_cores(const struct na_machine *machine, int node)
+static int smaller(int a, int b)
 {
-	return !na_set_empty(&machine->nodes[node].cpus);
+	return a < b ? a : b;
 }
 
-/*
- * Whether the cores of `node` are of another package than `home`. A home without cores of its own
- * (a GPU on a node that has only memory) is of the packages of the nodes nearest to it.
- */
-static bool other_package(const struct na_machine *machine, int home, int node)
+static bool find_groups(struct claim *claim, const struct na_claimant *claimants)
 {
-	int nearest = INT_MAX;
+	int *next = calloc((size_t)claim->machine->node_count, sizeof(*next));
+	int at = 0;
 
-	if (has_cores(machine, home))
-		return !na_same_package(machine, home, node);
-	for (int i = 0; i < machine->node_count; i++)
-		if (has_cores(machine, i) && na_distance(machine, home, i) < nearest)
-			nearest = na_distance(machine, home, i);
-	for (int i = 0; i < machine->node_count; i++)
-		if (has_cores(machine, i) && na_distance(machine, home, i) == nearest &&
-		    na_same_package(machine, i, node))
-			return false;
+	if (!next)
+		return false;
+	for (int i = 0; i < claim->count; i++)
+		if (claimants[i].node >= 0)
+			next[claimants[i].node]++;
+	for (int n = 0; n < claim->machine->node_count; n++) {
+		const int size = next[n];
+
+		next[n] = at;
+		if (size)
+			claim->groups[claim->group_count++] = (struct group){ n, at, size };
+		at += size;
+	}
+	for (int i = 0; i < claim->count; i++)
+		if (claimants[i].node >= 0)
+			claim->members[next[claimants[i].node]++] = i;
+	free(next);
 	return true;
 }
 
-static int rank_of(const struct na_machine *machine, int home, int node)
+/* All pairs of a pool and a group, sorted by counting, which keeps the order of equals. */
+static bool find_pairs(struct claim *claim)
 {
-	if (home < 0)
-		return INT_MAX;
-	if (node < 0)
-		return OTHER_PACKAGE + NA_DISTANCE_UNKNOWN;
-	/* Firmware has been seen to write tables in which a node is not nearest to itself. */
-	if (home == node)
-		return 0;
-	return na_distance(machine, home, node) + (other_package(machine, home, node) ? OTHER_PACKAGE : 0);
-}
+	const int pools = claim->units.pool_count, count = pools * claim->group_count;
+	struct pair *found = calloc((size_t)count, sizeof(*found));
+	int next[NA_RANKS + 1] = { 0 };
 
-static void find_ranks(struct claim *claim)
-{
-	for (int p = 0; p < claim->units.pool_count; p++) {
-		int *rank = claim->rank + (size_t)p * (size_t)claim->count;
+	claim->pairs = calloc((size_t)count, sizeof(*claim->pairs));
+	if (!found || !claim->pairs) {
+		free(found);
+		return false;
+	}
+	for (int p = 0; p < pools; p++)
+		for (int g = 0; g < claim->group_count; g++) {
+			const int rank = na_rank(claim->machine, claim->groups[g].node, claim->units.pools[p].node);
 
-		for (int i = 0; i < claim->count; i++) {
-			const int home = claim->claimants[i].node;
-			const bool again = i > 0 && claim->claimants[i - 1].node == home;
-
-			rank[i] = again ? rank[i - 1] : rank_of(claim->machine, home, claim->units.pools[p].node);
+			found[claim->pair_count++] = (struct pair){ rank, p, g };
+			next[rank + 1]++;
 		}
-	}
+	for (int r = 0; r < NA_RANKS; r++)
+		next[r + 1] += next[r];
+	for (int i = 0; i < count; i++)
+		claim->pairs[next[found[i].rank]++] = found[i];
+	free(found);
+	return true;
 }
 
-static bool is_member_anywhere(const struct claim *claim, int claimant)
+/* Takes those who have their quota out of a list of claimants, which keeps its order. */
+static int drop_full(const struct claim *claim, int *list, int count)
 {
-	for (int p = 0; p < claim->units.pool_count; p++)
-		if (claim->member[(size_t)p * (size_t)claim->count + (size_t)claimant])
-			return true;
-	return false;
+	int kept = 0;
+
+	for (int i = 0; i < count; i++)
+		if (claim->total[list[i]] < claim->quota[list[i]])
+			list[kept++] = list[i];
+	return kept;
 }
 
-static bool is_used(const struct claim *claim, int pool)
+static void give(struct claim *claim, int claimant, int units)
 {
-	for (int i = 0; i < claim->count; i++)
-		if (claim->member[(size_t)pool * (size_t)claim->count + (size_t)i])
-			return true;
-	return false;
-}
-
-/* Gives a pool to the nearest of the claimants marked in `wanting`, if they are nearer than `limit`. */
-static void give_to_nearest(struct claim *claim, int pool, const bool *wanting, int limit)
-{
-	const int *rank = claim->rank + (size_t)pool * (size_t)claim->count;
-	bool *member = claim->member + (size_t)pool * (size_t)claim->count;
-	int nearest = limit;
-
-	for (int i = 0; i < claim->count; i++)
-		if (wanting[i] && rank[i] < nearest)
-			nearest = rank[i];
-	for (int i = 0; i < claim->count; i++)
-		if (wanting[i] && rank[i] == nearest && nearest < limit)
-			member[i] = true;
-}
-
-/* Lets a claimant into the nearest pool that there is, beside those who have it. */
-static void join_nearest(struct claim *claim, int claimant)
-{
-	const size_t row = (size_t)claim->count;
-	int nearest = INT_MAX;
-
-	for (int p = 0; p < claim->units.pool_count; p++)
-		if (claim->rank[(size_t)p * row + (size_t)claimant] < nearest)
-			nearest = claim->rank[(size_t)p * row + (size_t)claimant];
-	for (int p = 0; p < claim->units.pool_count; p++)
-		if (claim->rank[(size_t)p * row + (size_t)claimant] == nearest)
-			claim->member[(size_t)p * row + (size_t)claimant] = true;
-}
-
-/* Marks the claimants with a node that share no pool yet and says whether there are any. */
-static bool find_stranded(const struct claim *claim, bool *stranded)
-{
-	bool any = false;
-
-	for (int i = 0; i < claim->count; i++) {
-		stranded[i] = claim->claimants[i].node >= 0 && !is_member_anywhere(claim, i);
-		any |= stranded[i];
-	}
-	return any;
+	claim->got[claimant] += units;
+	claim->total[claimant] += units;
 }
 
 /*
- * Who shares which pool. A pool goes to the nearest claimants of its package. A claimant that
- * gets no pool so takes part in those that nobody has, and only then in one that others have.
+ * One unit each to those who have least, the first of equals first; there are more takers than
+ * units. So claimants of the same nodes never differ by more than one unit over all their pools.
  */
-static void find_members(struct claim *claim, bool *wanting)
+static void give_left_overs(struct claim *claim, int units, int *takers, int count)
 {
-	for (int i = 0; i < claim->count; i++)
-		wanting[i] = claim->claimants[i].node >= 0;
-	for (int p = 0; p < claim->units.pool_count; p++)
-		give_to_nearest(claim, p, wanting, OTHER_PACKAGE);
-	if (!find_stranded(claim, wanting))
-		return;
-	for (int p = 0; p < claim->units.pool_count; p++)
-		if (!is_used(claim, p))
-			give_to_nearest(claim, p, wanting, INT_MAX);
-	if (!find_stranded(claim, wanting))
-		return;
-	for (int i = 0; i < claim->count; i++)
-		if (wanting[i])
-			join_nearest(claim, i);
-}
+	while (units > 0) {
+		int least = INT_MAX, kept = 0;
 
-/*
- * Shares a pool evenly. What is left over goes to those who have least so far, so that claimants
- * of the same nodes never differ by more than one unit over all their pools.
- */
-static void share_pool(struct claim *claim, int pool)
-{
-	const bool *member = claim->member + (size_t)pool * (size_t)claim->count;
-	int *share = claim->share + (size_t)pool * (size_t)claim->count;
-	const int units = claim->units.pools[pool].count;
-	int members = 0, most = 0, left;
-
-	for (int i = 0; i < claim->count; i++)
-		if (member[i]) {
-			members++;
-			most = claim->total[i] > most ? claim->total[i] : most;
-		}
-	if (!members)
-		return;
-	left = units % members;
-	for (int least = 0; least <= most && left > 0; least++)
-		for (int i = 0; i < claim->count && left > 0; i++)
-			if (member[i] && claim->total[i] == least) {
-				share[i] = 1;
-				left--;
-			}
-	for (int i = 0; i < claim->count; i++)
-		if (member[i]) {
-			share[i] += units / members;
-			claim->total[i] += share[i];
-		}
-}
-
-/* The member that can best spare a unit of the pool: the richest, the last one of equals; or -1. */
-static int find_donor(const struct claim *claim, int pool)
-{
-	const int *share = claim->share + (size_t)pool * (size_t)claim->count;
-	int donor = -1;
-
-	for (int i = 0; i < claim->count; i++)
-		if (share[i] > 0 && claim->total[i] > 1 &&
-		    (donor < 0 || claim->total[i] >= claim->total[donor]))
-			donor = i;
-	return donor;
-}
-
-static int units_left(const struct claim *claim, int pool)
-{
-	int left = claim->units.pools[pool].count;
-
-	for (int i = 0; i < claim->count; i++)
-		left -= claim->share[(size_t)pool * (size_t)claim->count + (size_t)i];
-	return left;
-}
-
-/* The nearest pool, to any claimant that has nothing, in which there is a unit to spare. */
-static bool find_gift(const struct claim *claim, const bool *exhausted, int *pool, int *claimant)
-{
-	int nearest = INT_MAX;
-
-	for (int i = 0; i < claim->count; i++) {
-		if (claim->claimants[i].node < 0 || claim->total[i] > 0)
-			continue;
-		for (int p = 0; p < claim->units.pool_count; p++) {
-			const int rank = claim->rank[(size_t)p * (size_t)claim->count + (size_t)i];
-
-			if (!exhausted[p] && rank < nearest) {
-				nearest = rank;
-				*pool = p;
-				*claimant = i;
-			}
-		}
-	}
-	return nearest < INT_MAX;
-}
-
-/*
- * More claimants than units around a node, but enough in the step: those who went empty get one
- * unit each, the nearest pairs first, so that nobody holds a core for which another, nearer
- * claimant still has none.
- */
-static void give_single_units(struct claim *claim, bool *exhausted)
-{
-	int pool, claimant;
-
-	for (int p = 0; p < claim->units.pool_count; p++)
-		exhausted[p] = false;
-	while (find_gift(claim, exhausted, &pool, &claimant)) {
-		if (units_left(claim, pool) <= 0) {
-			const int donor = find_donor(claim, pool);
-
-			if (donor < 0) {
-				exhausted[pool] = true;
+		for (int i = 0; i < count; i++)
+			least = smaller(least, claim->total[takers[i]]);
+		for (int i = 0; i < count; i++) {
+			if (claim->total[takers[i]] != least || units == 0) {
+				takers[kept++] = takers[i];
 				continue;
 			}
-			claim->share[(size_t)pool * (size_t)claim->count + (size_t)donor]--;
-			claim->total[donor]--;
+			give(claim, takers[i], 1);
+			units--;
 		}
-		claim->share[(size_t)pool * (size_t)claim->count + (size_t)claimant] = 1;
-		claim->total[claimant] = 1;
+		count = kept;
 	}
 }
 
-/* Fewer units than members: member i of m has unit i * units / m, so some units have several. */
-static void overlap_pool(const struct claim *claim, int pool, struct na_set *slices)
+/* Shares units evenly among claimants within their quotas and returns how many are left. */
+static int share_evenly(struct claim *claim, int units, int *takers, int count)
 {
-	const bool *member = claim->member + (size_t)pool * (size_t)claim->count;
-	const struct na_pool *units = &claim->units.pools[pool];
-	int members = 0, position = 0;
+	int each;
 
-	for (int i = 0; i < claim->count; i++)
-		members += member[i];
-	for (int i = 0; i < claim->count; i++)
-		if (member[i]) {
-			na_units_take(&claim->units, units->first + position * units->count / members, 1, &slices[i]);
-			position++;
+	while ((count = drop_full(claim, takers, count)) > 0 && (each = units / count) > 0)
+		for (int i = 0; i < count; i++) {
+			const int room = claim->quota[takers[i]] - claim->total[takers[i]];
+
+			give(claim, takers[i], smaller(each, room));
+			units -= smaller(each, room);
 		}
+	if (!count)
+		return units;
+	give_left_overs(claim, units, takers, count);
+	return 0;
 }
 
-static void lay_pool(struct claim *claim, int pool, struct na_set *slices)
+/* Shares a pool among the groups of pairs[from .. to - 1], for which it is equally near. */
+static void share_pool(struct claim *claim, int from, int to)
 {
-	const int *share = claim->share + (size_t)pool * (size_t)claim->count;
-	int runs = 0;
+	const int pool = claim->pairs[from].pool;
+	int count = 0;
 
-	for (int i = 0; i < claim->count; i++)
-		if (share[i] > 0) {
-			claim->order[runs] = i;
-			claim->size[runs] = share[i];
-			runs++;
+	if (!claim->left[pool])
+		return;
+	for (int i = from; i < to; i++) {
+		const struct group *group = &claim->groups[claim->pairs[i].group];
+
+		for (int m = 0; m < group->size; m++)
+			claim->takers[count++] = claim->members[group->first + m];
+	}
+	claim->left[pool] = share_evenly(claim, claim->left[pool], claim->takers, count);
+	for (int i = from; i < to; i++) {
+		const struct group *group = &claim->groups[claim->pairs[i].group];
+
+		for (int m = group->first; m < group->first + group->size; m++) {
+			const int claimant = claim->members[m];
+
+			if (claim->got[claimant])
+				claim->grants[claim->grant_count++] =
+					(struct grant){ pool, claimant, claim->got[claimant] };
+			claim->got[claimant] = 0;
 		}
-	na_units_lay(&claim->units, claim->units.pools[pool].first, claim->size, runs, claim->start);
-	for (int i = 0; i < runs; i++)
-		na_units_take(&claim->units, claim->start[i], claim->size[i], &slices[claim->order[i]]);
+	}
 }
 
-static int members_of(const struct claim *claim, int pool)
+/* Shares all pools, as far as pairs are nearer than `limit`. */
+static void share_pools(struct claim *claim, int limit)
 {
-	int members = 0;
+	const struct pair *pairs = claim->pairs;
 
+	claim->grant_count = 0;
 	for (int i = 0; i < claim->count; i++)
-		members += claim->member[(size_t)pool * (size_t)claim->count + (size_t)i];
-	return members;
+		claim->total[i] = 0;
+	for (int p = 0; p < claim->units.pool_count; p++)
+		claim->left[p] = claim->units.pools[p].count * claim->copies;
+	for (int from = 0, to; from < claim->pair_count && pairs[from].rank < limit; from = to) {
+		for (to = from + 1; to < claim->pair_count; to++)
+			if (pairs[to].rank != pairs[from].rank || pairs[to].pool != pairs[from].pool)
+				break;
+		share_pool(claim, from, to);
+	}
 }
 
-static void deal(struct claim *claim, bool *scratch, struct na_set *slices)
+static int sum_below(const struct claim *claim, const int *list, int count, int level)
+{
+	int sum = 0;
+
+	for (int i = 0; i < count; i++)
+		sum += smaller(claim->quota[list[i]], level);
+	return sum;
+}
+
+/*
+ * Lowers the largest quotas of some claimants to a common level, so that they add up to `supply`
+ * at most. Those a unit above the level are the first of the list.
+ */
+static void level_quotas(struct claim *claim, const int *list, int count, int supply)
+{
+	int level = 0, above = supply + 1, rest;
+
+	while (above - level > 1) {
+		const int middle = level + (above - level) / 2;
+
+		if (sum_below(claim, list, count, middle) <= supply)
+			level = middle;
+		else
+			above = middle;
+	}
+	rest = supply - sum_below(claim, list, count, level);
+	for (int i = 0; i < count; i++) {
+		int *quota = &claim->quota[list[i]];
+
+		if (*quota > level)
+			*quota = level + (rest-- > 0);
+	}
+}
+
+/*
+ * How many units each claimant may have, after share_pools() has left some empty though there
+ * are units enough. A claimant without a pool of its own package is due an even share, one whose
+ * pools were too small one unit. If the units that nobody has are enough for them, they share
+ * those and the others keep all they have; otherwise the richest give.
+ */
+static void find_quotas(struct claim *claim)
+{
+	int needy = 0, unused = 0;
+
+	for (int p = 0; p < claim->units.pool_count; p++)
+		unused += claim->left[p];
+	for (int g = 0; g < claim->group_count; g++) {
+		const int *members = claim->members + claim->groups[g].first;
+		bool stray = true;
+
+		for (int m = 0; m < claim->groups[g].size; m++)
+			stray &= claim->total[members[m]] == 0;
+		for (int m = 0; m < claim->groups[g].size; m++) {
+			const int total = claim->total[members[m]];
+
+			claim->quota[members[m]] = total ? total : stray ? INT_MAX : 1;
+			if (!total)
+				claim->takers[needy++] = members[m];
+		}
+	}
+	if (unused >= needy)
+		level_quotas(claim, claim->takers, needy, unused);
+	else
+		level_quotas(claim, claim->members, claim->live, claim->units.count);
+}
+
+static bool somebody_is_empty(const struct claim *claim)
+{
+	for (int i = 0; i < claim->live; i++)
+		if (!claim->total[claim->members[i]])
+			return true;
+	return false;
+}
+
+static void share_all(struct claim *claim)
 {
 	const bool enough = claim->units.count >= claim->live;
 
-	find_ranks(claim);
-	find_members(claim, scratch);
+	claim->copies = enough ? 1 : (claim->live + claim->units.count - 1) / claim->units.count;
+	for (int i = 0; i < claim->count; i++)
+		claim->quota[i] = enough ? INT_MAX : 1;
+	share_pools(claim, enough ? NA_RANK_OTHER_PACKAGE : NA_RANKS);
+	if (enough && somebody_is_empty(claim)) {
+		find_quotas(claim);
+		share_pools(claim, NA_RANKS);
+	}
+}
+
+/* Lays out the units of a pool for some of its grants; with more grants than units they overlap. */
+static void lay_pool(struct claim *claim, int pool, const int *grants, int count, struct na_set *slices)
+{
+	const int first = claim->units.pools[pool].first, units = claim->units.pools[pool].count;
+
+	for (int i = 0; i < count; i++)
+		claim->size[i] = claim->grants[grants[i]].units;
+	if (count <= units)
+		na_units_lay(&claim->units, first, claim->size, count, claim->start);
+	else
+		for (int i = 0; i < count; i++)
+			claim->start[i] = first + i * units / count;
+	for (int i = 0; i < count; i++)
+		na_units_take(&claim->units, claim->start[i], claim->size[i],
+			      &slices[claim->grants[grants[i]].claimant]);
+}
+
+static void lay(struct claim *claim, struct na_set *slices)
+{
+	int *next = claim->left; /* has served */
+	int at = 0;
+
 	for (int p = 0; p < claim->units.pool_count; p++)
-		if (enough || claim->units.pools[p].count >= members_of(claim, p))
-			share_pool(claim, p);
-	if (enough)
-		give_single_units(claim, scratch);
-	for (int p = 0; p < claim->units.pool_count; p++)
-		if (enough || claim->units.pools[p].count >= members_of(claim, p))
-			lay_pool(claim, p, slices);
-		else
-			overlap_pool(claim, p, slices);
+		next[p] = 0;
+	for (int i = 0; i < claim->grant_count; i++)
+		next[claim->grants[i].pool]++;
+	for (int p = 0; p < claim->units.pool_count; p++) {
+		const int count = next[p];
+
+		next[p] = at;
+		at += count;
+	}
+	for (int i = 0; i < claim->grant_count; i++)
+		claim->sorted[next[claim->grants[i].pool]++] = i;
+	for (int p = 0; p < claim->units.pool_count; p++) {
+		const int first = p ? next[p - 1] : 0;
+
+		lay_pool(claim, p, claim->sorted + first, next[p] - first, slices);
+	}
+}
+
+static bool make_room(struct claim *claim)
+{
+	const size_t claimants = (size_t)claim->count, pools = (size_t)claim->units.pool_count;
+	/* A grant has at least one unit, or is the one of a claimant that shares a unit. */
+	const size_t grants = (size_t)claim->units.count + claimants;
+	int **const arrays[] = { &claim->quota, &claim->total, &claim->got, &claim->members, &claim->takers,
+				 &claim->left, &claim->sorted, &claim->size, &claim->start };
+	const size_t sizes[] = { claimants, claimants, claimants, claimants, claimants, pools, grants, grants, grants };
+	size_t at = 0;
+
+	claim->numbers = calloc(5 * claimants + pools + 3 * grants, sizeof(*claim->numbers));
+	claim->groups = calloc(claimants, sizeof(*claim->groups));
+	claim->grants = calloc(grants, sizeof(*claim->grants));
+	if (!claim->numbers || !claim->groups || !claim->grants)
+		return false;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		*arrays[i] = claim->numbers + at;
+		at += sizes[i];
+	}
+	return true;
+}
+
+static bool claim_units(struct claim *claim, const struct na_claimant *claimants, struct na_set *slices)
+{
+	const bool room = make_room(claim) && find_groups(claim, claimants) && find_pairs(claim);
+
+	if (room) {
+		share_all(claim);
+		lay(claim, slices);
+	}
+	free(claim->numbers);
+	free(claim->groups);
+	free(claim->pairs);
+	free(claim->grants);
+	return room;
 }
 
 bool na_claim(const struct na_machine *machine, const struct na_set *step,
 	      const struct na_claimant *claimants, int count, struct na_set *slices)
 {
-	struct claim claim = { .machine = machine, .claimants = claimants, .count = count };
-	size_t row = (size_t)(count > 0 ? count : 1), cells;
-	bool *scratch;
-	bool done;
+	struct claim claim = { .machine = machine, .count = count };
+	bool done = true;
 
 	for (int i = 0; i < count; i++) {
 		na_set_clear(&slices[i]);
 		claim.live += claimants[i].node >= 0;
 	}
+	if (!claim.live)
+		return true;
 	if (!na_units_init(&claim.units, machine, step, claim.live))
 		return false;
-	cells = row * (size_t)(claim.units.pool_count + 1);
-	claim.rank = calloc(cells, sizeof(*claim.rank));
-	claim.member = calloc(cells, sizeof(*claim.member));
-	claim.share = calloc(cells, sizeof(*claim.share));
-	claim.total = calloc(4 * row, sizeof(*claim.total));
-	scratch = calloc(row + (size_t)claim.units.pool_count, sizeof(*scratch));
-	done = claim.rank && claim.member && claim.share && claim.total && scratch;
-	if (done) {
-		claim.order = claim.total + row;
-		claim.size = claim.total + 2 * row;
-		claim.start = claim.total + 3 * row;
-		if (claim.live > 0 && claim.units.count > 0)
-			deal(&claim, scratch, slices);
-	}
-	free(claim.rank);
-	free(claim.member);
-	free(claim.share);
-	free(claim.total);
-	free(scratch);
+	if (claim.units.count > 0)
+		done = claim_units(&claim, claimants, slices);
 	na_units_free(&claim.units);
-	return done;
-}
-
-bool na_claim_part(const struct na_machine *machine, const struct na_set *cpus, int part, int parts,
-		   struct na_set *slice)
-{
-	struct na_units units;
-	int *size, *start;
-	bool done;
-
-	na_set_clear(slice);
-	if (!na_units_init(&units, machine, cpus, parts))
-		return false;
-	size = calloc((size_t)parts, sizeof(*size));
-	start = calloc((size_t)parts, sizeof(*start));
-	done = size && start;
-	if (done && units.count >= parts) {
-		for (int i = 0; i < parts; i++)
-			size[i] = units.count / parts + (i < units.count % parts);
-		na_units_lay(&units, 0, size, parts, start);
-		na_units_take(&units, start[part], size[part], slice);
-	} else if (done && units.count > 0) {
-		na_units_take(&units, part * units.count / parts, 1, slice);
-	}
-	free(size);
-	free(start);
-	na_units_free(&units);
 	return done;
 }

@@ -28,8 +28,10 @@ struct na_node {
 	int id; /* N of /sys/devices/system/node/nodeN; there are gaps */
 	enum na_node_kind kind;
 	uint64_t memory_bytes;
-	struct na_set cpus;
-	uint64_t packages[NA_MAX_PACKAGES / 64]; /* which packages its cores are of, see na_machine_finish */
+	struct na_set cpus; /* of its cores */
+	bool has_cpus;
+	/* Of its cores, or without cores those of the nearest nodes that have some. */
+	uint64_t packages[NA_MAX_PACKAGES / 64];
 };
 
 struct na_core {
@@ -55,9 +57,10 @@ struct na_gpu {
 
 struct na_machine {
 	int node_count, core_count, gpu_count;
+	int package_count;
 	struct na_node *nodes; /* ascending id */
 	uint8_t *distance; /* node_count x node_count */
-	struct na_core *cores; /* ascending first CPU */
+	struct na_core *cores; /* ordered by node, last-level cache, first CPU: neighbours are near */
 	struct na_gpu *gpus; /* ascending PCI address, the order in which CUDA counts */
 	struct na_set cpus; /* of all cores */
 	uint32_t job;
@@ -73,10 +76,23 @@ static inline int na_distance(const struct na_machine *machine, int from, int to
 	return machine->distance[from * machine->node_count + to];
 }
 
-/* Whether two nodes (positions) have cores of a common package. */
-bool na_same_package(const struct na_machine *machine, int a, int b);
+/*
+ * How far the cores of `node` are from something that sits on `home` (positions; `home` is known).
+ * A node is nearest to itself, whatever the firmware's table says; a node of a common package is
+ * always nearer than one of another package; within that the SLIT decides. A node that is not
+ * known is farthest. Ranks are below NA_RANKS.
+ */
+#define NA_RANK_OTHER_PACKAGE 257
+#define NA_RANKS 513
+int na_rank(const struct na_machine *machine, int home, int node);
 
-/* Sorts cores and GPUs and derives what follows from the rest. Call once all is filled in; false without memory. */
+/* Adds the CPUs that are local to `node`: its own, or those of the nearest nodes that have some. */
+void na_local_cpus(const struct na_machine *machine, int node, struct na_set *cpus);
+
+/*
+ * Sorts cores and GPUs and derives what follows from the rest: the nodes' CPUs and packages. Call
+ * once all is filled in; false without memory.
+ */
 bool na_machine_finish(struct na_machine *machine);
 
 int na_node_position(const struct na_machine *machine, int id);

@@ -1,12 +1,10 @@
 #include "step.h"
 
-#include <limits.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "claim.h"
+#include "judge.h"
 
 const char *na_state_name(enum na_state state)
 {
@@ -62,25 +60,6 @@ static void usable_cpus(const struct na_step *step, struct na_set *cpus)
 	}
 }
 
-/* The CPUs that count as local to a GPU: of its node, or of the nearest nodes that have CPUs. */
-static void local_cpus(const struct na_machine *machine, int node, struct na_set *cpus)
-{
-	int nearest = INT_MAX;
-
-	if (node < 0)
-		return;
-	if (!na_set_empty(&machine->nodes[node].cpus)) {
-		na_set_or(cpus, &machine->nodes[node].cpus);
-		return;
-	}
-	for (int i = 0; i < machine->node_count; i++)
-		if (!na_set_empty(&machine->nodes[i].cpus) && na_distance(machine, node, i) < nearest)
-			nearest = na_distance(machine, node, i);
-	for (int i = 0; i < machine->node_count; i++)
-		if (!na_set_empty(&machine->nodes[i].cpus) && na_distance(machine, node, i) == nearest)
-			na_set_or(cpus, &machine->nodes[i].cpus);
-}
-
 /*
  * Where host memory for something on `node` goes: that node, or the nearest one that has CPUs and
  * memory and that the step may use. Memory of GPUs and memory without CPUs is never chosen.
@@ -95,11 +74,7 @@ static void local_memory(const struct na_step *step, int node, struct na_set *me
 	for (int i = 0; i < machine->node_count; i++) {
 		if (machine->nodes[i].kind != NA_NODE_CPU || !na_set_has(&step->mems, machine->nodes[i].id))
 			continue;
-		if (i == node) {
-			nearest = i;
-			break;
-		}
-		if (nearest < 0 || na_distance(machine, node, i) < na_distance(machine, node, nearest))
+		if (nearest < 0 || na_rank(machine, node, i) < na_rank(machine, node, nearest))
 			nearest = i;
 	}
 	if (nearest >= 0)
@@ -153,26 +128,31 @@ static bool share_slice(const struct na_step *step, int node, int share, int sha
 }
 
 /*
- * Which of its visible GPUs the task uses. If the tasks do not all see all GPUs of the step,
- * Slurm has told them apart already; a GPU then has as many sharers as there are tasks too many.
+ * Which of its visible GPUs the task uses. If the tasks do not all see all GPUs of the step, Slurm
+ * has told them apart already: a task has all that it sees, unless that many tasks with that many
+ * GPUs each cannot all have their own.
  */
 static struct na_choice choose(const struct na_step *step, const struct na_task *task)
 {
 	struct na_choice choice = { .count = task->visible_count, .sharers = 1 };
-	long tasks_alike;
 
 	if (task->visible_count >= step->gpu_count)
 		return na_choose_gpus(task->id, step->task_count, task->visible_count);
-	tasks_alike = (long)step->task_count * task->visible_count / (step->gpu_count ? step->gpu_count : 1);
-	if (tasks_alike <= 1)
+	/* Rounded down where a task sees several: a socket with more GPUs than the other is no crowd. */
+	if (task->visible_count > 1 && (long)step->task_count * task->visible_count < 2L * step->gpu_count)
 		return choice;
 	choice.first = task->id % task->visible_count;
 	choice.count = 1;
-	choice.sharers = (int)((tasks_alike + task->visible_count - 1) / task->visible_count);
-	choice.share = task->turn >= 0 ? task->turn % choice.sharers : 0;
-	if (task->turn < 0)
-		choice.sharers = 1;
+	if (task->turn >= 0) {
+		choice.sharers = (step->task_count + step->gpu_count - 1) / step->gpu_count;
+		choice.share = task->turn % choice.sharers;
+	}
 	return choice;
+}
+
+int na_step_first_gpu(const struct na_step *step, const struct na_task *task)
+{
+	return task->visible_count > 0 ? task->visible[choose(step, task).first] : -1;
 }
 
 /* The CPUs that the claim gives to a task with GPUs, by what cpus= asks for. */
@@ -184,7 +164,7 @@ static bool cpus_of_gpus(const struct na_step *step, const struct na_choice *cho
 	na_set_clear(cpus);
 	if (step->spec.cpus == NA_CPUS_NODE) {
 		for (int i = 0; i < placement->gpu_count; i++)
-			local_cpus(step->machine, step->machine->gpus[placement->gpus[i]].node, cpus);
+			na_local_cpus(step->machine, step->machine->gpus[placement->gpus[i]].node, cpus);
 		usable_cpus(step, &usable);
 		na_set_and(cpus, &usable);
 		return true;
@@ -215,7 +195,7 @@ static void near_gpus(const struct na_step *step, const struct na_placement *pla
 		const int node = step->machine->gpus[placement->gpus[i]].node;
 
 		*unknown += node < 0;
-		local_cpus(step->machine, node, cpus);
+		na_local_cpus(step->machine, node, cpus);
 		local_memory(step, node, mems);
 	}
 }
@@ -237,63 +217,6 @@ static void choose_policy(const struct na_step *step, const struct na_task *task
 		placement->policy = NA_POLICY_DEFAULT;
 }
 
-static void say(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
-
-static void say(char *text, size_t size, const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(text, size, format, arguments);
-	va_end(arguments);
-}
-
-#define REASON(placement, ...) say((placement)->reason, sizeof((placement)->reason), __VA_ARGS__)
-#define ADVICE(placement, ...) say((placement)->advice, sizeof((placement)->advice), __VA_ARGS__)
-
-static const char request_near[] =
-	"request cores near the GPUs with --gres-flags=enforce-binding, or the whole node with --exclusive";
-
-/* The state follows from the CPUs that the task ends up with, not from what was wanted. */
-static void judge(const struct na_step *step, const struct na_task *task, struct na_placement *placement,
-		  const struct na_set *local, int unknown)
-{
-	struct na_set here = placement->cpus;
-	const int all = na_set_count(&here);
-	int near;
-
-	na_set_and(&here, local);
-	near = na_set_count(&here);
-	if (unknown == placement->gpu_count && unknown > 0) {
-		placement->state = NA_UNALIGNED;
-		REASON(placement, "nothing says which NUMA node GPU %s is on",
-		       step->machine->gpus[placement->gpus[0]].bdf);
-		ADVICE(placement, "ask the administrator to name the GPU's node in the override file "
-				  "(numa-align topo shows it)");
-	} else if (near == all && !unknown && all > 0) {
-		placement->state = NA_ALIGNED;
-	} else if (near > 0) {
-		struct na_set step_local = step->cpus;
-
-		placement->state = NA_PARTIAL;
-		na_set_and(&step_local, local);
-		REASON(placement, "%d of %d CPUs are not on the nodes of its GPUs%s", all - near, all,
-		       task->cpus_by_hand ? " (--cpu-bind was given)" : "");
-		if (task->cpus_by_hand)
-			ADVICE(placement, "leave --cpu-bind out");
-		else
-			ADVICE(placement, "--numa-align=cpus=node keeps to those nodes; for more cores there %s",
-			       request_near);
-	} else {
-		placement->state = NA_MEMORY_ONLY;
-		REASON(placement, "%s", task->cpus_by_hand ?
-						"--cpu-bind was given and names no CPU near its GPUs" :
-						"no CPU near its GPUs is left for it in this step; "
-						"its CPUs stay as Slurm chose them");
-		ADVICE(placement, "%s", task->cpus_by_hand ? "leave --cpu-bind out" : request_near);
-	}
-}
-
 /*
  * A task whose GPUs have no CPU in the step keeps the mask that Slurm gave it, unless others of
  * the step are aligned on those cores: then it keeps to its part, so that no core is held twice.
@@ -304,7 +227,7 @@ static bool cores_belong_to_others(const struct na_step *step, const struct na_s
 		struct na_set local;
 
 		na_set_clear(&local);
-		local_cpus(step->machine, step->machine->gpus[step->gpus[i]].node, &local);
+		na_local_cpus(step->machine, step->machine->gpus[step->gpus[i]].node, &local);
 		if (na_set_meets(&local, cpus))
 			return true;
 	}
@@ -330,7 +253,7 @@ static bool place_with_gpus(const struct na_step *step, const struct na_task *ta
 		}
 	}
 	choose_policy(step, task, placement);
-	judge(step, task, placement, &local, unknown);
+	na_judge(step, task, placement, &local, unknown);
 	return true;
 }
 
@@ -395,7 +318,7 @@ static bool place_without_gpus(const struct na_step *step, const struct na_task 
 		if (na_set_meets(&machine->nodes[i].cpus, &placement->cpus))
 			local_memory(step, i, &placement->mems);
 	choose_policy(step, task, placement);
-	placement->state = NA_ALIGNED;
+	na_judge_without_gpus(step, placement);
 	return true;
 }
 
@@ -407,9 +330,7 @@ bool na_step_place(const struct na_step *step, const struct na_task *task, struc
 		return place_with_gpus(step, task, placement);
 	if (step->gpu_count == 0)
 		return place_without_gpus(step, task, placement);
-	placement->state = NA_UNALIGNED;
-	REASON(placement, "the step has GPUs but this task may open none of them");
-	ADVICE(placement, "see --gpu-bind and --gpus-per-task in srun(1)");
+	na_judge_without_visible(placement);
 	return true;
 }
 

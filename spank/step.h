@@ -35,7 +35,7 @@ struct na_task {
 	int id; /* local id */
 	int visible_count; /* the GPUs that it can use, in the order in which it counts them */
 	int visible[NA_MAX_GPUS];
-	int turn; /* the how-manieth it is of the tasks that see just these GPUs, -1 unknown */
+	int turn; /* how many tasks with the same na_step_first_gpu() came before it, -1 unknown */
 	struct na_set mask; /* the CPUs that Slurm gave it */
 	bool cpus_by_hand; /* --cpu-bind: leave the CPUs alone */
 	bool mem_by_hand; /* --mem-bind: leave the memory policy alone */
@@ -51,11 +51,14 @@ struct na_placement {
 	enum na_policy policy;
 	struct na_set mems; /* the nodes of the policy, or near the GPUs where none is set */
 	char reason[240]; /* why it is not aligned, "" if it is */
-	char advice[240]; /* what to request instead */
+	char advice[480]; /* what to request instead, or to change on the machine; "" if nothing */
 };
 
 /* Decides for one task. False only if there is no memory. */
 bool na_step_place(const struct na_step *step, const struct na_task *task, struct na_placement *placement);
+
+/* The first GPU (position in machine->gpus) that the task uses of those it sees, -1 without. `turn` is not read. */
+int na_step_first_gpu(const struct na_step *step, const struct na_task *task);
 
 /* The CPUs and nodes of one GPU of a task with several, for NUMA_ALIGN_MAP. False: no memory. */
 bool na_step_slice(const struct na_step *step, int gpu, struct na_set *cpus, struct na_set *mems);

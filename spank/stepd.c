@@ -23,7 +23,7 @@
 
 /* Written by the tasks of the step on this node, which know nothing else of one another. */
 struct shared {
-	int turn[NA_MAX_GPUS]; /* tasks that came so far, by the first GPU that they see */
+	int turn[NA_MAX_GPUS]; /* tasks that came so far, by the first GPU that they use */
 	int warned; /* one of them has told the user already */
 };
 
@@ -121,9 +121,11 @@ static bool first_to_warn(void)
 
 static int take_turn(const struct na_task *task)
 {
-	if (!context.shared || !task->visible_count || task->visible_count >= context.step.gpu_count)
+	const int gpu = na_step_first_gpu(&context.step, task);
+
+	if (!context.shared || gpu < 0 || task->visible_count >= context.step.gpu_count)
 		return -1;
-	return __atomic_fetch_add(&context.shared->turn[task->visible[0]], 1, __ATOMIC_RELAXED);
+	return __atomic_fetch_add(&context.shared->turn[gpu], 1, __ATOMIC_RELAXED);
 }
 
 static void fail_with(struct na_placement *placement, const char *what, int error)

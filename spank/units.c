@@ -2,19 +2,6 @@
 
 #include <stdlib.h>
 
-static int compare_units(const void *a, const void *b)
-{
-	const struct na_unit *x = a, *y = b;
-
-	if (x->core->node != y->core->node)
-		return x->core->node < y->core->node ? -1 : 1;
-	if (x->core->llc != y->core->llc)
-		return x->core->llc < y->core->llc ? -1 : 1;
-	if (x->core != y->core)
-		return x->core->cpu[0] < y->core->cpu[0] ? -1 : 1;
-	return x->cpu < y->cpu ? -1 : x->cpu > y->cpu;
-}
-
 static int threads_in(const struct na_core *core, const struct na_set *cpus)
 {
 	int count = 0;
@@ -74,9 +61,9 @@ bool na_units_init(struct na_units *units, const struct na_machine *machine, con
 		na_units_free(units);
 		return false;
 	}
+	/* The machine's cores are in the order that is wanted here. */
 	for (int i = 0; i < machine->core_count; i++)
 		add_core(units, &machine->cores[i], cores >= claimants);
-	qsort(units->units, (size_t)units->count, sizeof(*units->units), compare_units);
 	find_pools(units);
 	return true;
 }
@@ -103,12 +90,17 @@ void na_units_take(const struct na_units *units, int from, int count, struct na_
 	}
 }
 
-/* How many units from `at` on, `limit` at most, are of one last-level cache. */
+/*
+ * How many units from `at` on, `limit` at most, are of one last-level cache. A cache that serves
+ * several nodes (sub-NUMA clusters) counts as one a node.
+ */
 static int cache_length(const struct na_units *units, int at, int limit)
 {
+	const struct na_core *first = units->units[at].core;
 	int length = 1;
 
-	while (length < limit && units->units[at + length].core->llc == units->units[at].core->llc)
+	while (length < limit && units->units[at + length].core->llc == first->llc &&
+	       units->units[at + length].core->node == first->node)
 		length++;
 	return length;
 }
