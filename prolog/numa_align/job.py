@@ -18,8 +18,6 @@ from .cpulist import parse_cpulist
 from .errors import NumaAlignError
 from .table import DIRECTORY, format_table, remove_table, write_table
 
-#: The site's word on GPUs whose firmware says nothing, or lies. Optional.
-OVERRIDE = Path("/etc/numa-align/override.toml")
 #: A table this old, of a job without a slurmstepd on the node, was left by an epilog that never ran.
 STALE_SECONDS = 24 * 3600
 
@@ -72,15 +70,10 @@ def write_job_table(
 
     job = _job_id(environment)
     warnings = []
-    options = {"gres_conf": _gres_conf(environment), "node_name": environment.get("SLURMD_NODENAME")}
-    override: Optional[Path] = OVERRIDE if OVERRIDE.exists() else None
-    try:
-        topology = read_topology(root, override=override, **options)  # type: ignore[arg-type]
-    except NumaAlignError as error:
-        if override is None:
-            raise
-        warnings.append(f"{error}; going on without it")
-        topology = read_topology(root, **options)  # type: ignore[arg-type]
+    # A wrong override file or gres.conf is a warning here: the resolver goes on without it.
+    topology = read_topology(
+        root, gres_conf=_gres_conf(environment), node_name=environment.get("SLURMD_NODENAME")
+    )
     job_gpus = _job_gpus(environment)
     note = ""
     if job_gpus and not topology.gpus:
