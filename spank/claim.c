@@ -45,6 +45,9 @@ struct claim {
 	int *members, *takers; /* claimants group after group, each in its order; scratch */
 	int *left; /* a pool: units that nobody has */
 	int *sorted, *size, *start; /* a grant: scratch */
+	/* Where the result goes: to a set for each claimant, or those `wanted` to one. */
+	struct na_set *slices;
+	const bool *wanted;
 };
 
 static int smaller(int a, int b)
@@ -298,7 +301,7 @@ static void share_all(struct claim *claim)
 }
 
 /* Lays out the units of a pool for some of its grants; with more grants than units they overlap. */
-static void lay_pool(struct claim *claim, int pool, const int *grants, int count, struct na_set *slices)
+static void lay_pool(struct claim *claim, int pool, const int *grants, int count)
 {
 	const int first = claim->units.pools[pool].first, units = claim->units.pools[pool].count;
 
@@ -309,12 +312,16 @@ static void lay_pool(struct claim *claim, int pool, const int *grants, int count
 	else
 		for (int i = 0; i < count; i++)
 			claim->start[i] = first + i * units / count;
-	for (int i = 0; i < count; i++)
-		na_units_take(&claim->units, claim->start[i], claim->size[i],
-			      &slices[claim->grants[grants[i]].claimant]);
+	for (int i = 0; i < count; i++) {
+		const int claimant = claim->grants[grants[i]].claimant;
+
+		if (!claim->wanted || claim->wanted[claimant])
+			na_units_take(&claim->units, claim->start[i], claim->size[i],
+				      claim->wanted ? claim->slices : &claim->slices[claimant]);
+	}
 }
 
-static void lay(struct claim *claim, struct na_set *slices)
+static void lay(struct claim *claim)
 {
 	int *next = claim->left; /* has served */
 	int at = 0;
@@ -334,7 +341,7 @@ static void lay(struct claim *claim, struct na_set *slices)
 	for (int p = 0; p < claim->units.pool_count; p++) {
 		const int first = p ? next[p - 1] : 0;
 
-		lay_pool(claim, p, claim->sorted + first, next[p] - first, slices);
+		lay_pool(claim, p, claim->sorted + first, next[p] - first);
 	}
 }
 
@@ -360,13 +367,13 @@ static bool make_room(struct claim *claim)
 	return true;
 }
 
-static bool claim_units(struct claim *claim, const struct na_claimant *claimants, struct na_set *slices)
+static bool claim_units(struct claim *claim, const struct na_claimant *claimants)
 {
 	const bool room = make_room(claim) && find_groups(claim, claimants) && find_pairs(claim);
 
 	if (room) {
 		share_all(claim);
-		lay(claim, slices);
+		lay(claim);
 	}
 	free(claim->numbers);
 	free(claim->groups);
@@ -375,22 +382,37 @@ static bool claim_units(struct claim *claim, const struct na_claimant *claimants
 	return room;
 }
 
+static bool make_claim(struct claim *claim, const struct na_set *step, const struct na_claimant *claimants)
+{
+	bool done = true;
+
+	for (int i = 0; i < claim->count; i++)
+		claim->live += claimants[i].node >= 0;
+	if (!claim->live)
+		return true;
+	if (!na_units_init(&claim->units, claim->machine, step, claim->live))
+		return false;
+	if (claim->units.count > 0)
+		done = claim_units(claim, claimants);
+	na_units_free(&claim->units);
+	return done;
+}
+
 bool na_claim(const struct na_machine *machine, const struct na_set *step,
 	      const struct na_claimant *claimants, int count, struct na_set *slices)
 {
-	struct claim claim = { .machine = machine, .count = count };
-	bool done = true;
+	struct claim claim = { .machine = machine, .count = count, .slices = slices };
 
-	for (int i = 0; i < count; i++) {
+	for (int i = 0; i < count; i++)
 		na_set_clear(&slices[i]);
-		claim.live += claimants[i].node >= 0;
-	}
-	if (!claim.live)
-		return true;
-	if (!na_units_init(&claim.units, machine, step, claim.live))
-		return false;
-	if (claim.units.count > 0)
-		done = claim_units(&claim, claimants, slices);
-	na_units_free(&claim.units);
-	return done;
+	return make_claim(&claim, step, claimants);
+}
+
+bool na_claim_some(const struct na_machine *machine, const struct na_set *step,
+		   const struct na_claimant *claimants, int count, const bool *wanted, struct na_set *slice)
+{
+	struct claim claim = { .machine = machine, .count = count, .slices = slice, .wanted = wanted };
+
+	na_set_clear(slice);
+	return make_claim(&claim, step, claimants);
 }

@@ -17,15 +17,19 @@ struct na_claimant {
 /*
  * Divides the CPUs of `step` among the claimants: slices[i] are those of claimants[i].
  *
- * Every core goes to the claimant whose node is nearest, a core of its own package always being
- * nearer than one of another. Claimants at equal distance share evenly, in contiguous runs in
- * the order of last-level caches. Cores of a package without a claimant stay unused, unless a
- * claimant would have none.
+ * Every core goes to the claimant whose node is nearest (na_rank: a core of its own package is
+ * always nearer than one of another). Claimants at equal distance share evenly, in contiguous
+ * runs in the order of last-level caches. Cores of a package without a claimant stay unused,
+ * unless a claimant would have none; if they do not suffice, those who have most give.
  *
  * Returns false only if there is no memory.
  */
 bool na_claim(const struct na_machine *machine, const struct na_set *step,
 	      const struct na_claimant *claimants, int count, struct na_set *slices);
+
+/* The same claim; gives the union of the slices of those claimants that `wanted` marks. */
+bool na_claim_some(const struct na_machine *machine, const struct na_set *step,
+		   const struct na_claimant *claimants, int count, const bool *wanted, struct na_set *slice);
 
 /*
  * Divides a set of CPUs into `parts` contiguous runs, in the order of nodes and last-level

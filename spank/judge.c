@@ -7,8 +7,6 @@
 /* More memory nodes a package than any firmware makes for the sake of the memory controllers. */
 #define MANY_NODES_A_PACKAGE 4
 
-static const char request_near[] =
-	"request cores near the GPUs with --gres-flags=enforce-binding, or the whole node with --exclusive";
 static const char keep_to_nodes[] = "--numa-align=cpus=node keeps to the nodes of its GPUs";
 
 static void say(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -55,6 +53,14 @@ static bool near_any_gpu(const struct na_step *step, const struct na_set *cpus)
 	return false;
 }
 
+/* What would bring it more near cores: a request, unless the step has all of them already. */
+static const char *more_near(const struct na_step *step, const struct na_set *local)
+{
+	if (na_set_subset(local, &step->cpus))
+		return "the step has all cores of these nodes; fewer GPUs or tasks a node leave more to each";
+	return "request more cores near the GPUs with --gres-flags=enforce-binding, or the whole node with --exclusive";
+}
+
 static const char *first_unknown(const struct na_step *step, const struct na_placement *placement)
 {
 	for (int i = 0; i < placement->gpu_count; i++)
@@ -84,33 +90,36 @@ static void explain_partial(const struct na_step *step, const struct na_task *ta
 	} else if (!placement->set_cpus) {
 		REASON(placement, "%d of %d CPUs are not on the nodes of its GPUs; they stay as Slurm chose them", far,
 		       all);
-		ADVICE(placement, "%s; for more cores there %s", keep_to_nodes, request_near);
+		ADVICE(placement, "%s", keep_to_nodes);
 	} else if (near_any_gpu(step, &away)) {
 		REASON(placement, "%d of %d CPUs are not on the nodes of its GPUs, where this step has too few cores",
 		       far, all);
-		ADVICE(placement, "%s", request_near);
+		ADVICE(placement, "%s", more_near(step, local));
 	} else {
-		REASON(placement, "%d of %d CPUs are on nodes without a GPU of this step; no other GPU is nearer to "
-		       "them", far, all);
-		ADVICE(placement, "%s and leaves the others idle; for more cores there %s", keep_to_nodes,
-		       request_near);
+		REASON(placement, "%d of %d CPUs are on nodes without a GPU of this step: the nearest cores that were "
+		       "left", far, all);
+		ADVICE(placement, "%s and leaves those cores idle", keep_to_nodes);
 	}
 }
 
 /* None of its CPUs is near. */
-static void explain_far(const struct na_step *step, const struct na_task *task, struct na_placement *placement)
+static void explain_far(const struct na_step *step, const struct na_task *task, struct na_placement *placement,
+			const struct na_set *local)
 {
 	const bool memory = placement->set_memory && step->spec.mem != NA_MEM_LOCAL;
+	const char *cause;
 
 	placement->state = memory ? NA_MEMORY_ONLY : NA_UNALIGNED;
-	REASON(placement, "%s%s",
-	       task->cpus_by_hand  ? "--cpu-bind was given and names no CPU near its GPUs" :
-	       !placement->set_cpus ? "no CPU near its GPUs is left for it in this step; "
-				      "its CPUs stay as Slurm chose them" :
-				      "no CPU near its GPUs is left for it in this step; "
-				      "it has its share of those farther away",
-	       memory ? "" : "; its memory does not follow its GPUs either");
-	ADVICE(placement, "%s", task->cpus_by_hand ? "leave --cpu-bind out" : request_near);
+	if (task->cpus_by_hand)
+		cause = "--cpu-bind was given and names no CPU near its GPUs";
+	else if (!na_set_meets(local, &step->cpus))
+		cause = placement->set_cpus ? "this step has no CPU near its GPUs; it has a share of those farther away" :
+					      "this step has no CPU near its GPUs; its CPUs stay as Slurm chose them";
+	else
+		cause = placement->set_cpus ? "this step has too few CPUs near its GPUs; it has some farther away" :
+					      "none of its CPUs is near its GPUs; they stay as Slurm chose them";
+	REASON(placement, "%s%s", cause, memory ? "" : "; its memory does not follow its GPUs either");
+	ADVICE(placement, "%s", task->cpus_by_hand ? "leave --cpu-bind out" : more_near(step, local));
 }
 
 void na_judge(const struct na_step *step, const struct na_task *task, struct na_placement *placement,
@@ -126,7 +135,7 @@ void na_judge(const struct na_step *step, const struct na_task *task, struct na_
 		placement->state = NA_UNALIGNED;
 		explain_unknown(step, placement);
 	} else if (near == 0) {
-		explain_far(step, task, placement);
+		explain_far(step, task, placement, local);
 	} else if (near < all) {
 		placement->state = NA_PARTIAL;
 		explain_partial(step, task, placement, local, all - near, all);
@@ -150,4 +159,11 @@ void na_judge_without_visible(struct na_placement *placement)
 	placement->state = NA_UNALIGNED;
 	REASON(placement, "the step has GPUs but this task may open none of them");
 	ADVICE(placement, "see --gpu-bind and --gpus-per-task in srun(1)");
+}
+
+void na_judge_beyond(struct na_placement *placement)
+{
+	placement->state = NA_UNALIGNED;
+	REASON(placement, "the step has more tasks on this node than the %d that can be told apart", NA_MAX_TASKS);
+	ADVICE(placement, "start fewer tasks a node");
 }

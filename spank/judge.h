@@ -18,4 +18,7 @@ void na_judge_without_gpus(const struct na_step *step, struct na_placement *plac
 /* The same for a task that may open none of the step's GPUs. */
 void na_judge_without_visible(struct na_placement *placement);
 
+/* The same for a task whose number the step does not have. */
+void na_judge_beyond(struct na_placement *placement);
+
 #endif

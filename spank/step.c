@@ -1,6 +1,5 @@
 #include "step.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "claim.h"
@@ -89,42 +88,36 @@ static int gpu_position_in_step(const struct na_step *step, int gpu)
 	return -1;
 }
 
-/* Claims for the GPUs of the step. *slices has one set for each of step->gpus; free it. */
-static bool claim_for_gpus(const struct na_step *step, struct na_set **slices)
+/* Claims for the GPUs of the step; gives what some of them have together. */
+static bool claim_for_gpus(const struct na_step *step, const int *gpus, int count, struct na_set *slice)
 {
 	struct na_claimant claimants[NA_MAX_GPUS];
+	bool wanted[NA_MAX_GPUS] = { false };
 	struct na_set cpus;
 
-	*slices = calloc((size_t)(step->gpu_count ? step->gpu_count : 1), sizeof(**slices));
-	if (!*slices)
-		return false;
 	for (int i = 0; i < step->gpu_count; i++)
 		claimants[i].node = step->machine->gpus[step->gpus[i]].node;
+	for (int i = 0; i < count; i++) {
+		const int position = gpu_position_in_step(step, gpus[i]);
+
+		if (position >= 0)
+			wanted[position] = true;
+	}
 	usable_cpus(step, &cpus);
-	if (na_claim(step->machine, &cpus, claimants, step->gpu_count, *slices))
-		return true;
-	free(*slices);
-	return false;
+	return na_claim_some(step->machine, &cpus, claimants, step->gpu_count, wanted, slice);
 }
 
 /* Divides one GPU's slice among the tasks that share the GPU. */
 static bool share_slice(const struct na_step *step, int node, int share, int sharers, struct na_set *slice)
 {
-	struct na_claimant *claimants = calloc((size_t)sharers, sizeof(*claimants));
-	struct na_set *parts = calloc((size_t)sharers, sizeof(*parts));
-	const bool room = claimants && parts;
-	bool done = false;
+	struct na_claimant claimants[NA_MAX_TASKS];
+	bool wanted[NA_MAX_TASKS] = { false };
+	const struct na_set whole = *slice;
 
-	if (room) {
-		for (int i = 0; i < sharers; i++)
-			claimants[i].node = node;
-		done = na_claim(step->machine, slice, claimants, sharers, parts);
-	}
-	if (done)
-		*slice = parts[share];
-	free(claimants);
-	free(parts);
-	return done;
+	for (int i = 0; i < sharers; i++)
+		claimants[i].node = node;
+	wanted[share] = true;
+	return na_claim_some(step->machine, &whole, claimants, sharers, wanted, slice);
 }
 
 /*
@@ -159,7 +152,7 @@ int na_step_first_gpu(const struct na_step *step, const struct na_task *task)
 static bool cpus_of_gpus(const struct na_step *step, const struct na_choice *choice,
 			 const struct na_placement *placement, struct na_set *cpus)
 {
-	struct na_set *slices, usable;
+	struct na_set usable;
 
 	na_set_clear(cpus);
 	if (step->spec.cpus == NA_CPUS_NODE) {
@@ -169,22 +162,15 @@ static bool cpus_of_gpus(const struct na_step *step, const struct na_choice *cho
 		na_set_and(cpus, &usable);
 		return true;
 	}
-	if (!claim_for_gpus(step, &slices))
+	if (!claim_for_gpus(step, placement->gpus, placement->gpu_count, cpus))
 		return false;
-	for (int i = 0; i < placement->gpu_count; i++) {
-		const int position = gpu_position_in_step(step, placement->gpus[i]);
-
-		if (position >= 0)
-			na_set_or(cpus, &slices[position]);
-	}
-	free(slices);
 	if (choice->sharers <= 1)
 		return true;
 	return share_slice(step, step->machine->gpus[placement->gpus[0]].node, choice->share, choice->sharers,
 			   cpus);
 }
 
-/* Nodes (as a set of positions turned to CPUs) and memory near the task's GPUs. */
+/* CPUs and memory nodes near the task's GPUs, and how many GPUs are on a node that nothing tells. */
 static void near_gpus(const struct na_step *step, const struct na_placement *placement, struct na_set *cpus,
 		      struct na_set *mems, int *unknown)
 {
@@ -218,17 +204,17 @@ static void choose_policy(const struct na_step *step, const struct na_task *task
 }
 
 /*
- * A task whose GPUs have no CPU in the step keeps the mask that Slurm gave it, unless others of
- * the step are aligned on those cores: then it keeps to its part, so that no core is held twice.
+ * Tasks whose GPUs have no CPU in the step keep the masks that Slurm gave them, unless others of
+ * the step are aligned: then each keeps to its part of the claim, so that no core is held twice.
  */
-static bool cores_belong_to_others(const struct na_step *step, const struct na_set *cpus)
+static bool somebody_is_near(const struct na_step *step)
 {
 	for (int i = 0; i < step->gpu_count; i++) {
 		struct na_set local;
 
 		na_set_clear(&local);
 		na_local_cpus(step->machine, step->machine->gpus[step->gpus[i]].node, &local);
-		if (na_set_meets(&local, cpus))
+		if (na_set_meets(&local, &step->cpus))
 			return true;
 	}
 	return false;
@@ -246,8 +232,7 @@ static bool place_with_gpus(const struct na_step *step, const struct na_task *ta
 	if (unknown < placement->gpu_count && !task->cpus_by_hand && step->spec.cpus != NA_CPUS_ALL) {
 		if (!cpus_of_gpus(step, &choice, placement, &wanted))
 			return false;
-		if (!na_set_empty(&wanted) &&
-		    (na_set_meets(&wanted, &local) || cores_belong_to_others(step, &wanted))) {
+		if (!na_set_empty(&wanted) && (na_set_meets(&wanted, &local) || somebody_is_near(step))) {
 			placement->set_cpus = true;
 			placement->cpus = wanted;
 		}
@@ -257,49 +242,53 @@ static bool place_with_gpus(const struct na_step *step, const struct na_task *ta
 	return true;
 }
 
-/* Nodes of the step's CPUs in order, so that tasks without GPUs can be spread over them. */
-static bool cpus_without_gpus(const struct na_step *step, const struct na_task *task, struct na_set *cpus)
+/* How many cores of a set are on each node; returns how many there are on all nodes together. */
+static int count_cores(const struct na_machine *machine, const struct na_set *cpus, int per_node[NA_MAX_NODES])
 {
-	const struct na_machine *machine = step->machine;
-	const int tasks = step->task_count;
-	struct na_claimant *claimants;
-	struct na_set usable, *slices;
-	int per_node[NA_MAX_NODES] = { 0 }, cores = 0, nodes = 0;
-	bool done = false;
+	int cores = 0;
 
-	usable_cpus(step, &usable);
 	for (int i = 0; i < machine->core_count; i++) {
 		const struct na_core *core = &machine->cores[i];
 		bool mine = false;
 
 		for (int t = 0; t < core->threads; t++)
-			mine |= na_set_has(&usable, core->cpu[t]);
+			mine |= na_set_has(cpus, core->cpu[t]);
 		if (mine && core->node >= 0) {
-			nodes += per_node[core->node] == 0;
 			per_node[core->node]++;
 			cores++;
 		}
 	}
-	if (tasks < nodes || cores == 0)
-		return na_claim_part(machine, &usable, task->id, tasks, cpus);
-	claimants = calloc((size_t)tasks, sizeof(*claimants));
-	slices = calloc((size_t)tasks, sizeof(*slices));
-	if (claimants && slices) {
-		/* Task i is at home where core number i * cores / tasks is: each node has room for its own. */
-		for (int i = 0, node = 0, before = 0; i < tasks; i++) {
-			const int core = (int)((long)i * cores / tasks);
+	return cores;
+}
 
-			while (core >= before + per_node[node])
-				before += per_node[node++];
-			claimants[i].node = node;
-		}
-		done = na_claim(machine, &usable, claimants, tasks, slices);
-		if (done)
-			*cpus = slices[task->id];
+/*
+ * The tasks of a step without GPUs are spread over its nodes, as many on each as it has cores for.
+ * With more nodes than tasks, each task has several nodes that lie together.
+ */
+static bool cpus_without_gpus(const struct na_step *step, const struct na_task *task, struct na_set *cpus)
+{
+	const int tasks = step->task_count;
+	struct na_claimant claimants[NA_MAX_TASKS];
+	bool wanted[NA_MAX_TASKS] = { false };
+	int per_node[NA_MAX_NODES] = { 0 }, cores, nodes = 0;
+	struct na_set usable;
+
+	usable_cpus(step, &usable);
+	cores = count_cores(step->machine, &usable, per_node);
+	for (int n = 0; n < step->machine->node_count; n++)
+		nodes += per_node[n] > 0;
+	if (tasks < nodes || cores == 0)
+		return na_claim_part(step->machine, &usable, task->id, tasks, cpus);
+	/* Task i is at home where core number i * cores / tasks is. */
+	for (int i = 0, node = 0, before = 0; i < tasks; i++) {
+		const int core = (int)((long)i * cores / tasks);
+
+		while (core >= before + per_node[node])
+			before += per_node[node++];
+		claimants[i].node = node;
 	}
-	free(claimants);
-	free(slices);
-	return done;
+	wanted[task->id] = true;
+	return na_claim_some(step->machine, &usable, claimants, tasks, wanted, cpus);
 }
 
 static bool place_without_gpus(const struct na_step *step, const struct na_task *task,
@@ -326,6 +315,10 @@ bool na_step_place(const struct na_step *step, const struct na_task *task, struc
 {
 	memset(placement, 0, sizeof(*placement));
 	placement->cpus = task->mask;
+	if (task->id < 0 || task->id >= step->task_count || step->task_count > NA_MAX_TASKS) {
+		na_judge_beyond(placement);
+		return true;
+	}
 	if (task->visible_count > 0)
 		return place_with_gpus(step, task, placement);
 	if (step->gpu_count == 0)
@@ -336,17 +329,7 @@ bool na_step_place(const struct na_step *step, const struct na_task *task, struc
 
 bool na_step_slice(const struct na_step *step, int gpu, struct na_set *cpus, struct na_set *mems)
 {
-	const int position = gpu_position_in_step(step, gpu);
-	struct na_set *slices;
-
-	na_set_clear(cpus);
 	na_set_clear(mems);
 	local_memory(step, step->machine->gpus[gpu].node, mems);
-	if (position < 0)
-		return true;
-	if (!claim_for_gpus(step, &slices))
-		return false;
-	*cpus = slices[position];
-	free(slices);
-	return true;
+	return claim_for_gpus(step, &gpu, 1, cpus);
 }

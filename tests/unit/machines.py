@@ -76,11 +76,12 @@ def _cores(rng: random.Random, ids: Sequence[int], packages: Sequence[int], shap
         threads_of.append(tuple(sorted(numbers[:threads])))
         del numbers[:threads]
     first: dict[tuple[int, int], int] = {}
+    lost = rng.choice(ids) if rng.random() < 0.05 else None  # a node that the kernel says nothing about
     for (node, _, cache, _), mine in zip(plan, threads_of):
         first[node, cache] = min(mine[0], first.get((node, cache), mine[0]))
     return sorted(
         (
-            Core(mine, node, package, first[node, cache])
+            Core(mine, None if node == lost else node, package, first[node, cache])
             for (node, package, cache, _), mine in zip(plan, threads_of)
         ),
         key=lambda core: core.cpus,
@@ -114,7 +115,8 @@ def build(*, seed: int, packages: int, nodes: int, gpus: int, kind: str, shape: 
     cores = _cores(rng, ids, of_package, shape)
     with_cpus: dict[int, list[int]] = {}
     for core in cores:
-        with_cpus.setdefault(core.node or 0, []).extend(core.cpus)
+        if core.node is not None:
+            with_cpus.setdefault(core.node, []).extend(core.cpus)
     found = []
     for node in ids:
         here = tuple(sorted(with_cpus.get(node, ())))
@@ -183,7 +185,7 @@ class Near:
         nodes = [node.id for node in self.topology.nodes if node.cpus]
         if home in nodes:
             return [home]
-        nearest = min(self.distance(home, node) for node in nodes)
+        nearest = min((self.distance(home, node) for node in nodes), default=0)
         return [node for node in nodes if self.distance(home, node) == nearest]
 
     @cached_property
@@ -197,8 +199,19 @@ class Near:
             for node in self.topology.nodes
         }
 
-    def rank(self, home: int, node: int) -> tuple[bool, bool, int]:
-        """Smaller is nearer: itself, then its package, then others, each by distance."""
+    def local(self, home: int) -> set[int]:
+        """The CPUs that count as near to something on this node."""
+        return {
+            cpu
+            for node in self.topology.nodes
+            if node.id in self.nearest_with_cpus(home)
+            for cpu in node.cpus
+        }
+
+    def rank(self, home: int, node: Optional[int]) -> tuple[bool, bool, int]:
+        """Smaller is nearer: itself, then its package, then others, each by distance; then unknown."""
         if home == node:
             return (False, False, 0)
+        if node is None:
+            return (True, True, 255)
         return (True, not self.packages[home] & self.packages[node], self.distance(home, node))

@@ -3,64 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Optional
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numa_align.claim import Machine
-from numa_align.model import Topology
-from unit.machines import LARGE, SMALL, Near, Shape, subsets, topologies
-
-Slices = Sequence[Sequence[int]]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A machine, a step's CPUs, and the claimants' nodes."""
-
-    topology: Topology
-    cpus: tuple[int, ...]
-    homes: tuple[Optional[int], ...]
-
-    @cached_property
-    def near(self) -> Near:
-        return Near(self.topology)
-
-    @cached_property
-    def slices(self) -> Slices:
-        return self.claim(self.cpus)
-
-    def claim(self, cpus: Sequence[int]) -> Slices:
-        return Machine.of(self.topology).claim(cpus, self.homes)
-
-    @cached_property
-    def live(self) -> list[int]:
-        return [claimant for claimant, home in enumerate(self.homes) if home is not None]
-
-    def cores(self, cpus: Sequence[int]) -> set[tuple[int, ...]]:
-        return {self.near.core_of[cpu].cpus for cpu in cpus}
-
-    def node(self, cpu: int) -> int:
-        node = self.near.core_of[cpu].node
-        assert node is not None
-        return node
-
-    def home(self, claimant: int) -> int:
-        home = self.homes[claimant]
-        assert home is not None
-        return home
-
-    @cached_property
-    def whole_cores(self) -> bool:
-        return len(self.cores(self.cpus)) >= len(self.live)
-
-    def units(self, cpus: Sequence[int]) -> int:
-        """What is dealt out and counted: cores while they suffice, then CPUs."""
-        return len(self.cores(cpus)) if self.whole_cores else len(cpus)
+from numa_align.model import Core, Node, Topology
+from unit.machines import LARGE, SMALL, Shape, subsets, topologies
+from unit.promises import Case, Slices, check
 
 
 def case_of(draw: st.DrawFn, shape: Shape, tasks: int) -> Case:
@@ -85,90 +36,6 @@ def cases(draw: st.DrawFn) -> Case:
 @st.composite
 def large_cases(draw: st.DrawFn) -> Case:
     return case_of(draw, LARGE, 256)
-
-
-def check_within_step(case: Case) -> None:
-    for claimant, cpus in enumerate(case.slices):
-        assert set(cpus) <= set(case.cpus)
-        assert case.homes[claimant] is not None or not cpus
-
-
-def check_nobody_is_empty(case: Case) -> None:
-    for claimant in case.live:
-        assert case.slices[claimant] or not case.cpus
-
-
-def check_disjoint(case: Case) -> None:
-    """While there are CPUs enough; after that no CPU has more claimants than it must."""
-    holders = Counter(cpu for cpus in case.slices for cpu in cpus)
-    most = max(holders.values(), default=0)
-    assert most <= max(1, -(-len(case.live) // max(1, len(case.cpus))))
-
-
-def check_siblings_together(case: Case) -> None:
-    if not case.whole_cores:
-        return
-    for cpus in case.slices:
-        for core in case.cores(cpus):
-            assert set(core) & set(case.cpus) <= set(cpus)
-
-
-def check_equals_are_even(case: Case) -> None:
-    sizes: dict[int, set[int]] = {}
-    for claimant in case.live:
-        sizes.setdefault(case.home(claimant), set()).add(case.units(case.slices[claimant]))
-    for found in sizes.values():
-        assert max(found) - min(found) <= 1
-
-
-def check_nearest_first(case: Case) -> None:
-    """Nobody holds a far core while a nearer one is unused or with somebody who is farther from it."""
-    held = {claimant: {case.node(cpu) for cpu in case.slices[claimant]} for claimant in case.live}
-    used = {cpu for cpus in case.slices for cpu in cpus}
-    unused = {case.node(cpu) for cpu in case.cpus if cpu not in used}
-    holders: dict[int, set[int]] = {}
-    for claimant, nodes in held.items():
-        for node in nodes:
-            holders.setdefault(node, set()).add(case.home(claimant))
-    for home, mine in {(case.home(c), frozenset(nodes)) for c, nodes in held.items() if nodes}:
-        farthest = max(case.near.rank(home, node) for node in mine)
-        for node in unused | holders.keys():
-            rank = case.near.rank(home, node)
-            if rank < farthest:
-                assert node not in unused
-                assert all(case.near.rank(other, node) <= rank for other in holders[node])
-
-
-def check_no_core_idle_near_a_claimant(case: Case) -> None:
-    if len(case.cpus) < len(case.live):
-        return
-    claimed = frozenset().union(*(case.near.packages[case.home(c)] for c in case.live))
-    used = {cpu for cpus in case.slices for cpu in cpus}
-    for cpu in set(case.cpus) - used:
-        assert not case.near.packages[case.node(cpu)] & claimed
-
-
-def check_other_packages_are_a_last_resort(case: Case) -> None:
-    """Who has a core of a package of its own has none of another package."""
-    for claimant in case.live:
-        ranks = [case.near.rank(case.home(claimant), case.node(cpu)) for cpu in case.slices[claimant]]
-        assert len({other for _, other, _ in ranks}) <= 1
-
-
-CHECKS = (
-    check_within_step,
-    check_nobody_is_empty,
-    check_disjoint,
-    check_siblings_together,
-    check_equals_are_even,
-    check_nearest_first,
-    check_no_core_idle_near_a_claimant,
-)
-
-
-def check(case: Case) -> None:
-    for holds in CHECKS:
-        holds(case)
 
 
 @settings(max_examples=400, deadline=None)
@@ -216,3 +83,33 @@ def test_bigger_step_never_gives_fewer_near_cores(grown: tuple[Case, tuple[int, 
     after = case.claim(more)
     for claimant in case.live:
         assert near_cores(case, after, claimant) >= near_cores(case, case.slices, claimant)
+
+
+def fits(caches: Sequence[int], small: int, large: int, size: int) -> bool:
+    """Whether runs, ``small`` of ``size`` and ``large`` of one more, can fill caches without crossing."""
+    if not caches:
+        return not small and not large
+    return any(
+        size * a + (size + 1) * b == caches[0] and fits(caches[1:], small - a, large - b, size)
+        for a in range(small + 1)
+        for b in range(large + 1)
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.integers(1, 8), min_size=1, max_size=5), st.integers(1, 8))
+def test_slice_crosses_no_cache_where_sizes_allow_it(caches: list[int], claimants: int) -> None:
+    total = sum(caches)
+    assume(total >= claimants)
+    llc = [cache for cache, length in enumerate(caches) for _ in range(length)]
+    first = [llc.index(cache) for cache in llc]
+    cores = tuple(Core((cpu,), 0, 0, first[cpu]) for cpu in range(total))
+    node = Node(0, tuple(range(total)), 1 << 30, "cpu")
+    topology = Topology(node.cpus, (node,), ((10,),), cores, ())
+    slices = Machine.of(topology).claim(node.cpus, [0] * claimants)
+    for cpus in slices:  # contiguous
+        assert cpus == tuple(range(cpus[0], cpus[-1] + 1))
+    size, large = divmod(total, claimants)
+    if fits(caches, claimants - large, large, size):
+        for cpus in slices:
+            assert len({llc[cpu] for cpu in cpus}) == 1

@@ -10,21 +10,13 @@ from typing import Any
 
 import pytest
 from builder.damage import damaged
-from builder.recorded import VARIABLE, answered, archive, unanswered, unpacked
+from builder.recorded import answered, unanswered
 from click.testing import CliRunner
 from numa_align import sysfs
 from numa_align.cli.topo import command, to_json
 from numa_align.cpulist import format_cpulist, parse_cpulist, parse_cpumap
 from numa_align.model import NODE_KINDS, SOURCES, Topology
 from numa_align.topology import fingerprint, read_topology
-
-
-@pytest.fixture(scope="session")
-def recorded() -> Iterator[Path]:
-    if not archive().is_file():
-        pytest.skip(f"no recorded machines at {archive()} (set {VARIABLE})")
-    with unpacked() as folder:
-        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from ..errors import NumaAlignError
 #: Subcommand -> the line that ``--help`` shows, in the order of the way of the data.
 COMMANDS = {
     "topo": "Show the NUMA nodes and GPUs of this machine.",
+    "plan": "Say what a step would do, without Slurm.",
     "check": "Say, from the kernel's word, whether this task is aligned.",
 }
 

@@ -1,0 +1,72 @@
+"""``numa-align plan``: what a step would do on this or a recorded machine, without Slurm."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import click
+
+from ..claim import read_spec, spec_help
+from ..errors import TopologyError
+from ..plan import VISIBLE, Request, make_plan, select_cpus, select_gpus, to_json
+
+
+@click.command(short_help="Say what a step would do, without Slurm.")
+@click.option("--root", default="/", metavar="DIR", help="Directory that stands for / (a recorded machine).")
+@click.option(
+    "--tasks", "-n", required=True, type=click.IntRange(1, 4096), metavar="N", help="Tasks on this node."
+)
+@click.option(
+    "--gpus", metavar="LIST", help="The step's GPUs: Slurm's indexes, PCI addresses or UUIDs.  [default: all]"
+)
+@click.option("--no-gpus", is_flag=True, help="A step without GPUs.")
+@click.option("--cpus", metavar="LIST", help="The step's CPUs, as in 0-3,8.  [default: all that are online]")
+@click.option(
+    "--visible",
+    type=click.Choice(VISIBLE),
+    default="all",
+    show_default=True,
+    help="What a task sees: all GPUs of the step, its own, or those near the CPUs that Slurm gave it.",
+)
+@click.option(
+    "--numa-align", "spec", metavar="SPEC", help="What the option of srun would say; help lists it."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; its schema is in docs/claim.md.")
+def command(
+    *,
+    root: str,
+    tasks: int,
+    gpus: Optional[str],
+    no_gpus: bool,
+    cpus: Optional[str],
+    visible: str,
+    spec: Optional[str],
+    as_json: bool,
+) -> None:
+    """Say what each task of a step would get: CPUs, memory, state, and what to request instead.
+
+    Nothing is bound and no Slurm is needed; the decision is the one that the plugin makes.
+    """
+    if gpus is not None and no_gpus:
+        raise click.UsageError("--gpus and --no-gpus exclude each other")
+    read = read_spec(spec)
+    if read.help:
+        click.echo(spec_help(), nl=False)
+        return
+    import json  # noqa: PLC0415 (the help needs none of these)
+
+    from ..topology import read_topology  # noqa: PLC0415
+
+    topology = read_topology(root, strict=True)
+    if not topology.online:
+        raise TopologyError(f"{root}: no CPU is described below it; is there a sys/devices/system/cpu?")
+    chosen = () if no_gpus else select_gpus(topology, gpus)
+    plan = make_plan(topology, Request(tasks, chosen, select_cpus(topology, cpus), visible, read))
+    if as_json:
+        click.echo(json.dumps(to_json(topology, plan), indent=1))
+        return
+    from rich.console import Console  # noqa: PLC0415
+
+    from ..picture import show  # noqa: PLC0415
+
+    show(topology, plan, Console(highlight=False))

@@ -1,0 +1,190 @@
+"""What is promised of every claim and of every placement, as checks for any machine."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Optional
+
+from numa_align.claim import Machine, Placement
+from numa_align.model import Topology
+from numa_align.plan import Plan
+from unit.machines import Near
+
+Slices = Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A machine, a step's CPUs, and the claimants' nodes."""
+
+    topology: Topology
+    cpus: tuple[int, ...]
+    homes: tuple[Optional[int], ...]
+
+    @cached_property
+    def near(self) -> Near:
+        return Near(self.topology)
+
+    @cached_property
+    def slices(self) -> Slices:
+        return self.claim(self.cpus)
+
+    def claim(self, cpus: Sequence[int]) -> Slices:
+        return Machine.of(self.topology).claim(cpus, self.homes)
+
+    @cached_property
+    def live(self) -> list[int]:
+        return [claimant for claimant, home in enumerate(self.homes) if home is not None]
+
+    def cores(self, cpus: Sequence[int]) -> set[tuple[int, ...]]:
+        return {self.near.core_of[cpu].cpus for cpu in cpus}
+
+    def node(self, cpu: int) -> Optional[int]:
+        return self.near.core_of[cpu].node
+
+    def home(self, claimant: int) -> int:
+        home = self.homes[claimant]
+        assert home is not None
+        return home
+
+    @cached_property
+    def whole_cores(self) -> bool:
+        return len(self.cores(self.cpus)) >= len(self.live)
+
+    def units(self, cpus: Sequence[int]) -> int:
+        """What is dealt out and counted: cores while they suffice, then CPUs."""
+        return len(self.cores(cpus)) if self.whole_cores else len(cpus)
+
+
+def check_within_step(case: Case) -> None:
+    for claimant, cpus in enumerate(case.slices):
+        assert set(cpus) <= set(case.cpus)
+        assert case.homes[claimant] is not None or not cpus
+
+
+def check_nobody_is_empty(case: Case) -> None:
+    for claimant in case.live:
+        assert case.slices[claimant] or not case.cpus
+
+
+def check_disjoint(case: Case) -> None:
+    """While there are CPUs enough; after that no CPU has more claimants than it must."""
+    holders = Counter(cpu for cpus in case.slices for cpu in cpus)
+    most = max(holders.values(), default=0)
+    assert most <= max(1, -(-len(case.live) // max(1, len(case.cpus))))
+
+
+def check_siblings_together(case: Case) -> None:
+    if not case.whole_cores:
+        return
+    for cpus in case.slices:
+        for core in case.cores(cpus):
+            assert set(core) & set(case.cpus) <= set(cpus)
+
+
+def check_equals_are_even(case: Case) -> None:
+    sizes: dict[int, set[int]] = {}
+    for claimant in case.live:
+        sizes.setdefault(case.home(claimant), set()).add(case.units(case.slices[claimant]))
+    for found in sizes.values():
+        assert max(found) - min(found) <= 1
+
+
+def check_nearest_first(case: Case) -> None:
+    """Nobody holds a far core while a nearer one is unused or with somebody who is farther from it."""
+    held = {claimant: {case.node(cpu) for cpu in case.slices[claimant]} for claimant in case.live}
+    used = {cpu for cpus in case.slices for cpu in cpus}
+    unused = {case.node(cpu) for cpu in case.cpus if cpu not in used}
+    holders: dict[Optional[int], set[int]] = {}
+    for claimant, nodes in held.items():
+        for node in nodes:
+            holders.setdefault(node, set()).add(case.home(claimant))
+    for home, mine in {(case.home(c), frozenset(nodes)) for c, nodes in held.items() if nodes}:
+        farthest = max(case.near.rank(home, node) for node in mine)
+        for node in unused | holders.keys():
+            rank = case.near.rank(home, node)
+            if rank < farthest:
+                assert node not in unused
+                assert all(case.near.rank(other, node) <= rank for other in holders[node])
+
+
+def check_no_core_idle_near_a_claimant(case: Case) -> None:
+    if len(case.cpus) < len(case.live):
+        return
+    claimed = frozenset().union(*(case.near.packages[case.home(c)] for c in case.live))
+    used = {cpu for cpus in case.slices for cpu in cpus}
+    for node in {case.node(cpu) for cpu in set(case.cpus) - used}:
+        assert node is None or not case.near.packages[node] & claimed
+
+
+CHECKS = (
+    check_within_step,
+    check_nobody_is_empty,
+    check_disjoint,
+    check_siblings_together,
+    check_equals_are_even,
+    check_nearest_first,
+    check_no_core_idle_near_a_claimant,
+)
+
+
+def check(case: Case) -> None:
+    for holds in CHECKS:
+        holds(case)
+
+
+def local_cpus(topology: Topology, gpus: tuple[int, ...]) -> set[int]:
+    near = Near(topology)
+    homes = [topology.gpus[gpu].node for gpu in gpus]
+    return set().union(*(near.local(home) for home in homes if home is not None))
+
+
+def check_state(topology: Topology, placement: Placement) -> None:
+    unknown = [gpu for gpu in placement.gpus if topology.gpus[gpu].node is None]
+    near = set(placement.cpus) & local_cpus(topology, placement.gpus)
+    aligned = set(placement.cpus) == near and near and not unknown
+    if not placement.gpus:
+        assert placement.state == "aligned"
+    elif placement.state == "aligned":
+        assert aligned
+    elif placement.state == "partial":
+        assert near and not aligned
+    elif placement.state == "memory-only":
+        assert not near and placement.sets_memory and placement.policy not in ("local", "default")
+    else:
+        assert placement.state == "unaligned" and not (near and len(unknown) < len(placement.gpus))
+    if placement.state != "aligned":
+        assert placement.reason and placement.advice
+    else:
+        assert placement.reason is None
+
+
+def check_memory(topology: Topology, placement: Placement, mems: set[int]) -> None:
+    near = Near(topology)
+    usable = {node.id for node in topology.nodes if node.kind == "cpu" and node.id in mems}
+    assert set(placement.memory_nodes) <= usable
+    for home in {topology.gpus[gpu].node for gpu in placement.gpus} - {None}:
+        assert home is not None
+        if usable:
+            nearest = min(near.rank(home, node) for node in usable)
+            assert any(near.rank(home, node) == nearest for node in placement.memory_nodes)
+    if placement.policy == "preferred":
+        assert len(placement.memory_nodes) == 1
+    if placement.policy == "preferred-many":
+        assert len(placement.memory_nodes) > 1
+    assert placement.sets_memory == (placement.policy != "default")
+
+
+def check_placements(topology: Topology, plan: Plan) -> None:
+    request, near = plan.request, Near(topology)
+    mems = {node.id for node in topology.nodes}
+    for placement in plan.placements:
+        assert set(placement.cpus) <= set(request.cpus)
+        check_state(topology, placement)
+        check_memory(topology, placement, mems)
+        if placement.binds_cpus and not request.spec.smt:
+            cores = [near.core_of[cpu] for cpu in placement.cpus]
+            assert len(cores) == len(set(cores))
