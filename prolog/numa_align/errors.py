@@ -34,3 +34,15 @@ class ClaimError(NumaAlignError):
 
 class KernelError(NumaAlignError):
     """The kernel refused or did not understand a question about a process."""
+
+
+class ConfError(NumaAlignError):
+    """Facts or a configuration file of Slurm's are wrong; the message names the file and, if it can, the line."""
+
+
+class BindError(NumaAlignError):
+    """The kernel refused to bind a process to CPUs or memory."""
+
+
+class RequestError(NumaAlignError):
+    """What was asked for does not exist here or does not fit together."""

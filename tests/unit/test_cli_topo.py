@@ -43,6 +43,7 @@ def test_the_json_is_the_agreed_one_to_the_field(tmp_path: Path) -> None:
     result = subprocess.run(arguments, check=True, capture_output=True, text=True)
     assert json.loads(result.stdout) == {
         "version": 1,
+        "name": None,
         "cpus": {"online": "0-15"},
         "nodes": [
             {"id": 0, "cpus": "0-3,8-11", "memory_bytes": 66881077248, "kind": "cpu"},
@@ -75,8 +76,14 @@ def test_the_json_is_the_agreed_one_to_the_field(tmp_path: Path) -> None:
                 "memory_nodes": [],
             },
         ],
+        "cores": [
+            *([f"{core},{core + 8}", 0, 0, 0] for core in range(4)),
+            *([f"{core},{core + 8}", 1, 1, 4] for core in range(4, 8)),
+        ],
     }
-    assert list(json.loads(result.stdout)) == ["version", "cpus", "nodes", "distances", "gpus"]
+    assert list(json.loads(result.stdout)) == [
+        "version", "name", "cpus", "nodes", "distances", "gpus", "cores",
+    ]  # fmt: skip
     assert "numa-align: warning: GPU 0000:21:00.0" in result.stderr
 
 

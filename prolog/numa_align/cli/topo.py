@@ -10,7 +10,7 @@ import click
 
 from ..cpulist import format_cpulist
 from ..errors import TopologyError
-from ..model import Gpu, Node, Topology
+from ..model import Core, Gpu, Node, Topology
 from ..topology import read_topology
 
 if TYPE_CHECKING:
@@ -50,13 +50,12 @@ def command(
     """Show the NUMA nodes of this machine, its GPUs, and how the node of each GPU is known."""
     if not os.path.isdir(root):  # noqa: PTH112 (a command that may run without pathlib should)
         raise TopologyError(f"{root}: is not a directory; --root is the one that stands for /")
-    topology = read_topology(
-        root, override=override, gres_conf=gres_conf, node_name=node_name or _node_name(root), strict=True
-    )
+    name = node_name or _node_name(root)
+    topology = read_topology(root, override=override, gres_conf=gres_conf, node_name=name, strict=True)
     if not topology.online:
         raise TopologyError(f"{root}: no CPU is described below it; is there a sys/devices/system/cpu?")
     if as_json:
-        click.echo(to_json(topology))
+        click.echo(to_json(topology, name))
         for warning in topology.warnings:
             click.echo(f"numa-align: warning: {warning}", err=True)
     else:
@@ -73,16 +72,18 @@ def _node_name(root: str) -> Optional[str]:
 # -- JSON ------------------------------------------------------------------------------------
 
 
-def to_json(topology: Topology) -> str:
+def to_json(topology: Topology, name: Optional[str] = None) -> str:
     """The machine in the schema of docs/topology.md, one line a node and a GPU."""
     import json  # noqa: PLC0415 (the table needs none)
 
     parts = [
         f'"version": {JSON_VERSION}',
+        f'"name": {json.dumps(name)}',
         f'"cpus": {json.dumps({"online": format_cpulist(topology.online)})}',
         f'"nodes": {_json_lines([json.dumps(_node_fields(node)) for node in topology.nodes])}',
         f'"distances": {_json_lines([json.dumps(row) for row in topology.distances])}',
         f'"gpus": {_json_lines([json.dumps(_gpu_fields(gpu)) for gpu in topology.gpus])}',
+        f'"cores": {json.dumps([_core_fields(core) for core in topology.cores])}',
     ]
     return "{" + ",\n ".join(parts) + "}"
 
@@ -98,6 +99,11 @@ def _node_fields(node: Node) -> dict[str, object]:
         "memory_bytes": node.memory_bytes,
         "kind": node.kind,
     }
+
+
+def _core_fields(core: Core) -> list[object]:
+    """A list and not an object: a machine has hundreds of them."""
+    return [format_cpulist(core.cpus), core.node, core.package, core.llc]
 
 
 def _gpu_fields(gpu: Gpu) -> dict[str, object]:
