@@ -1,7 +1,8 @@
 # numa-align: build, install, test.
 #
 #   make demo                  the whole thing at work, in a machine of its own (root, Debian 12 or 13)
-#   make test                  all tests
+#   make test                  all tests of everyday use
+#   make test-matrix           every Slurm version on every machine, in every way of starting work
 #   make install               on a compute or login node, for the Slurm whose headers are installed
 
 PREFIX ?= /usr/local
@@ -88,8 +89,13 @@ lint: setup
 
 test: lint
 	$(MAKE) -C spank
-	$(RUN)/pytest
+	$(RUN)/pytest -m 'not matrix'
+
+# Every Slurm version on every machine, in every way of starting work.
+test-matrix: setup
+	$(MAKE) -C spank
+	$(RUN)/pytest -m matrix
 
 FORCE:
 
-.PHONY: all plugin claim install uninstall clean setup demo lint test FORCE
+.PHONY: all plugin claim install uninstall clean setup demo lint test test-matrix FORCE

@@ -1,0 +1,25 @@
+"""One native cluster a Slurm version for all tests: it is up in a second."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from machine import RELEASES
+
+from native import Native, why_not
+
+ROOT = Path(__file__).resolve().parents[2]
+PROBE_FILE = ROOT / "tests/e2e/probe.py"
+
+
+@pytest.fixture(scope="session", params=RELEASES)
+def native(request: pytest.FixtureRequest) -> Iterator[Native]:
+    """Eight GPUs on the host's own CPUs, the project installed, the probe in place."""
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with Native(request.param, project=ROOT) as cluster:
+        cluster.put({"/opt/probe.py": PROBE_FILE.read_bytes()})
+        yield cluster
