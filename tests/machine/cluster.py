@@ -86,7 +86,7 @@ class Cluster:
 
     def settle(self, timeout: float = SLURM_LIMIT) -> None:
         """Wait until both nodes are idle."""
-        self.run([SLURM, "await", *(machine.name for machine in self.machines)], timeout=timeout, check=True)
+        self.run([SLURM, "await"], timeout=timeout, check=True)
 
     def run(
         self, command: Command, *, user: str = "root", timeout: float = 120.0, check: bool = False

@@ -203,25 +203,20 @@ class Guest:
         It leads a session of its own, by which it can be killed with all that it started. What it leaves
         running must not hold its output open, else the agent waits for that too.
         """
-        words = ["/bin/bash", "-c", command] if isinstance(command, str) else list(command)
-        shown = command if isinstance(command, str) else " ".join(shlex.quote(word) for word in command)
         home = "/root" if user == "root" else f"/home/{user}"
-        environment = {
-            "PATH": PATH,
-            "HOME": home,
-            "USER": user,
-            "LOGNAME": user,
-            "LANG": "C.UTF-8",
-            **(env or {}),
-        }
-        prefix = ["env", f"--chdir={cwd or home}"]
+        folder = cwd or home
+        if isinstance(command, str):
+            shown, words = command, ["/bin/bash", "-c", f"cd {shlex.quote(folder)} || exit\n{command}"]
+        else:
+            shown, words = " ".join(map(shlex.quote, command)), ["env", f"--chdir={folder}", *command]
         if user != "root":
             number = str(USERS[user])
-            prefix = ["setpriv", "--reuid", number, "--regid", number, "--init-groups", *prefix]
+            words = ["setpriv", "--reuid", number, "--regid", number, "--init-groups", *words]
+        environment = {"PATH": PATH, "HOME": home, "USER": user, "LOGNAME": user, "LANG": "C.UTF-8"}
         arguments: dict[str, object] = {
             "path": "/usr/bin/setsid",
-            "arg": [*prefix, *words],
-            "env": [f"{name}={value}" for name, value in environment.items()],
+            "arg": words,
+            "env": [f"{name}={value}" for name, value in {**environment, **(env or {})}.items()],
             "capture-output": True,
         }
         if stdin is not None:

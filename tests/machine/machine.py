@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from . import progress as progress_module
+from . import saved
 from .cache import Cache
 from .guest import Command, Guest, Result, Running
 from .hardware import Topology
@@ -44,8 +45,10 @@ class Machine:
         name: str = "node1",
         cache: Cache | None = None,
         progress: Progress = progress_module.to_stderr,
+        resume: bool = True,
         link: Link | None = None,
     ) -> None:
+        """`resume` takes a machine of this shape that was booted before from the cache (module saved)."""
         if cgroup not in (1, 2) or (cgroup == 1 and slurm != "22.05"):
             raise ValueError(
                 "cgroup is 1 or 2, and 1 only with Slurm 22.05: later Debian kernels lack its controllers"
@@ -58,6 +61,7 @@ class Machine:
         self.name = name
         self.cache = cache if cache is not None else Cache()
         self.progress = progress
+        self.resume = resume
         self.link = link
         self.configurations = 0
         self._qemu: Qemu | None = None
@@ -95,24 +99,51 @@ class Machine:
         return Node(self.name, ADDRESS.format(number), self.topology)
 
     def boot(self) -> None:
-        """Start QEMU, wait for the guest, give it its GPUs and the project. Slurm does not run yet."""
+        """Have QEMU run, with the guest ready, its GPUs there and the project installed. Slurm does not run
+        yet."""
         image = image_for(self.slurm, self.cache, self.progress)
         payload = build_project(self.project, image, self.cache, self.progress) if self.project else None
-        accelerated = accelerator(image, self.cache)
-        begin = time.monotonic()
-        shape = f"{self.topology.cpus} CPUs, {self.topology.nodes} NUMA nodes"
-        self.progress(f"booting {self.name}: {shape}, {image.release}")
         words = f"machine.name={self.name} machine.address={self.node.address} machine.cgroup={self.cgroup}"
         if self.link is not None:
             words += " machine.link=1"
-        self._qemu = Qemu(boot_arguments(image, self.topology, words, accelerated, self.link))
+        accelerated = accelerator(image, self.cache)
+        arguments = boot_arguments(image, self.topology, words, accelerated, self.link)
+        begin = time.monotonic()
+        if self.resume and self.link is None:
+            key = saved.key_of(arguments, self.topology, image.key)
+            entry = self.cache.entry("saved", key, lambda scratch: self._save(arguments, scratch), saved.KEPT)
+            self._resume(arguments, entry / "state")
+        else:
+            self._boot(arguments)
+        if payload is not None:
+            self.guest.unpack(payload.read_bytes())
+        self.progress(f"{self.name} is up after {time.monotonic() - begin:.1f} s")
+
+    def _boot(self, arguments: Sequence[str]) -> None:
+        shape = f"{self.topology.cpus} CPUs, {self.topology.nodes} NUMA nodes"
+        self.progress(f"booting {self.name}: {shape}, Slurm {self.slurm}")
+        self._start_qemu(arguments)
+        self.guest.connect(BOOT_LIMIT)
+        self._add_gpus()
+
+    def _save(self, arguments: Sequence[str], folder: Path) -> None:
+        try:
+            self._boot(arguments)
+            saved.save(self.qemu, folder / "state")
+        finally:
+            self.stop()
+
+    def _resume(self, arguments: Sequence[str], state: Path) -> None:
+        """The guest's clock stood still while it was saved."""
+        self._start_qemu([*arguments, *saved.resume_arguments(state)])
+        saved.await_running(self.qemu)
+        self.guest.connect(BOOT_LIMIT)
+        self.guest.run(["date", "--set", f"@{time.time():.3f}"], check=True)
+
+    def _start_qemu(self, arguments: Sequence[str]) -> None:
+        self._qemu = Qemu(arguments)
         atexit.register(self.stop)
         self._guest = Guest(self._qemu.agent_socket, self._qemu.check, self.evidence)
-        self._guest.connect(BOOT_LIMIT)
-        self._add_gpus()
-        if payload is not None:
-            self._guest.unpack(payload.read_bytes())
-        self.progress(f"{self.name} is up after {time.monotonic() - begin:.1f} s")
 
     def _add_gpus(self) -> None:
         """Device files and the driver's files. /proc/driver is a folder of every kernel, so a tmpfs fits over
@@ -129,7 +160,7 @@ class Machine:
 
     def settle(self, timeout: float = SLURM_LIMIT) -> None:
         """Wait until the node is idle, with no job left on it."""
-        self.run([SLURM, "await", self.name], timeout=timeout, check=True)
+        self.run([SLURM, "await"], timeout=timeout, check=True)
 
     def stop(self) -> None:
         """Take the machine away; it is nothing to stop it twice."""
@@ -210,5 +241,5 @@ def bring_up(machines: Sequence[Machine], config: SlurmConfig, timeout: float) -
     for machine in machines:
         daemons = ["slurmctld", "slurmd"] if machine is first else ["slurmd"]
         machine.run([SLURM, "start", *daemons], timeout=timeout, check=True)
-    first.run([SLURM, "await", *(node.name for node in nodes)], timeout=timeout, check=True)
+    first.run([SLURM, "await"], timeout=timeout, check=True)
     first.progress(f"Slurm {first.slurm} is ready after {time.monotonic() - begin:.1f} s")

@@ -50,12 +50,14 @@ class Qemu:
         self.folder = Path(tempfile.mkdtemp(prefix="machine-"))
         self.console = self.folder / "console"
         self.agent_socket = self.folder / "agent"
+        self.monitor_socket = self.folder / "monitor"
         fixed = [
             "-nodefaults",
             "-no-user-config",
             "-no-reboot",
             "-display", "none",
             "-serial", f"file:{self.console}",
+            "-qmp", f"unix:{self.monitor_socket},server=on,wait=off",
             "-device", "virtio-serial-pci,bus=pcie.0",
             "-chardev", f"socket,id=agent,path={self.agent_socket},server=on,wait=off",
             "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
