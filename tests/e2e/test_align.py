@@ -192,19 +192,20 @@ def test_with_a_bad_table_the_task_runs_with_one_warning_and_strict_fails(
 
 
 def test_a_prolog_that_finds_nothing_neither_fails_nor_drains(machine: Machine) -> None:
-    hidden = ("/proc/driver", "/sys/bus/pci", "/sys/devices/system/node")
-    hide = " && ".join(f"mount -t tmpfs none {path}" for path in hidden)
-    show = "; ".join(f"umount {path}" for path in hidden)
-    machine.run(hide, check=True)
+    """No driver files and no sysfs, for the prolog alone: Slurm itself does not start a step without them."""
+    prolog = "/usr/sbin/numa-align-prolog"
+    hide = "mount -t tmpfs none /proc/driver && mount -t tmpfs none /sys"
+    blind = f"#!/bin/sh\nexec unshare --mount sh -c '{hide} && exec {prolog}.real'\n"
+    machine.run(f"mv {prolog} {prolog}.real", check=True)
     try:
+        machine.put({prolog: blind}, mode=0o755)
         result = machine.run(f"srun --numa-align -n2 --gpus=2 {PROBE}", user="user", timeout=120, check=True)
     finally:
-        machine.run(show, check=True)
+        machine.run(f"mv {prolog}.real {prolog}", check=True)
     machine.settle()
-    assert len(ranks_of(result)) == 2
+    assert [rank.environment["NUMA_ALIGN_STATE"] for rank in ranks_of(result)] == ["unaligned"] * 2
     assert len(warnings_of(result)) == 1
-    state = machine.run("sinfo --noheader --format=%T", check=True).stdout.strip()
-    assert state == "idle"
+    assert machine.run("sinfo --noheader --format=%T", check=True).stdout.strip() == "idle"
 
 
 def test_the_epilog_leaves_no_table(machine: Machine) -> None:
