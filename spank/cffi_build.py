@@ -68,7 +68,7 @@ struct na_placement {
     char advice[480];
 };
 bool na_step_place(const struct na_step *step, const struct na_task *task, struct na_placement *placement);
-int na_step_first_gpu(const struct na_step *step, const struct na_task *task);
+int na_step_turn_gpu(const struct na_step *step, const struct na_task *task);
 bool na_step_slice(const struct na_step *step, int gpu, struct na_set *cpus, struct na_set *mems);
 struct na_choice { int first, count, share, sharers; };
 struct na_choice na_choose_gpus(int id, int tasks, int visible);

@@ -120,6 +120,17 @@ static bool share_slice(const struct na_step *step, int node, int share, int sha
 	return na_claim_some(step->machine, &whole, claimants, sharers, wanted, slice);
 }
 
+/* Of tasks that see the same GPUs of one node, it does not matter which core is whose: all are as near. */
+static bool sees_one_node(const struct na_step *step, const struct na_task *task)
+{
+	const struct na_gpu *gpus = step->machine->gpus;
+
+	for (int i = 1; i < task->visible_count; i++)
+		if (gpus[task->visible[i]].node != gpus[task->visible[0]].node)
+			return false;
+	return true;
+}
+
 /*
  * Which of its visible GPUs the task uses. If the tasks do not all see all GPUs of the step, Slurm
  * has told them apart already: a task has all that it sees, unless that many tasks with that many
@@ -137,21 +148,26 @@ static struct na_choice choose(const struct na_step *step, const struct na_task 
 	choice.first = task->id % task->visible_count;
 	choice.count = 1;
 	if (task->turn >= 0) {
-		choice.sharers = (step->task_count + step->gpu_count - 1) / step->gpu_count;
+		const int shared = sees_one_node(step, task) ? task->visible_count : 1;
+
+		choice.sharers = (int)(((long)step->task_count * shared + step->gpu_count - 1) / step->gpu_count);
 		choice.share = task->turn % choice.sharers;
 	}
 	return choice;
 }
 
-int na_step_first_gpu(const struct na_step *step, const struct na_task *task)
+int na_step_turn_gpu(const struct na_step *step, const struct na_task *task)
 {
-	return task->visible_count > 0 ? task->visible[choose(step, task).first] : -1;
+	if (task->visible_count <= 0)
+		return -1;
+	return task->visible[sees_one_node(step, task) ? 0 : choose(step, task).first];
 }
 
 /* The CPUs that the claim gives to a task with GPUs, by what cpus= asks for. */
-static bool cpus_of_gpus(const struct na_step *step, const struct na_choice *choice,
+static bool cpus_of_gpus(const struct na_step *step, const struct na_task *task, const struct na_choice *choice,
 			 const struct na_placement *placement, struct na_set *cpus)
 {
+	const bool together = task->turn >= 0 && choice->sharers > 1 && sees_one_node(step, task);
 	struct na_set usable;
 
 	na_set_clear(cpus);
@@ -162,7 +178,8 @@ static bool cpus_of_gpus(const struct na_step *step, const struct na_choice *cho
 		na_set_and(cpus, &usable);
 		return true;
 	}
-	if (!claim_for_gpus(step, placement->gpus, placement->gpu_count, cpus))
+	if (!claim_for_gpus(step, together ? task->visible : placement->gpus,
+			    together ? task->visible_count : placement->gpu_count, cpus))
 		return false;
 	if (choice->sharers <= 1)
 		return true;
@@ -230,7 +247,7 @@ static bool place_with_gpus(const struct na_step *step, const struct na_task *ta
 		placement->gpus[placement->gpu_count++] = task->visible[choice.first + i];
 	near_gpus(step, placement, &local, &placement->mems, &unknown);
 	if (unknown < placement->gpu_count && !task->cpus_by_hand && step->spec.cpus != NA_CPUS_ALL) {
-		if (!cpus_of_gpus(step, &choice, placement, &wanted))
+		if (!cpus_of_gpus(step, task, &choice, placement, &wanted))
 			return false;
 		if (!na_set_empty(&wanted) && (na_set_meets(&wanted, &local) || somebody_is_near(step))) {
 			placement->set_cpus = true;

@@ -35,7 +35,7 @@ struct na_task {
 	int id; /* local id */
 	int visible_count; /* the GPUs that it can use, in the order in which it counts them */
 	int visible[NA_MAX_GPUS];
-	int turn; /* how many tasks with the same na_step_first_gpu() came before it, -1 unknown */
+	int turn; /* how many tasks with the same na_step_turn_gpu() came before it, -1 unknown */
 	struct na_set mask; /* the CPUs that Slurm gave it */
 	bool cpus_by_hand; /* --cpu-bind: leave the CPUs alone */
 	bool mem_by_hand; /* --mem-bind: leave the memory policy alone */
@@ -57,8 +57,12 @@ struct na_placement {
 /* Decides for one task. False only if there is no memory. */
 bool na_step_place(const struct na_step *step, const struct na_task *task, struct na_placement *placement);
 
-/* The first GPU (position in machine->gpus) that the task uses of those it sees, -1 without. `turn` is not read. */
-int na_step_first_gpu(const struct na_step *step, const struct na_task *task);
+/*
+ * The GPU (position in machine->gpus) by which the task counts its turn: the first that it sees if
+ * all that it sees are on one node, since it divides them with whoever sees the same, otherwise the
+ * first that it uses; -1 without. `turn` is not read.
+ */
+int na_step_turn_gpu(const struct na_step *step, const struct na_task *task);
 
 /* The CPUs and nodes of one GPU of a task with several, for NUMA_ALIGN_MAP. False: no memory. */
 bool na_step_slice(const struct na_step *step, int gpu, struct na_set *cpus, struct na_set *mems);

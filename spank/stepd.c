@@ -23,7 +23,7 @@
 
 /* Written by the tasks of the step on this node, which know nothing else of one another. */
 struct shared {
-	int turn[NA_MAX_GPUS]; /* tasks that came so far, by the first GPU that they use */
+	int turn[NA_MAX_GPUS]; /* tasks that came so far, by na_step_turn_gpu() */
 	int warned; /* one of them has told the user already */
 };
 
@@ -121,7 +121,7 @@ static bool first_to_warn(void)
 
 static int take_turn(const struct na_task *task)
 {
-	const int gpu = na_step_first_gpu(&context.step, task);
+	const int gpu = na_step_turn_gpu(&context.step, task);
 
 	if (!context.shared || gpu < 0 || task->visible_count >= context.step.gpu_count)
 		return -1;

@@ -68,7 +68,7 @@ class Task:
     """What one task sees, and what it was given.
 
     ``visible`` are the GPUs it can use in the order in which it counts them, ``mask`` the CPUs that
-    Slurm gave it, ``turn`` how many tasks that use the same GPU first (`Machine.first_gpu`) came
+    Slurm gave it, ``turn`` how many tasks that count by the same GPU (`Machine.turn_gpu`) came
     before it, None where they all see all GPUs.
     """
 
@@ -278,9 +278,9 @@ class Machine:
         made.cpus_by_hand, made.mem_by_hand = task.cpus_by_hand, task.memory_by_hand
         return made
 
-    def first_gpu(self, step: Step, task: Task) -> Optional[int]:
-        """The first GPU that the task uses of those it sees; ``task.turn`` does not matter."""
-        gpu: int = _compiled()[1].na_step_first_gpu(self._step(step), self._task(step, task))
+    def turn_gpu(self, step: Step, task: Task) -> Optional[int]:
+        """The GPU by which the task counts its turn, None without one; ``task.turn`` does not matter."""
+        gpu: int = _compiled()[1].na_step_turn_gpu(self._step(step), self._task(step, task))
         return None if gpu < 0 else gpu
 
     def place(self, step: Step, task: Task) -> Placement:

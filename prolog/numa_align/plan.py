@@ -72,9 +72,9 @@ def make_plan(topology: Topology, request: Request) -> Plan:
     for number, mask in enumerate(masks):
         task = Task(number, _visible(topology, request, number, mask), mask)
         if 0 < len(task.visible) < len(request.gpus):
-            first = machine.first_gpu(step, task)
-            task = replace(task, turn=turns.get(first, 0))
-            turns[first] = turns.get(first, 0) + 1
+            counted = machine.turn_gpu(step, task)
+            task = replace(task, turn=turns.get(counted, 0))
+            turns[counted] = turns.get(counted, 0) + 1
         placements.append(machine.place(step, task))
     return Plan(request, tuple(placements))
 

@@ -63,6 +63,7 @@ def test_tasks_bound_to_the_closest_gpus_stay_on_their_node(machine: Machine) ->
     for rank in ranks:
         assert {node_of(minor) for minor in rank.gpus} == {node_of(rank.gpus[0])}
         assert_on_node(rank, node_of(rank.gpus[0]))
+    assert_disjoint(ranks)
 
 
 def test_one_task_with_all_gpus_keeps_all_cpus_of_both_nodes(machine: Machine) -> None:

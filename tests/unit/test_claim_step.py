@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from builder import Machine as Built
@@ -79,11 +80,12 @@ def overlapping(placements: tuple[Placement, ...]) -> Iterator[tuple[Placement, 
 @given(small_requests())
 def test_tasks_of_different_gpus_never_share_a_core(made: tuple[Topology, Request]) -> None:
     topology, request = made
-    gpus = [topology.gpus[gpu] for gpu in request.gpus]
-    cores = {Near(topology).core_of[cpu] for cpu in request.cpus}
-    assume(request.visible != "closest" and len(cores) >= max(len(gpus), request.tasks))
     # Where nothing tells a GPU's node its task stays where Slurm put it, whoever else is there.
-    assume(request.spec.cpus == "slice" and all(gpu.node is not None for gpu in gpus))
+    gpus = tuple(gpu for gpu in request.gpus if topology.gpus[gpu].node is not None)
+    cores = len({Near(topology).core_of[cpu] for cpu in request.cpus})
+    visible = "each" if request.visible == "each" else "all"
+    spec = replace(request.spec, cpus="slice")
+    request = Request(min(request.tasks, cores), gpus[:cores], request.cpus, visible, spec)
     for one, other in overlapping(make_plan(topology, request).placements):
         assert set(one.gpus) & set(other.gpus)
         # One GPU's tasks share a CPU only if its slice has fewer CPUs than they are.
@@ -190,6 +192,25 @@ def test_tasks_that_share_a_gpu_that_only_they_see_divide_it_in_turn() -> None:
     placements = make_plan(SOCKETS, request).placements
     assert [p.gpus for p in placements] == [(0,), (0,), (1,), (1,), (2,), (2,), (3,), (3,)]
     assert not list(overlapping(placements)) and {p.state for p in placements} == {"aligned"}
+
+
+@pytest.mark.parametrize("tasks", [6, 8, 16])
+def test_tasks_that_see_the_same_gpus_of_a_node_divide_what_these_have_together(tasks: int) -> None:
+    """--gpu-bind=closest with ranks dealt to the sockets in turn: the even ones never count to GPU 1 or 3."""
+    built = Built(packages=2, cores=8, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1)).topology()
+    machine = Machine.of(built)
+    step = Step(built.online, (0, 1), tasks, tuple(range(8)))
+    placements = []
+    for number in range(tasks):
+        node = number % 2
+        visible = tuple(range(node * 4, node * 4 + 4))
+        task = Task(number, visible, (node * 8,), turn=number // 2)
+        assert machine.turn_gpu(step, task) == node * 4, "they count their turns together"
+        placements.append(machine.place(step, task))
+        assert placements[-1].gpus == (visible[number % 4],), "as programs use SLURM_LOCALID"
+    assert not list(overlapping(tuple(placements))) and {p.state for p in placements} == {"aligned"}
+    sizes = [len(placement.cpus) for placement in placements]
+    assert max(sizes) - min(sizes) <= 1 and sum(sizes) == 16
 
 
 def test_slice_of_one_gpu_is_what_its_task_alone_would_have() -> None:
