@@ -1,0 +1,261 @@
+"""What is known of each node: ``numa-align topo --json`` of one or of ten thousand.
+
+Nodes of a cluster come in a few kinds. The text of each file, without what differs between equal nodes (name,
+UUIDs, sizes of memory), is the kind's key, so that only one file of each kind is parsed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Optional
+
+from numa_align.cpulist import parse_cpulist
+from numa_align.errors import ConfError
+from numa_align.model import NODE_KINDS, SOURCES, Core, Gpu, Node, Topology
+
+JSON_VERSION = 1
+
+_SIZE_LIMIT = 8 << 20
+
+_NAME = re.compile(r'^(\{"version": ?\d+,\s*)"name": ?(?:null|"([^"\\]*)"),\s*')
+_UUID = re.compile(r'"uuid": ?(?:null|"[^"\\]*")')
+_MEMORY = re.compile(r'"memory_bytes": ?(\d+)')
+
+# Characters of a name that Slurm could take for a list or a comment, and control characters.
+_NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+# Memory of equal nodes differs by what their firmware and kernel keep; more is another node.
+_SAME_MEMORY = 0.03
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine with what only its own software can say.
+
+    ``links[i][j]``: NVLinks between the GPUs i and j in the order of ``topology.gpus``, None where nobody
+    asked NVML. ``divided``: minors of GPUs that have MIG instances.
+    """
+
+    topology: Topology
+    links: Optional[tuple[tuple[int, ...], ...]] = None
+    divided: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Nodes that are alike: their names, one machine that stands for all, the least memory of all in MiB."""
+
+    names: tuple[str, ...]
+    machine: Machine
+    memory_mib: int
+
+    @property
+    def topology(self) -> Topology:
+        """The machine's."""
+        return self.machine.topology
+
+    @cached_property
+    def folded(self) -> str:
+        """The names in Slurm's notation, ``gpu[01-16]``."""
+        return fold(self.names)
+
+
+def fold(names: Sequence[str]) -> str:
+    """Names of nodes as Slurm's hostlist, shortest. Raises ConfError if ClusterShell is missing.
+
+    >>> fold(["gpu02", "gpu01", "login"])
+    'gpu[01-02],login'
+    """
+    if len(names) == 1:
+        return names[0]
+    return str(_node_set().fromlist(names))
+
+
+def unfold(hostlist: str) -> tuple[str, ...]:
+    """The names of a hostlist, ascending. Raises ConfError for what is none."""
+    if "[" not in hostlist and "," not in hostlist:
+        return (hostlist,)
+    try:
+        return tuple(_node_set()(hostlist))
+    except ConfError:
+        raise
+    except Exception as error:  # ClusterShell's own exceptions have no common base that is public
+        raise ConfError(f"{hostlist[:60]!r} is not a list of nodes: {error}") from error
+
+
+def _node_set() -> Any:
+    try:
+        return import_module("ClusterShell.NodeSet").NodeSet
+    except ImportError:
+        raise ConfError(
+            "lists of nodes need ClusterShell: install python3-clustershell, or ClusterShell from PyPI"
+        ) from None
+
+
+def host_memory_mib(topology: Topology) -> int:
+    """MiB that Slurm may give out: the memory of all nodes but that of GPUs, as slurmd rounds it."""
+    return sum(node.memory_bytes for node in topology.nodes if node.kind != "gpu-memory") >> 20
+
+
+def kind_of_one(name: str, machine: Machine) -> Kind:
+    """A kind with a single node."""
+    return Kind((check_name(name, "--node"),), machine, host_memory_mib(machine.topology))
+
+
+def check_name(name: str, where: str) -> str:
+    """The name, if Slurm can take it for a node's."""
+    if not _NODE_NAME.fullmatch(name):
+        raise ConfError(f"{where}: {name[:60]!r} is not the name of a node")
+    return name
+
+
+@dataclass(frozen=True)
+class _File:
+    """One node's file: its kind's key and what was taken out of it."""
+
+    path: Path
+    name: str
+    key: str
+    memory: tuple[int, ...]
+
+
+def _load(path: Path) -> _File:
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_SIZE_LIMIT)
+    except OSError as error:
+        raise ConfError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ConfError(f"{path}:1: is not what `numa-align topo --json` prints") from None
+    memory: list[int] = []
+
+    def take(match: re.Match[str]) -> str:
+        memory.append(int(match[1]))
+        return '"memory_bytes":0' if match[1] == "0" else '"memory_bytes":1'
+
+    named = _NAME.match(text)
+    text = _NAME.sub(r"\1", text, count=1)
+    key = _MEMORY.sub(take, _UUID.sub('"uuid":null', text))
+    name = (named[2] if named else None) or path.name.removesuffix(".json")
+    return _File(path, check_name(name, str(path)), key, tuple(memory))
+
+
+def read_kinds(paths: Iterable[Path]) -> tuple[Kind, ...]:
+    """The kinds of node among files, and folders of files, of ``numa-align topo --json``; sorted by name.
+
+    A file that says no name has it from its own, ``gpu01.json`` or ``gpu01``. Raises ConfError for what is
+    not such a file, and for a node of which two files differ.
+    """
+    loaded: dict[str, _File] = {}
+    for path in paths:
+        for member in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if member.name.startswith("."):
+                continue
+            file = _load(member)
+            other = loaded.setdefault(file.name, file)
+            if (other.key, other.memory) != (file.key, file.memory):
+                raise ConfError(f"{file.path}: says other things of node {file.name} than {other.path} does")
+    if not loaded:
+        raise ConfError("no facts: name files of `numa-align topo --json`, or a folder that has some")
+    by_key: dict[str, list[_File]] = {}
+    for file in loaded.values():
+        by_key.setdefault(file.key, []).append(file)
+    kinds = [kind for files in by_key.values() for kind in _kinds(files)]
+    return tuple(sorted(kinds, key=lambda kind: kind.names[0]))
+
+
+def _kinds(files: Sequence[_File]) -> Iterable[Kind]:
+    """Nodes of one key, divided where their memory differs by more than equal nodes' does."""
+    topology = parse_topology(files[0].key, files[0].path)
+    host = [i for i, node in enumerate(topology.nodes) if node.kind != "gpu-memory"]
+    sized = sorted((sum(file.memory[i] for i in host) >> 20, file.name) for file in files)
+    group: list[str] = []
+    least = sized[0][0]
+    for memory, name in sized:
+        if memory > least * (1 + _SAME_MEMORY):
+            yield Kind(tuple(sorted(group)), Machine(topology), least)
+            group, least = [], memory
+        group.append(name)
+    yield Kind(tuple(sorted(group)), Machine(topology), least)
+
+
+def parse_topology(text: str, path: Path) -> Topology:
+    """The machine that ``numa-align topo --json`` described (docs/topology.md); ``path`` is for messages.
+
+    Raises ConfError with the line for what is not JSON, and with the field for what is not a machine.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        line = getattr(error, "lineno", 1)
+        raise ConfError(f"{path}:{line}: is not what `numa-align topo --json` prints: {error}") from None
+    if not isinstance(data, dict) or data.get("version") != JSON_VERSION:
+        raise ConfError(f"{path}:1: is not what `numa-align topo --json` of version {JSON_VERSION} prints")
+    if "cores" not in data:
+        raise ConfError(f"{path}:1: has no cores: it is from an older numa-align; gather it anew")
+    try:
+        topology = _topology(data)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ConfError(f"{path}: does not describe a machine: {type(error).__name__}: {error}") from None
+    _check(topology, path)
+    return topology
+
+
+def _topology(data: dict[str, Any]) -> Topology:
+    return Topology(
+        parse_cpulist(data["cpus"]["online"]),
+        tuple(
+            Node(int(node["id"]), parse_cpulist(node["cpus"]), int(node["memory_bytes"]), str(node["kind"]))
+            for node in data["nodes"]
+        ),
+        tuple(tuple(int(distance) for distance in row) for row in data["distances"]),
+        tuple(
+            Core(parse_cpulist(cpus), node, int(package), int(llc))
+            for cpus, node, package, llc in data["cores"]
+        ),
+        tuple(_gpu(gpu) for gpu in data["gpus"]),
+    )
+
+
+def _gpu(data: dict[str, Any]) -> Gpu:
+    minor = None if data["minor"] is None else int(data["minor"])
+    file = "/dev/nvidia" if data["vendor"] == "nvidia" else "/dev/dri/renderD"
+    if data["source"] not in SOURCES:
+        raise ValueError(f"source is {data['source']!r}")
+    return Gpu(
+        vendor=str(data["vendor"]),
+        bdf=str(data["bdf"]),
+        minor=minor,
+        uuid=data["uuid"],
+        model=data["model"],
+        index=data["index"],
+        node=data["node"],
+        source=data["source"],
+        cpus=parse_cpulist(data["cpus"]),
+        memory_nodes=tuple(data["memory_nodes"]),
+        device=None if minor is None else f"{file}{minor}",
+    )
+
+
+def _check(topology: Topology, path: Path) -> None:
+    """Contradictions that would otherwise end in wrong configuration."""
+    online, nodes = set(topology.online), {node.id for node in topology.nodes}
+    in_cores = [cpu for core in topology.cores for cpu in core.cpus]
+    if not online or sorted(in_cores) != sorted(online) or not all(core.cpus for core in topology.cores):
+        raise ConfError(f"{path}: its facts conflict: the cores' CPUs are not the online CPUs")
+    if any(node.kind not in NODE_KINDS or not online.issuperset(node.cpus) for node in topology.nodes):
+        raise ConfError(f"{path}: its facts conflict: a node has CPUs that are not online, or no known kind")
+    for gpu in topology.gpus:
+        if not online.issuperset(gpu.cpus) or (gpu.node is not None and gpu.node not in nodes):
+            raise ConfError(
+                f"{path}: its facts conflict: GPU {gpu.bdf} is near CPUs or a node that do not exist"
+            )
+    minors = [(gpu.vendor, gpu.minor) for gpu in topology.gpus if gpu.minor is not None]
+    if len(set(minors)) != len(minors):
+        raise ConfError(f"{path}: its facts conflict: two GPUs have the same minor")

@@ -1,0 +1,143 @@
+"""From facts to text: what ``numa-align conf`` prints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from numa_align.errors import ConfError
+from numa_align.nvidia import mig_instances
+from numa_align.sysfs import Tree
+from numa_align.topology import read_topology
+
+from . import edit
+from .conffile import read_conf
+from .facts import Kind, Machine, host_memory_mib, kind_of_one, read_kinds, unfold
+from .gres import gres_conf
+from .nvml import nvlinks
+from .others import cgroup_conf, cli_filter_lua, plugstack_conf
+from .slurm import node_lines, settings, slurm_conf
+from .version import Version
+
+#: What `all` prints, in this order: part, file.
+FILES = (
+    ("gres", "/etc/slurm/gres.conf"),
+    ("slurm", "/etc/slurm/slurm.conf (lines for it)"),
+    ("cgroup", "/etc/slurm/cgroup.conf"),
+    ("plugstack", "/etc/slurm/plugstack.conf.d/numa-align.conf"),
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to generate for: nodes, version, where numa-align is installed, the site's words."""
+
+    kinds: tuple[Kind, ...]
+    version: Version
+    prefix: str = "/usr"
+    defaults: str = ""
+
+    @property
+    def sbin(self) -> str:
+        """Where prolog and epilog are."""
+        return f"{self.prefix}/sbin"
+
+    @property
+    def library(self) -> str:
+        """Where the plugin is."""
+        return f"{self.prefix}/lib/numa-align/numa-align.so"
+
+
+def read_machine(root: str) -> Machine:
+    """The machine below ``root``; on the live one NVML is asked too. Raises ConfError where there is none."""
+    if not Path(root).is_dir():
+        raise ConfError(f"{root}: is not a directory; --root is the one that stands for /")
+    topology = read_topology(root, strict=True)
+    if not topology.online:
+        raise ConfError(f"{root}: no CPU is described below it; is there a sys/devices/system/cpu?")
+    tree = Tree(root)
+    nvidia = [gpu for gpu in topology.gpus if gpu.vendor == "nvidia"]
+    minors = [gpu.minor for gpu in nvidia if gpu.minor is not None]
+    divided = frozenset(minor for minor in minors if mig_instances(tree, minor))
+    links = nvlinks(topology.gpus) if tree.is_live and len(nvidia) == len(topology.gpus) > 1 else None
+    return Machine(topology, links, divided)
+
+
+def kinds_of_machine(root: str, names: Sequence[str]) -> tuple[Kind, ...]:
+    """The one kind of a machine; ``names`` are the nodes that are like it, by default this host."""
+    machine = read_machine(root)
+    every = [name for part in names for name in unfold(part)]
+    if not every:
+        if not Tree(root).is_live:
+            raise ConfError(f"{root}: say --node NAME: a recorded machine does not know what Slurm calls it")
+        every = [os.environ.get("SLURMD_NODENAME") or os.uname().nodename.partition(".")[0]]
+    if len(every) == 1:
+        return (kind_of_one(every[0], machine),)
+    return (Kind(tuple(sorted(set(every))), machine, host_memory_mib(machine.topology)),)
+
+
+def kinds_of_files(paths: Iterable[Path], names: Sequence[str]) -> tuple[Kind, ...]:
+    """The kinds of node that files describe, only those of ``names`` if there are any."""
+    kinds = read_kinds(paths)
+    if not names:
+        return kinds
+    wanted = {name for part in names for name in unfold(part)}
+    missing = wanted.difference(*(kind.names for kind in kinds))
+    if missing:
+        raise ConfError(f"--node {sorted(missing)[0]}: none of the files describes it")
+    chosen = [(kind, tuple(name for name in kind.names if name in wanted)) for kind in kinds]
+    return tuple(Kind(some, kind.machine, kind.memory_mib) for kind, some in chosen if some)
+
+
+def generate(part: str, request: Request) -> str:
+    """The text of a part: gres, slurm, cgroup, plugstack, lua, or all."""
+    kinds, version = request.kinds, request.version
+    if part == "gres":
+        return gres_conf(kinds, version)
+    if part == "slurm":
+        return slurm_conf(kinds, version, request.sbin)
+    if part == "cgroup":
+        return cgroup_conf(version)
+    if part == "plugstack":
+        return plugstack_conf(request.library, request.defaults)
+    if part == "lua":
+        return cli_filter_lua(version)
+    files = [*FILES, *(() if version.enforces_by_default else (("lua", "/etc/slurm/cli_filter.lua"),))]
+    return "\n".join(f"{_rule(file, name)}\n{generate(name, request)}" for name, file in files)
+
+
+def _rule(file: str, part: str) -> str:
+    mark = "--" if part == "lua" else "#"
+    return f"{mark} ==== {file} ".ljust(100, "=")
+
+
+def compare(part: str, request: Request, path: Path) -> str:
+    """What would change in the file at ``path``, as diff -u prints it; empty if nothing would."""
+    kinds, version = request.kinds, request.version
+    if part == "plugstack":
+        return _compare_plugstack(request, path)
+    file = read_conf(path, f"{part}.conf")
+    if part == "gres":
+        names = [name for kind in kinds for name in kind.names]
+        return edit.difference(file, edit.edited_gres(file, gres_conf(kinds, version), names))
+    if part == "cgroup":
+        return edit.difference(file, edit.edited_cgroup(file))
+    wanted = settings(kinds, version, request.sbin)
+    return edit.difference(file, edit.edited_slurm(file, wanted, node_lines(kinds, version)))
+
+
+def _compare_plugstack(request: Request, path: Path) -> str:
+    from .conffile import ConfFile  # noqa: PLC0415
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfError(f"{path}: cannot be read: {error}") from None
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if words and words[0] not in ("optional", "required", "include"):
+            raise ConfError(f"{path}:{number}: is not a line of plugstack.conf: {line.strip()[:60]!r}")
+    new = edit.edited_plugstack(text, generate("plugstack", request))
+    return edit.difference(ConfFile(path, text, ()), new)

@@ -1,0 +1,187 @@
+"""Sockets and cores as Slurm numbers them, and the ones near to a GPU.
+
+Slurm's core numbers are abstract: slurmd walks hwloc's objects, sockets first, and counts the cores
+below each (xcpuinfo_hwloc_topo_get). hwloc orders objects by their lowest CPU at every level, a larger object
+above a smaller one. With numa_node_as_socket slurmd takes as sockets what is directly above the NUMA nodes,
+with l3cache_as_socket the L3 caches.
+
+slurmd's map from these numbers to Linux CPUs holds only where the online CPUs are 0 to n-1 and all sockets
+and cores are of equal size; where they are not, no Cores= is better than a wrong one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+from numa_align.model import Core, Gpu, Topology
+
+from .version import Version
+
+#: The word in SlurmdParameters (or Parameters) for each kind of socket.
+PARAMETERS = {"package": None, "numa": "numa_node_as_socket", "l3": "l3cache_as_socket"}
+
+_NAMES = {"package": "a package", "numa": "a NUMA node", "l3": "an L3 cache"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A machine as Slurm counts it.
+
+    ``sockets`` have their cores in abstract order: the first core of the first socket is core 0. ``kind`` is
+    a key of `PARAMETERS`. ``flaw`` says why core numbers cannot be relied upon, None if they can.
+    """
+
+    kind: str
+    sockets: tuple[tuple[Core, ...], ...]
+    flaw: Optional[str] = None
+
+    @property
+    def cores(self) -> tuple[Core, ...]:
+        """All cores, each at the position that is its abstract number."""
+        return tuple(core for socket in self.sockets for core in socket)
+
+    @property
+    def cores_per_socket(self) -> int:
+        """As slurmd counts: by division."""
+        return len(self.cores) // len(self.sockets)
+
+    @property
+    def threads(self) -> int:
+        """Threads of a core, of the first if they differ."""
+        return len(self.cores[0].cpus)
+
+    @property
+    def socket_name(self) -> str:
+        """What a socket is here: ``a NUMA node``."""
+        return _NAMES[self.kind]
+
+    def numbers(self, cpus: Iterable[int]) -> tuple[int, ...]:
+        """The abstract numbers of the cores that have one of these CPUs, ascending."""
+        wanted = set(cpus)
+        return tuple(n for n, core in enumerate(self.cores) if not wanted.isdisjoint(core.cpus))
+
+    def sockets_of(self, numbers: Iterable[int]) -> tuple[int, ...]:
+        """The sockets that these abstract cores touch, ascending."""
+        return tuple(sorted({number // self.cores_per_socket for number in numbers}))
+
+    def whole(self, numbers: Iterable[int]) -> tuple[int, ...]:
+        """All cores of the sockets that these abstract cores touch."""
+        size = self.cores_per_socket
+        return tuple(
+            core for socket in self.sockets_of(numbers) for core in range(socket * size, (socket + 1) * size)
+        )
+
+
+def accepted(layout: Layout, numbers: tuple[int, ...], version: Version) -> Optional[str]:
+    """Why this version refuses these Cores=, None if it takes them.
+
+    Source: _check_core_range_matches_sock, in slurmctld since 24.11, stricter since 25.11.
+    """
+    if not numbers or numbers[-1] >= len(layout.cores):
+        return (
+            f"core {numbers[-1] if numbers else '?'} does not exist: the cores are 0-{len(layout.cores) - 1}"
+        )
+    if version.checks_sockets and layout.whole(numbers) != numbers:
+        return (
+            f"they are not whole sockets of {layout.cores_per_socket} cores, which Slurm {version} insists on"
+        )
+    several = len(layout.sockets_of(numbers)) > 1 and len(numbers) != len(layout.cores)
+    if version.wants_one_socket and several:
+        return f"they are more than one socket and not all cores, which Slurm {version} refuses"
+    return None
+
+
+def layout_of(machine: Topology, kind: str) -> Layout:
+    """The machine with sockets of this kind."""
+    ordered = _in_hwloc_order(machine.cores)
+    by: dict[str, Callable[[Core], object]] = {
+        "package": lambda core: core.package,
+        "numa": lambda core: core.node,
+        "l3": lambda core: core.llc,
+    }
+    sockets: dict[object, list[Core]] = {}
+    for core in ordered:
+        sockets.setdefault(by[kind](core), []).append(core)
+    # A node may be spread over packages or a package over nodes: sockets follow each other by lowest CPU.
+    rows = sorted(sockets.values(), key=lambda cores: min(core.cpus[0] for core in cores))
+    layout = Layout(kind, tuple(map(tuple, rows)))
+    return Layout(kind, layout.sockets, _flaw(machine, layout))
+
+
+def _in_hwloc_order(cores: Iterable[Core]) -> list[Core]:
+    """Packages by lowest CPU; in them nodes and caches, the larger above the smaller; then cores."""
+    every = list(cores)
+
+    def first(key: Callable[[Core], object]) -> Callable[[Core], int]:
+        lowest: dict[object, int] = {}
+        for core in every:
+            lowest[key(core)] = min(core.cpus[0], lowest.get(key(core), core.cpus[0]))
+        return lambda core: lowest[key(core)]
+
+    package = first(lambda core: core.package)
+    node = first(lambda core: (core.package, core.node))
+    llc = first(lambda core: (core.package, core.llc))
+    if len({core.llc for core in every}) < len({core.node for core in every}):
+        node, llc = llc, node
+    return sorted(every, key=lambda core: (package(core), node(core), llc(core), core.cpus[0]))
+
+
+def _flaw(machine: Topology, layout: Layout) -> Optional[str]:
+    sizes = sorted({len(socket) for socket in layout.sockets})
+    threads = sorted({len(core.cpus) for core in machine.cores})
+    if machine.online != tuple(range(len(machine.online))):
+        return "CPUs are offline or numbered with gaps, and slurmd's map of cores to CPUs is wrong then"
+    if len(threads) > 1:
+        return f"cores have {threads[0]} to {threads[-1]} threads, and slurmd counts them by division"
+    if len(sizes) > 1:
+        return f"{layout.socket_name} has {sizes[0]} to {sizes[-1]} cores, and slurmd counts them by division"
+    return None
+
+
+def choose_kind(machine: Topology, version: Version) -> str:
+    """The kind of socket with which the GPUs' cores are what this version accepts.
+
+    Packages if that is precise; else NUMA nodes; else, where several sockets are accepted, L3 caches; else
+    packages, which is coarser.
+    """
+    for kind in PARAMETERS:
+        layout = layout_of(machine, kind)
+        if layout.flaw is None and all(_precise(layout, gpu, version) for gpu in machine.gpus):
+            return kind
+    return "package"
+
+
+def _precise(layout: Layout, gpu: Gpu, version: Version) -> bool:
+    numbers = layout.numbers(gpu.cpus)
+    if not numbers:
+        return True
+    # Before 24.11 nothing is checked, but the scheduler thinks in whole sockets all the same.
+    return layout.whole(numbers) == numbers and accepted(layout, numbers, version) is None
+
+
+@dataclass(frozen=True)
+class GpuCores:
+    """Cores= of a GPU: abstract numbers, and what is to be said about them (None: nothing)."""
+
+    numbers: tuple[int, ...]
+    remark: Optional[str] = None
+
+
+def cores_of(layout: Layout, gpu: Gpu, version: Version) -> GpuCores:
+    """The cores near to a GPU, as this version accepts them: whole sockets, or all cores."""
+    everything = tuple(range(len(layout.cores)))
+    exact = layout.numbers(gpu.cpus)
+    if not exact:
+        return GpuCores(everything, "its NUMA node is not known: every core counts as near")
+    whole = layout.whole(exact)
+    if accepted(layout, whole, version) is not None:
+        return GpuCores(
+            everything, f"its cores span sockets, which Slurm {version} refuses: all count as near"
+        )
+    if whole != exact:
+        return GpuCores(
+            whole, f"Slurm places by whole sockets: {len(exact)} of these {len(whole)} cores are near"
+        )
+    return GpuCores(whole)

@@ -1,0 +1,168 @@
+"""slurm.conf: the nodes, and what has to be set so that jobs can be placed near their GPUs.
+
+Source: slurm.conf(5) of the versions named. The settings are those for this program and for GPUs; the rest of
+a site's slurm.conf is the site's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from .facts import Kind
+from .gres import comment, gres_of, layouts
+from .layout import PARAMETERS, Layout
+from .version import Version
+
+#: Seconds. The scripts limit themselves to 10; Slurm's own limit, the last resort, drains the node.
+PROLOG_LIMIT = 60
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One line of slurm.conf with its reason. ``adds`` says that other words of the same line may stay."""
+
+    key: str
+    value: str
+    reason: str
+    adds: bool = False
+
+    def lines(self) -> Iterator[str]:
+        """Reason and line."""
+        yield from comment(self.reason)
+        yield f"{self.key}={self.value}"
+
+
+def settings(kinds: Sequence[Kind], version: Version, sbin: str = "/usr/sbin") -> tuple[Setting, ...]:
+    """The settings outside the NodeName lines, in the order in which they are written."""
+    found = [*_placement(version), *_sockets(layouts(kinds, version), version), *_scripts(version, sbin)]
+    if any(kind.topology.gpus for kind in kinds):
+        found.insert(0, Setting("GresTypes", "gpu", "GPUs are a resource of their own.", adds=True))
+    return tuple(found)
+
+
+def _placement(version: Version) -> Iterator[Setting]:
+    yield Setting(
+        "SelectType", "select/cons_tres", "Of the selectors only this one knows GPUs and their cores."
+    )
+    if version.enforces_by_default:
+        yield Setting(
+            "SelectTypeParameters",
+            "CR_Core,ENFORCE_BINDING_GRES",
+            "ENFORCE_BINDING_GRES (from 23.11.2 on): only cores near a job's GPUs are given with them, so "
+            "that jobs may wait longer; --gres-flags=disable-binding opts out. CR_Core_Memory in place of "
+            "CR_Core counts memory too.",
+            adds=True,
+        )
+    else:
+        yield Setting(
+            "SelectTypeParameters",
+            "CR_Core",
+            f"Slurm {version} has no ENFORCE_BINDING_GRES: jobs ask for cores near their GPUs by "
+            "--gres-flags=enforce-binding, or `numa-align conf lua` has it added for them. CR_Core_Memory "
+            "in place of CR_Core counts memory too.",
+            adds=True,
+        )
+    yield Setting(
+        "TaskPlugin",
+        "task/affinity,task/cgroup",
+        "affinity binds tasks to the CPUs chosen for them, cgroup keeps them from those of others.",
+    )
+    yield Setting(
+        "TaskPluginParam",
+        "autobind=cores",
+        "A task is bound to cores, not to threads of different ones, where Slurm binds at all.",
+        adds=True,
+    )
+    yield Setting("ProctrackType", "proctrack/cgroup", "What task/cgroup builds upon.")
+
+
+def _sockets(chosen: Sequence[Layout], version: Version) -> Iterator[Setting]:
+    words = {PARAMETERS[layout.kind] for layout in chosen} - {None}
+    if words and not version.has_node_parameters:
+        yield Setting(
+            "SlurmdParameters",
+            ",".join(sorted(str(word) for word in words)),
+            "gres.conf may name whole sockets only, and NUMA nodes are smaller than packages: slurmd is to "
+            "count them as sockets, on all nodes. Sockets and CoresPerSocket below are counted so too.",
+            adds=True,
+        )
+
+
+def _scripts(version: Version, sbin: str) -> Iterator[Setting]:
+    yield Setting(
+        "Prolog",
+        f"{sbin}/numa-align-prolog",
+        "Describes the node for the plugin, 0.1 s a job and node. Must exist on every node: a Prolog that "
+        "cannot be run drains the node.",
+    )
+    yield Setting("Epilog", f"{sbin}/numa-align-epilog", "Takes that description away again.")
+    yield Setting(
+        "PrologFlags",
+        "Alloc,Contain",
+        "Alloc: the Prolog runs before the first task starts, on every node of the job. Contain: processes "
+        "of ssh sessions count to the job.",
+        adds=True,
+    )
+    reason = f"The scripts end within 10 s; Slurm's default is to wait for ever, {PROLOG_LIMIT} s are ample."
+    keys = ("PrologTimeout", "EpilogTimeout") if version.has_two_time_limits else ("PrologEpilogTimeout",)
+    for key in keys:
+        yield Setting(key, str(PROLOG_LIMIT), reason)
+
+
+@dataclass(frozen=True)
+class NodeLine:
+    """The NodeName line of a kind of node: keys and values in the order in which they are written."""
+
+    names: tuple[str, ...]
+    folded: str
+    values: tuple[tuple[str, str], ...]
+    remark: Optional[str] = None
+
+    def text(self) -> str:
+        """The line."""
+        return f"NodeName={self.folded} " + " ".join(f"{key}={value}" for key, value in self.values)
+
+
+def node_line(kind: Kind, layout: Layout, version: Version) -> NodeLine:
+    """What `slurmd -C` prints for the node, with Gres=; the least memory of all nodes of the kind."""
+    cores = len(layout.cores)
+    values = [
+        ("CPUs", str(len(kind.topology.online))),
+        ("Boards", "1"),
+        ("SocketsPerBoard", str(len(layout.sockets))),
+        ("CoresPerSocket", str(layout.cores_per_socket)),
+        ("ThreadsPerCore", str(len(kind.topology.online) // cores)),
+        ("RealMemory", str(kind.memory_mib)),
+    ]
+    parameter = PARAMETERS[layout.kind]
+    if parameter is not None and version.has_node_parameters:
+        values.append(("Parameters", parameter))
+    if kind.topology.gpus:
+        values.append(("Gres", gres_of(kind, layout, version).in_slurm_conf))
+    remark = None
+    if layout.flaw is not None:
+        remark = f"{kind.folded}: {layout.flaw}. Compare with `slurmd -C` on the node."
+    return NodeLine(kind.names, kind.folded, tuple(values), remark)
+
+
+def node_lines(kinds: Sequence[Kind], version: Version) -> tuple[NodeLine, ...]:
+    """A line for each kind of node."""
+    return tuple(node_line(kind, layout, version) for kind, layout in zip(kinds, layouts(kinds, version)))
+
+
+def slurm_conf(kinds: Sequence[Kind], version: Version, sbin: str = "/usr/sbin") -> str:
+    """The lines for slurm.conf, with reasons."""
+    lines = list(
+        comment(
+            f"For slurm.conf of Slurm {version}, by numa-align conf slurm: what GPUs and numa-align need. "
+            "`numa-align conf slurm --diff /etc/slurm/slurm.conf` shows what it would change in yours."
+        )
+    )
+    for setting in settings(kinds, version, sbin):
+        lines += ["", *setting.lines()]
+    lines += ["", *comment("As `slurmd -C` sees the nodes; RealMemory is that of the node with least.")]
+    for line in node_lines(kinds, version):
+        lines += [*(comment(line.remark) if line.remark else ()), line.text()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,78 @@
+"""Slurm's versions, as far as configuration depends on them.
+
+Source of each date: RELEASE_NOTES of the version named, gres.conf(5) and slurm.conf(5).
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import NamedTuple, Optional
+
+from numa_align.errors import ConfError
+
+
+class Version(NamedTuple):
+    """A release of Slurm: ``24.11`` is (24, 11); fixes within a release do not matter here."""
+
+    year: int
+    month: int
+
+    def __str__(self) -> str:
+        """As Slurm writes it: ``22.05``."""
+        return f"{self.year}.{self.month:02d}"
+
+    @property
+    def checks_sockets(self) -> bool:
+        """Cores= in gres.conf must be whole sockets, else the node does not register (24.11)."""
+        return self >= (24, 11)
+
+    @property
+    def wants_one_socket(self) -> bool:
+        """Cores= must be exactly one socket, or all cores (25.11)."""
+        return self >= (25, 11)
+
+    @property
+    def has_node_parameters(self) -> bool:
+        """SlurmdParameters' words may stand in the NodeName line, as Parameters= (25.11)."""
+        return self >= (25, 11)
+
+    @property
+    def enforces_by_default(self) -> bool:
+        """SelectTypeParameters knows ENFORCE_BINDING_GRES (23.11.2)."""
+        return self >= (23, 11)
+
+    @property
+    def has_two_time_limits(self) -> bool:
+        """PrologTimeout and EpilogTimeout in place of PrologEpilogTimeout (25.05)."""
+        return self >= (25, 5)
+
+
+#: Every release from the oldest that is supported to the newest that is known.
+KNOWN = tuple(
+    Version(*pair) for pair in ((22, 5), (23, 2), (23, 11), (24, 5), (24, 11), (25, 5), (25, 11), (26, 5))
+)
+
+# "slurm 24.11.5", "slurm-wlm 22.05.8"; a release in words is the first two numbers.
+_PATTERN = re.compile(r"(?:slurm\S*\s+)?(\d{2})\.(\d{2})(?:[.-].*)?", re.ASCII)
+
+
+def parse_version(text: str) -> Version:
+    """``24.11``, ``24.11.5`` or what ``scontrol --version`` prints. Raises ConfError."""
+    match = _PATTERN.fullmatch(text.strip())
+    version = Version(int(match[1]), int(match[2])) if match else None
+    if version not in KNOWN:
+        known = ", ".join(map(str, KNOWN))
+        raise ConfError(f"Slurm version {text.strip()[:40]!r} is not known; known are {known}")
+    return version
+
+
+def installed_version() -> Optional[Version]:
+    """The release of the Slurm on this machine; None if there is none, or one that is not known."""
+    for command in ("scontrol", "slurmd"):
+        try:
+            done = subprocess.run([command, "-V"], capture_output=True, text=True, timeout=10, check=True)
+            return parse_version(done.stdout)
+        except (OSError, subprocess.SubprocessError, ConfError):
+            continue
+    return None

@@ -1,0 +1,122 @@
+"""``conf --diff``: what would change in a file, and nothing else; the file stays as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from builder import Machine, on_nodes
+from numa_align.errors import ConfError
+from numa_align_conf.facts import Kind
+from numa_align_conf.facts import Machine as Facts
+from numa_align_conf.generate import Request, compare, generate
+from numa_align_conf.version import Version
+
+TWO = Machine(packages=2, cores=8, smt=2, gpus=on_nodes(0, 0, 1, 1))
+REQUEST = Request((Kind(("gpu01", "gpu02"), Facts(TWO.topology()), 128000),), Version(24, 11))
+
+SLURM = """\
+# Our cluster
+ClusterName=big
+SlurmctldHost=head
+TaskPlugin=task/none          # for now
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+PrologFlags=X11
+NodeName=gpu[01-02] Sockets=1 CoresPerSocket=16 \\
+   ThreadsPerCore=2 RealMemory=100000 Weight=7 Gres=gpu:4
+NodeName=cpu[01-99] CPUs=64
+PartitionName=main Nodes=ALL
+"""
+
+
+def changes(part: str, text: str, tmp_path: Path, request: Request = REQUEST) -> tuple[list[str], list[str]]:
+    """Lines that go and lines that come."""
+    path = tmp_path / f"{part}.conf"
+    path.write_text(text)
+    diff = compare(part, request, path).splitlines()[2:]
+    assert path.read_text() == text
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    removed = [line[1:] for line in diff if line.startswith("-")]
+    return removed, [
+        line[1:] for line in diff if line.startswith("+") and not line.startswith("+#") and line != "+"
+    ]
+
+
+def test_slurm_conf_keeps_what_is_the_sites(tmp_path: Path) -> None:
+    removed, added = changes("slurm", SLURM, tmp_path)
+    assert removed == [
+        "TaskPlugin=task/none          # for now",
+        "SelectTypeParameters=CR_Core_Memory",
+        "PrologFlags=X11",
+        "NodeName=gpu[01-02] Sockets=1 CoresPerSocket=16 \\",
+        "   ThreadsPerCore=2 RealMemory=100000 Weight=7 Gres=gpu:4",
+    ]
+    assert "TaskPlugin=task/affinity,task/cgroup" in added
+    assert "SelectTypeParameters=CR_Core_Memory,ENFORCE_BINDING_GRES" in added
+    assert "PrologFlags=X11,Alloc,Contain" in added
+    assert (
+        "NodeName=gpu[01-02] CPUs=32 Boards=1 SocketsPerBoard=2 CoresPerSocket=8 ThreadsPerCore=2 "
+        "RealMemory=128000 Gres=gpu:model_1:4 Weight=7"
+    ) in added
+    assert not any("cpu[01-99]" in line for line in added)
+
+
+def test_a_node_line_is_divided_where_only_some_of_its_nodes_are_known(tmp_path: Path) -> None:
+    _, added = changes("slurm", "NodeName=gpu[01-04] CPUs=32 State=UNKNOWN\n", tmp_path)
+    assert any(line.startswith("NodeName=gpu[01-02] CPUs=32 Boards=1") for line in added)
+    assert "NodeName=gpu[03-04] CPUs=32 State=UNKNOWN" in added
+    with pytest.raises(ConfError, match=r"slurm.conf:1: .*divide the line by hand"):
+        changes("slurm", "NodeName=gpu[01-04] NodeAddr=10.0.0.[1-4] CPUs=32\n", tmp_path)
+
+
+def test_what_was_generated_needs_no_change(tmp_path: Path) -> None:
+    for part in ("slurm", "gres", "cgroup", "plugstack"):
+        folder = tmp_path / part
+        folder.mkdir()
+        assert changes(part, generate(part, REQUEST), folder) == ([], [])
+
+
+def test_gres_lines_of_other_nodes_stay(tmp_path: Path) -> None:
+    text = (
+        "AutoDetect=nvml\nNodeName=gpu[01-03] Name=gpu File=/dev/nvidia[0-3]\nName=nic "
+        "File=/dev/nic0\nNodeName=x Name=gpu Count=1\n"
+    )
+    removed, added = changes("gres", text, tmp_path)
+    assert removed == text.splitlines()[:2]
+    assert "NodeName=gpu03 Name=gpu File=/dev/nvidia[0-3]" in added
+    assert any(
+        line.startswith("NodeName=gpu[01-02] Name=gpu Type=model_1 File=/dev/nvidia[0-1]") for line in added
+    )
+
+
+def test_plugstack_has_one_line_of_ours(tmp_path: Path) -> None:
+    text = "include /etc/slurm/plugstack.conf.d/*\nrequired /opt/numa-align.so\n"
+    removed, added = changes("plugstack", text, tmp_path)
+    assert removed == ["required /opt/numa-align.so"]
+    assert added == ["optional /usr/lib/numa-align/numa-align.so"]
+
+
+@pytest.mark.parametrize(
+    ("part", "text", "message"),
+    [
+        (
+            "slurm",
+            "ClusterName=x\nroot:x:0:0:root:/root:/bin/bash\n",
+            "slurm.conf:2: is not a line of slurm.conf",
+        ),
+        (
+            "slurm",
+            "\n\nNodeName=a Name=gpu File=/dev/x\nName=gpu File=/dev/y\n",
+            "slurm.conf:4: is not a slurm.conf",
+        ),
+        ("gres", "ClusterName=x\n", "gres.conf:1: is not a gres.conf"),
+        ("gres", "Name=gpu \\\n File /dev/x", "gres.conf:1: is not a line of gres.conf"),
+        ("cgroup", "[cgroup]\n", "cgroup.conf:1: is not a line"),
+        ("plugstack", "# x\nClusterName=x\n", "plugstack.conf:2: is not a line of plugstack.conf"),
+    ],
+)
+def test_another_file_is_refused_with_its_line(part: str, text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfError) as caught:
+        changes(part, text, tmp_path)
+    assert message in str(caught.value)
