@@ -5,7 +5,22 @@ The way of the data, one module a stop::
     GPU -> topology (topology, gpus, locality) -> table -> claim -> task
 
 Importing this package imports nothing else: the job prolog starts it on every
-node of every job and must be gone in a few tens of milliseconds.
+node of every job and must be gone in a few tens of milliseconds. `bind_local_rank`
+and `worker_init`, for programs that start workers, are loaded when they are used.
 """
 
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING costs the prolog an import
+if TYPE_CHECKING:
+    from .early import bind_local_rank, worker_init
+
+__all__ = ["__version__", "bind_local_rank", "worker_init"]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("bind_local_rank", "worker_init"):
+        from . import early  # noqa: PLC0415
+
+        return getattr(early, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

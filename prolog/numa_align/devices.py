@@ -24,12 +24,13 @@ class Place:
     tasks: int = 1
 
 
-def _may_open(device: str) -> bool:
+def may_open(device: str) -> bool:
     """Ask the device cgroup without opening, and so without waking, the GPU."""
     return os.access(device, os.R_OK | os.W_OK)
 
 
-def _number(text: Optional[str]) -> Optional[int]:
+def to_number(text: Optional[str]) -> Optional[int]:
+    """A small decimal number from the environment, None for anything else."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 7 else None
 
 
@@ -37,8 +38,8 @@ def tasks_on_node(counts: str, node: int) -> Optional[int]:
     """Tasks of node number ``node`` in SLURM_STEP_TASKS_PER_NODE, ``2(x3),1``; None if it says nothing."""
     for part in counts.split(","):
         count, _, times = part.partition("(x")
-        tasks = _number(count)
-        repeat = _number(times.rstrip(")")) if times else 1
+        tasks = to_number(count)
+        repeat = to_number(times.rstrip(")")) if times else 1
         if tasks is None or repeat is None:
             return None
         if node < repeat:
@@ -49,8 +50,8 @@ def tasks_on_node(counts: str, node: int) -> Optional[int]:
 
 def place_of(environment: Mapping[str, str]) -> Place:
     """The task's place from Slurm's environment; alone where Slurm says nothing."""
-    local = _number(environment.get("SLURM_LOCALID"))
-    node = _number(environment.get("SLURM_NODEID"))
+    local = to_number(environment.get("SLURM_LOCALID"))
+    node = to_number(environment.get("SLURM_NODEID"))
     counts = environment.get("SLURM_STEP_TASKS_PER_NODE", "")
     tasks = tasks_on_node(counts, node or 0) if local is not None else None
     return Place(local or 0, tasks or 1)
@@ -71,7 +72,7 @@ def read_list(text: str, gpus: Sequence[Gpu], among: Optional[Sequence[Gpu]]) ->
     """
     result: dict[str, Gpu] = {}
     for entry in text.split(","):
-        number = _number(entry)
+        number = to_number(entry)
         gpu: Optional[Gpu] = None
         if number is None:
             gpu = _by_name(gpus, entry)
@@ -88,7 +89,7 @@ def read_list(text: str, gpus: Sequence[Gpu], among: Optional[Sequence[Gpu]]) ->
 def visible_gpus(
     gpus: Sequence[Gpu],
     environment: Mapping[str, str],
-    may_open: Callable[[str], bool] = _may_open,
+    may_open: Callable[[str], bool] = may_open,
 ) -> tuple[Gpu, ...]:
     """The GPUs that this process can use, in the order in which it counts them.
 
@@ -98,8 +99,11 @@ def visible_gpus(
     if not reachable:
         return ()
     text = environment.get(_VISIBLE.get(reachable[0].vendor, ""), "")
-    if text and len(text.split(",")) < len(reachable):
-        among = reachable if len(reachable) < len(gpus) else None
+    if text and len(text.split(",")) <= len(reachable):
+        # Without Slurm's indexes a number counts what can be opened, in the order of addresses
+        # (CUDA's with CUDA_DEVICE_ORDER=PCI_BUS_ID, and with equal GPUs always).
+        numbered = len(reachable) == len(gpus) and all(gpu.index is not None for gpu in gpus)
+        among = None if numbered else reachable
         named = read_list(text, gpus, among)
         if named:
             return named
@@ -129,4 +133,4 @@ def used_gpus(visible: Sequence[Gpu], place: Place, step_gpus: Optional[int]) ->
 def gpus_of_task(gpus: Sequence[Gpu], environment: Mapping[str, str]) -> tuple[Gpu, ...]:
     """The GPUs that the calling task uses, by its environment and the device cgroup."""
     visible = visible_gpus(gpus, environment)
-    return used_gpus(visible, place_of(environment), _number(environment.get("SLURM_GPUS_ON_NODE")))
+    return used_gpus(visible, place_of(environment), to_number(environment.get("SLURM_GPUS_ON_NODE")))

@@ -20,6 +20,7 @@ from ..errors import NumaAlignError
 COMMANDS = {
     "topo": "Show the NUMA nodes and GPUs of this machine.",
     "plan": "Say what a step would do, without Slurm.",
+    "run": "Run a command near its GPUs, without the plugin.",
     "check": "Say, from the kernel's word, whether this task is aligned.",
 }
 
