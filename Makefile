@@ -14,7 +14,7 @@ PYTHON ?= /usr/bin/python3
 INSTALL = install
 
 FILLED = build/numa-align build/numa-align-prolog build/numa-align-epilog build/prolog.py build/epilog.py \
-	build/plugstack.conf
+	build/plugstack.conf build/numa-align-task-prolog build/task_prolog.py
 
 all: plugin claim
 
@@ -40,11 +40,12 @@ install: plugin claim $(FILLED)
 	$(INSTALL) -m 644 spank/build/numa-align.so $(DESTDIR)$(LIBDIR)/numa-align.so
 	cd prolog && find numa_align -name '*.py' -exec $(INSTALL) -D -m 644 {} $(DESTDIR)$(LIBDIR)/python/{} \;
 	$(INSTALL) -m 644 build/python/numa_align/_claim*.so $(DESTDIR)$(LIBDIR)/python/numa_align/
-	$(INSTALL) -m 644 build/prolog.py build/epilog.py $(DESTDIR)$(LIBDIR)/
+	$(INSTALL) -m 644 build/prolog.py build/epilog.py build/task_prolog.py $(DESTDIR)$(LIBDIR)/
 	# Compiled here, since nothing may write below PREFIX later; unchecked, to save the prolog the stats.
 	$(PYTHON) -m compileall -q -f --invalidation-mode unchecked-hash -s "$(DESTDIR)" -p / \
 		$(DESTDIR)$(LIBDIR)/python
 	$(INSTALL) -m 755 build/numa-align $(DESTDIR)$(PREFIX)/bin/numa-align
+	$(INSTALL) -m 755 build/numa-align-task-prolog $(DESTDIR)$(PREFIX)/bin/numa-align-task-prolog
 	$(INSTALL) -m 755 build/numa-align-prolog $(DESTDIR)$(PREFIX)/sbin/numa-align-prolog
 	$(INSTALL) -m 755 build/numa-align-epilog $(DESTDIR)$(PREFIX)/sbin/numa-align-epilog
 	$(INSTALL) -m 644 build/plugstack.conf $(DESTDIR)$(PLUGSTACKDIR)/numa-align.conf
@@ -52,7 +53,8 @@ install: plugin claim $(FILLED)
 # Exactly what install put there. Folders go only if nothing of others is in them.
 uninstall:
 	rm -rf $(DESTDIR)$(LIBDIR)
-	rm -f $(DESTDIR)$(PREFIX)/bin/numa-align $(DESTDIR)$(PREFIX)/sbin/numa-align-prolog \
+	rm -f $(DESTDIR)$(PREFIX)/bin/numa-align $(DESTDIR)$(PREFIX)/bin/numa-align-task-prolog \
+		$(DESTDIR)$(PREFIX)/sbin/numa-align-prolog \
 		$(DESTDIR)$(PREFIX)/sbin/numa-align-epilog $(DESTDIR)$(PLUGSTACKDIR)/numa-align.conf
 	-rmdir --ignore-fail-on-non-empty $(DESTDIR)$(PLUGSTACKDIR) 2>/dev/null
 

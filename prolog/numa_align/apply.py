@@ -41,7 +41,7 @@ def spec_of(text: Optional[str], environment: MutableMapping[str, str]) -> Spec:
         base = read_spec(environment.get("NUMA_ALIGN"))
     except SpecError:
         base = Spec(on=True)
-    return read_spec(text, base=base)
+    return base if text is None else read_spec(text, base=base)
 
 
 def apply(topology: Topology, decision: Decision, *, threads: bool = False) -> Applied:

@@ -200,8 +200,9 @@ def test_a_command_line_without_a_command_is_wrong_usage() -> None:
     assert result.returncode == 2 and "no COMMAND" in result.stderr
 
 
-def test_off_only_runs_the_command() -> None:
-    result = run("--numa-align", "off", "sh", "-c", "echo ${NUMA_ALIGN_STATE-unset}")
+@pytest.mark.parametrize(("option", "env"), [(("--numa-align", "off"), {}), ((), {"NUMA_ALIGN": "off"})])
+def test_off_only_runs_the_command(option: tuple[str, ...], env: dict[str, str]) -> None:
+    result = run(*option, "sh", "-c", "echo ${NUMA_ALIGN_STATE-unset}", env=env)
     assert result.stdout == "unset\n"
 
 
