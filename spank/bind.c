@@ -41,13 +41,27 @@ int na_bind_allowed_mems(struct na_set *mems)
 		       0;
 }
 
+static const int modes[] = {
+	[NA_POLICY_DEFAULT] = MPOL_DEFAULT,	  [NA_POLICY_PREFERRED] = MPOL_PREFERRED,
+	[NA_POLICY_BIND] = MPOL_BIND,		  [NA_POLICY_INTERLEAVE] = MPOL_INTERLEAVE,
+	[NA_POLICY_LOCAL] = MPOL_LOCAL,		  [NA_POLICY_PREFERRED_MANY] = PREFERRED_MANY,
+};
+
+enum na_policy na_bind_get_policy(void)
+{
+	int mode = MPOL_DEFAULT;
+
+	if (syscall(SYS_get_mempolicy, &mode, NULL, 0UL, NULL, 0UL) < 0)
+		return NA_POLICY_DEFAULT;
+	mode &= ~(MPOL_F_STATIC_NODES | MPOL_F_RELATIVE_NODES);
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+		if (modes[i] == mode)
+			return (enum na_policy)i;
+	return NA_POLICY_DEFAULT;
+}
+
 int na_bind_set_memory(enum na_policy policy, const struct na_set *mems)
 {
-	static const int modes[] = {
-		[NA_POLICY_DEFAULT] = MPOL_DEFAULT,	  [NA_POLICY_PREFERRED] = MPOL_PREFERRED,
-		[NA_POLICY_BIND] = MPOL_BIND,		  [NA_POLICY_INTERLEAVE] = MPOL_INTERLEAVE,
-		[NA_POLICY_LOCAL] = MPOL_LOCAL,		  [NA_POLICY_PREFERRED_MANY] = PREFERRED_MANY,
-	};
 	const bool nodes = policy != NA_POLICY_DEFAULT && policy != NA_POLICY_LOCAL;
 
 	return syscall(SYS_set_mempolicy, modes[policy], nodes ? mems : NULL,

@@ -18,6 +18,9 @@ int na_bind_widest_cpus(struct na_set *cpus);
 /* Mems_allowed of this process (get_mempolicy(2), MPOL_F_MEMS_ALLOWED), as node ids. */
 int na_bind_allowed_mems(struct na_set *mems);
 
+/* The mode of get_mempolicy(2) in our names, NA_POLICY_DEFAULT if it is none of them. */
+enum na_policy na_bind_get_policy(void);
+
 /* set_mempolicy(2). preferred-many needs Linux 5.15: EINVAL before. */
 int na_bind_set_memory(enum na_policy policy, const struct na_set *mems);
 

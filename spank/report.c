@@ -80,7 +80,7 @@ void na_report_environment(spank_t spank, const struct na_step *step, const stru
 }
 
 void na_report_task(int global_id, const struct na_machine *machine, const struct na_placement *placement,
-		    long microseconds)
+		    struct na_by_hand by_hand, long microseconds)
 {
 	char gpus[1024] = "", cpus[1024], mems[256];
 
@@ -88,7 +88,8 @@ void na_report_task(int global_id, const struct na_machine *machine, const struc
 		list_gpus(machine, placement, gpus, sizeof(gpus));
 	na_set_format(&placement->cpus, cpus, sizeof(cpus));
 	na_set_format(&placement->mems, mems, sizeof(mems));
-	slurm_spank_log("numa-align: task %d: %s gpus=%s cpus=%s mems=%s policy=%s %ld us", global_id,
+	slurm_spank_log("numa-align: task %d: %s gpus=%s cpus=%s%s mems=%s policy=%s%s %ld us", global_id,
 			na_state_name(placement->state), gpus[0] ? gpus : "-", cpus[0] ? cpus : "-",
-			mems[0] ? mems : "-", na_policy_name(placement->policy), microseconds);
+			by_hand.cpus ? " (--cpu-bind)" : "", mems[0] ? mems : "-", na_policy_name(placement->policy),
+			by_hand.mem ? " (--mem-bind)" : "", microseconds);
 }

@@ -12,8 +12,13 @@ void na_report_environment(spank_t spank, const struct na_step *step, const stru
 /* Takes away what a surrounding step left: it is not true of this one. */
 void na_report_nothing(spank_t spank);
 
+/* What stands behind CPUs or policy in the line: that they are the user's. */
+struct na_by_hand {
+	bool cpus, mem;
+};
+
 /* The line of --numa-align=verbose. */
 void na_report_task(int global_id, const struct na_machine *machine, const struct na_placement *placement,
-		    long microseconds);
+		    struct na_by_hand by_hand, long microseconds);
 
 #endif

@@ -225,6 +225,17 @@ static void warn(const struct na_placement *placement, uint32_t global_id)
 			strict ? "; strict was asked for, so it does not start" : "");
 }
 
+/* Where we set no policy the kernel says which one there is: the user's, or Slurm's. */
+static void report(uint32_t global_id, const struct na_placement *placement, long microseconds)
+{
+	const struct na_by_hand by_hand = { .cpus = context.cpus_by_hand, .mem = context.mem_by_hand };
+	struct na_placement shown = *placement;
+
+	if (!placement->set_memory)
+		shown.policy = na_bind_get_policy();
+	na_report_task((int)global_id, context.machine, &shown, by_hand, microseconds);
+}
+
 void na_stepd_task(spank_t spank)
 {
 	const long start = cpu_microseconds();
@@ -246,5 +257,5 @@ void na_stepd_task(spank_t spank)
 		_exit(1);
 	na_report_environment(spank, &context.step, &placement);
 	if (context.step.spec.verbose)
-		na_report_task((int)global_id, context.machine, &placement, cpu_microseconds() - start);
+		report(global_id, &placement, cpu_microseconds() - start);
 }

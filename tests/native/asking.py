@@ -1,0 +1,65 @@
+"""Asking for alignment and reading the answer: what the native tests have in common."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Optional
+
+from e2e.steps import PROBE, Rank, ranks_of
+from machine import Result
+
+from .native import Native
+
+PLUGSTACK = "/etc/slurm/plugstack.conf.d/numa-align.conf"
+LIBRARY = "/usr/lib/numa-align/numa-align.so"
+
+
+@contextlib.contextmanager
+def job(native: Native, options: str, user: str = "user") -> Iterator[str]:
+    """A job to run steps in: a step needs not wait for the epilog of the last one."""
+    result = native.run(f"salloc --no-shell {options}", user=user, check=True)
+    number = result.stderr.rpartition("job allocation ")[2].split()[0]
+    try:
+        yield number
+    finally:
+        native.run(f"scancel {number}")
+        native.settle()
+
+
+def ask(native: Native, job: str, options: str, env: Optional[Mapping[str, str]] = None) -> Rank:
+    """What the kernel says of the one task of `srun OPTIONS` in a job."""
+    command = f"srun --jobid={job} --overlap -n1 {options} {PROBE}"
+    (rank,) = ranks_of(native.run(command, user="user", env=env, check=True))
+    return rank
+
+
+@contextlib.contextmanager
+def plugstack(native: Native, text: str) -> Iterator[None]:
+    """Another line for the plugin in plugstack.conf, which srun and slurmstepd read each time."""
+    before = native.run(["cat", PLUGSTACK], check=True).stdout
+    native.put({PLUGSTACK: text})
+    try:
+        yield
+    finally:
+        native.put({PLUGSTACK: before})
+
+
+def site(native: Native, words: str) -> contextlib.AbstractContextManager[None]:
+    """The site's defaults."""
+    return plugstack(native, f"optional {LIBRARY} {words}\n")
+
+
+def assert_healthy(native: Native) -> None:
+    """No daemon crashed and no node was drained, by whatever was done to the plugin."""
+    native.settle()
+    crashes = native.run("grep -iE 'segfault|killed by signal|signal 11|stack smash' /var/log/slurm/*.log")
+    assert crashes.stdout == ""
+
+
+def last_job(native: Native) -> str:
+    return native.run("squeue --noheader --states=all --format=%i | sort -n | tail -n1", check=True).stdout
+
+
+def said_by_plugin(result: Result) -> str:
+    return "\n".join(line for line in result.stderr.splitlines() if "numa-align" in line)
