@@ -24,6 +24,8 @@ _CHARACTERS = digits + ascii_lowercase + ascii_uppercase
 _COLOURS = ("green", "cyan", "magenta", "yellow", "blue", "red", "bright_green", "bright_cyan",
             "bright_magenta", "bright_yellow", "bright_blue", "bright_red")  # fmt: skip
 _STATES = {"aligned": "green", "partial": "yellow", "memory-only": "yellow", "unaligned": "red"}
+#: Tasks of a GPU that are named one by one.
+_FEW = 8
 #: In the step but nobody's; held by several tasks; not in the step.
 IDLE, SHARED, OUTSIDE = ".", "*", "-"
 
@@ -131,8 +133,10 @@ def _gpu_line(plan: Plan, gpus: Sequence[Gpu], position: int) -> Text:
         line.append("not used")
     elif len(users) == 1:
         line.append(f"task {users[0]}", _colour(users[0]))
-    else:
+    elif len(users) <= _FEW:
         line.append(f"tasks {format_cpulist(users)}")
+    else:
+        line.append(f"{len(users)} tasks, {users[0]} to {users[-1]}")
     return line
 
 
