@@ -22,6 +22,8 @@ COMMANDS = {
     "plan": "Say what a step would do, without Slurm.",
     "run": "Run a command near its GPUs, without the plugin.",
     "check": "Say, from the kernel's word, whether this task is aligned.",
+    "conf": "Print Slurm's configuration for these nodes.",
+    "doctor": "Check Slurm's configuration and this node.",
 }
 
 

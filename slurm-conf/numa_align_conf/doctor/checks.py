@@ -1,0 +1,41 @@
+"""The table of checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Callable
+
+from . import gres_checks, slurm_checks, system_checks
+from .model import STATUSES, Facts, Finding
+
+#: In the order in which findings are shown.
+CHECKS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
+    slurm_checks.configuration,
+    gres_checks.gpus_have_a_node,
+    gres_checks.gres_lines,
+    slurm_checks.declared_shape,
+    slurm_checks.numa_sockets,
+    slurm_checks.task_plugins,
+    slurm_checks.constraints,
+    slurm_checks.spec_cpus,
+    slurm_checks.plugin,
+    slurm_checks.prolog,
+    slurm_checks.tables,
+    system_checks.kernel_settings,
+    system_checks.huge_pages,
+    system_checks.persistence,
+    system_checks.copies,
+)
+
+#: Exit status of ``numa-align doctor`` by the worst finding; 2 is for wrong input, as everywhere.
+EXIT_STATUS = {"ok": 0, "warn": 1, "fail": 3}
+
+
+def examine(facts: Facts) -> tuple[Finding, ...]:
+    """All findings."""
+    return tuple(finding for check in CHECKS for finding in check(facts))
+
+
+def worst(findings: Iterable[Finding]) -> str:
+    """The worst status among findings."""
+    return max((finding.status for finding in findings), key=STATUSES.index, default="ok")

@@ -1,0 +1,121 @@
+"""What the checks are given and what they give: frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Optional
+
+from numa_align.model import Topology
+
+from ..layout import Layout
+from ..version import KNOWN, Version
+
+#: From harmless to harmful.
+STATUSES = ("ok", "warn", "fail")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's.
+
+    ``check`` names it in documentation (docs/administrators.md) and for scripts. Of what is not ok ``cost``
+    says what it costs and ``change`` which line to change, or what to run.
+    """
+
+    check: str
+    status: str
+    what: str
+    cost: str = ""
+    change: str = ""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A node as Slurm has it declared; ``source`` says who said so."""
+
+    sockets: int
+    cores_per_socket: int
+    threads: int
+    memory_mib: int = 0
+    spec_cpus: tuple[int, ...] = ()
+    source: str = "slurm.conf"
+
+
+@dataclass(frozen=True)
+class GresLine:
+    """A line of gres.conf about this node's GPUs, with its place (FILE:LINE)."""
+
+    place: str
+    files: tuple[str, ...]
+    cores: Optional[str]
+    autodetect: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A line of plugstack.conf about numa-align; ``built_for`` is None if the file cannot be read."""
+
+    place: str
+    requirement: str
+    path: str
+    exists: bool
+    built_for: Optional[tuple[int, int]] = None
+
+
+@dataclass(frozen=True)
+class Script:
+    """A prolog or epilog that slurm.conf names."""
+
+    path: str
+    exists: bool
+    executable: bool
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that is known of a node.
+
+    ``settings`` and ``cgroup`` have keys in lower case; ``places`` says where each setting stands. ``layout``
+    is the machine with the sockets that Slurm counts, ``declared`` what it was told. ``kernel`` has the texts
+    of files below /proc/sys and /sys by short names. ``persistence`` is None where nobody can say.
+    ``prolog_seconds``: what describing this node takes, None if not measured. ``stale_tables``: jobs whose
+    tables were left behind.
+    """
+
+    name: str
+    topology: Topology
+    layout: Layout
+    version: Optional[Version] = None
+    slurm_conf: Optional[str] = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
+    declared: Optional[Declared] = None
+    gres_conf: Optional[str] = None
+    gres: tuple[GresLine, ...] = ()
+    cgroup_conf: Optional[str] = None
+    cgroup: Mapping[str, str] = field(default_factory=dict)
+    plugins: tuple[Plugin, ...] = ()
+    scripts: Mapping[str, tuple[Script, ...]] = field(default_factory=dict)
+    kernel: Mapping[str, str] = field(default_factory=dict)
+    persistence: Optional[bool] = None
+    prolog_seconds: Optional[float] = None
+    stale_tables: tuple[int, ...] = ()
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether this is a node whose GPUs matter: login nodes have none."""
+        return bool(self.topology.gpus)
+
+    @property
+    def checked_version(self) -> Version:
+        """The version whose rules hold; the strictest known if nobody says."""
+        return self.version or KNOWN[-1]
+
+    def place(self, key: str) -> str:
+        """Where a setting stands, or where it is to be put."""
+        return self.places.get(key, self.slurm_conf or "slurm.conf")
+
+    def words(self, key: str) -> tuple[str, ...]:
+        """The words of a setting that is a list, in lower case."""
+        return tuple(word for word in self.settings.get(key, "").lower().split(",") if word)

@@ -1,0 +1,301 @@
+"""Reads the facts of the node on which this runs, or of one below a root."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Optional
+
+from numa_align.errors import ConfError
+from numa_align.gres import expand
+from numa_align.model import Topology
+from numa_align.sysfs import Tree
+from numa_align.topology import read_topology
+
+from ..conffile import Line, read_conf
+from ..elf import built_for
+from ..facts import unfold
+from ..layout import PARAMETERS, Layout, layout_of
+from ..live import declared_node, from_pairs
+from ..version import Version, installed_version
+from .model import Declared, Facts, GresLine, Plugin, Script
+
+#: Where slurm.conf is below the root: as packaged, then where slurmd keeps what it got from slurmctld.
+USUAL_PLACES = ("etc/slurm/slurm.conf", "run/slurm/conf/slurm.conf", "etc/slurm-llnl/slurm.conf")
+
+_MAX_INCLUDES = 8
+
+_KERNEL_FILES = {
+    "numa_balancing": "proc/sys/kernel/numa_balancing",
+    "zone_reclaim_mode": "proc/sys/vm/zone_reclaim_mode",
+    "thp_enabled": "sys/kernel/mm/transparent_hugepage/enabled",
+    "thp_defrag": "sys/kernel/mm/transparent_hugepage/defrag",
+}
+
+_Placed = tuple[str, Line]
+
+
+def read_facts(
+    root: str = "/",
+    *,
+    name: Optional[str] = None,
+    slurm_conf: Optional[Path] = None,
+    version: Optional[Version] = None,
+) -> Facts:
+    """Everything that the checks ask about; raises ConfError for a file that is not what it should be.
+
+    Of a recorded machine what only a running system knows stays unknown.
+    """
+    tree = Tree(root)
+    if not Path(root).is_dir():
+        raise ConfError(f"{root}: is not a directory; --root is the one that stands for /")
+    node = name or os.environ.get("SLURMD_NODENAME") or os.uname().nodename.partition(".")[0]
+    slurm = slurm_conf or _usual_place(tree)
+    lines = [] if slurm is None else list(_lines(slurm, "slurm.conf", tree))
+    settings = {line.key: line.pairs[0][1] for _, line in lines if line.key != "nodename"}
+    places = {line.key: place for place, line in lines if line.key != "nodename"}
+    own = _node_line(lines, node)
+    if own is not None:
+        places["nodename"] = own[0]
+    gres_conf = None if slurm is None else slurm.with_name("gres.conf")
+    topology = read_topology(root, node_name=node, strict=True, gres_conf=_if_file(gres_conf))
+    if not topology.cores:
+        raise ConfError(f"{root}: no CPU is described below it; is there a sys/devices/system/cpu?")
+    live = tree.is_live and slurm_conf is None
+    return Facts(
+        name=node,
+        topology=topology,
+        layout=_layout(topology, settings, own),
+        version=version or (installed_version() if tree.is_live else None),
+        slurm_conf=None if slurm is None else str(slurm),
+        settings=settings,
+        places=places,
+        declared=_declared(node, own, live),
+        gres_conf=None if gres_conf is None else str(gres_conf),
+        gres=tuple(_gres(gres_conf, node, tree)),
+        cgroup_conf=None if slurm is None else str(slurm.with_name("cgroup.conf")),
+        cgroup=_cgroup(slurm, tree),
+        plugins=tuple(_plugins(slurm, settings, tree)),
+        scripts={key: tuple(_scripts(settings.get(key, ""), tree)) for key in ("prolog", "epilog")},
+        kernel=_kernel(tree),
+        persistence=_persistence(topology) if tree.is_live else None,
+        prolog_seconds=prolog_seconds() if tree.is_live and topology.gpus else None,
+        stale_tables=stale_tables(tree),
+    )
+
+
+def _usual_place(tree: Tree) -> Optional[Path]:
+    named = os.environ.get("SLURM_CONF") if tree.is_live else None
+    if named:
+        return Path(named)
+    return next((Path(tree.path(place)) for place in USUAL_PLACES if tree.exists(place)), None)
+
+
+def _if_file(path: Optional[Path]) -> Optional[Path]:
+    return path if path is not None and path.is_file() else None
+
+
+def _lines(path: Path, what: str, tree: Tree, includes: int = _MAX_INCLUDES) -> Iterator[_Placed]:
+    """The lines with their places, included files in theirs."""
+    for line in read_conf(path, what).lines:
+        if line.key != "include":
+            yield f"{path}:{line.first + 1}", line
+        elif includes:
+            target = line.pairs[0][1]
+            beside = Path(tree.path(target.lstrip("/"))) if target.startswith("/") else path.parent / target
+            for member in sorted(beside.parent.glob(beside.name)):
+                yield from _lines(member, what, tree, includes - 1)
+
+
+def _node_line(lines: list[_Placed], name: str) -> Optional[_Placed]:
+    for place, line in lines:
+        if line.key == "nodename" and (line.pairs[0][1] == name or name in _names(line.pairs[0][1])):
+            return place, line
+    return None
+
+
+def _names(hostlist: str) -> tuple[str, ...]:
+    try:
+        return unfold(hostlist)
+    except ConfError:
+        return ()
+
+
+def _layout(topology: Topology, settings: Mapping[str, str], own: Optional[_Placed]) -> Layout:
+    words = settings.get("slurmdparameters", "") + "," + ((own[1].get("parameters") or "") if own else "")
+    for kind in ("l3", "numa"):  # of both Slurm takes the caches
+        if PARAMETERS[kind] in words.lower().split(","):
+            return layout_of(topology, kind)
+    return layout_of(topology, "package")
+
+
+def _declared(name: str, own: Optional[_Placed], live: bool) -> Optional[Declared]:
+    found = declared_node(name) if live else None
+    if found is None or own is None:
+        return found or (None if own is None else from_pairs(dict(own[1].pairs), "slurm.conf"))
+    told = from_pairs(dict(own[1].pairs), "slurm.conf")
+    spec = told.spec_cpus if told else ()
+    return Declared(
+        found.sockets,
+        found.cores_per_socket,
+        found.threads,
+        found.memory_mib,
+        found.spec_cpus or spec,
+        found.source,
+    )
+
+
+def _gres(path: Optional[Path], name: str, tree: Tree) -> Iterator[GresLine]:
+    if path is None or not path.is_file():
+        return
+    for place, line in _lines(path, "gres.conf", tree):
+        names = line.get("nodename")
+        if names is not None and name != names and name not in _names(names):
+            continue
+        autodetect = line.get("autodetect")
+        if line.get("name") in (None, "gpu"):
+            files = _files(line.get("file") or line.get("multiplefiles") or "", place)
+            cores = line.get("cores") or line.get("cpus")
+            yield GresLine(place, files, cores, autodetect.lower() if autodetect else None)
+
+
+def _files(text: str, place: str) -> tuple[str, ...]:
+    try:
+        return expand(text) if text else ()
+    except Exception as error:  # its own exception is private
+        raise ConfError(f"{place}: File={text[:60]}: {error}") from None
+
+
+def _cgroup(slurm: Optional[Path], tree: Tree) -> dict[str, str]:
+    path = _if_file(None if slurm is None else slurm.with_name("cgroup.conf"))
+    if path is None:
+        return {}
+    return {line.key: line.pairs[0][1] for _, line in _lines(path, "cgroup.conf", tree)}
+
+
+def _plugins(slurm: Optional[Path], settings: Mapping[str, str], tree: Tree) -> Iterator[Plugin]:
+    if slurm is None:
+        return
+    named = settings.get("plugstackconfig")
+    first = Path(tree.path(named.lstrip("/"))) if named else slurm.with_name("plugstack.conf")
+    for place, words in _stack(first, tree, _MAX_INCLUDES):
+        if "numa-align" in words[1]:
+            file = Path(tree.path(words[1].lstrip("/")))
+            yield Plugin(place, words[0], words[1], file.is_file(), built_for(file))
+
+
+def _stack(path: Path, tree: Tree, includes: int) -> Iterator[tuple[str, list[str]]]:
+    """Lines of plugstack.conf that have a path, with their places."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if len(words) < 2:
+            continue
+        if words[0] != "include":
+            yield f"{path}:{number}", words
+        elif includes:
+            target = words[1]
+            beside = Path(tree.path(target.lstrip("/"))) if target.startswith("/") else path.parent / target
+            for member in sorted(beside.parent.glob(beside.name)):
+                yield from _stack(member, tree, includes - 1)
+
+
+def _scripts(value: str, tree: Tree) -> Iterator[Script]:
+    for path in filter(None, value.split(",")):
+        file = Path(tree.path(path.lstrip("/")))
+        names = sorted(file.parent.glob(file.name)) if re.search(r"[*?\[]", path) else [file]
+        for name in names or [file]:
+            yield Script(
+                str(name) if names != [file] else path, name.is_file(), os.access(name, os.R_OK | os.X_OK)
+            )
+
+
+def _kernel(tree: Tree) -> dict[str, str]:
+    texts = {key: tree.text(path) for key, path in _KERNEL_FILES.items()}
+    return {key: text for key, text in texts.items() if text is not None}
+
+
+def _persistence(topology: Topology) -> Optional[bool]:
+    """Whether all NVIDIA GPUs are in persistence mode, by NVML; the daemon's socket counts as yes."""
+    if not any(gpu.vendor == "nvidia" for gpu in topology.gpus):
+        return None
+    if Path("/run/nvidia-persistenced/socket").exists():
+        return True
+    try:
+        nvml = import_module("pynvml")
+        nvml.nvmlInit()
+        try:
+            handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+            return all(nvml.nvmlDeviceGetPersistenceMode(handle) for handle in handles)
+        finally:
+            nvml.nvmlShutdown()
+    except Exception:  # no module, no library, a driver of another version
+        return None
+
+
+def prolog_seconds() -> Optional[float]:
+    """What the prolog's work takes here, Python's start included; None if it fails."""
+    package = Path(__file__).resolve()
+    paths = [path for path in sys.path if (Path(path) / "numa_align").is_dir()] or [str(package.parents[2])]
+    with tempfile.TemporaryDirectory() as folder:
+        code = (
+            f"import sys; sys.path[:0] = {paths!r}; from pathlib import Path; from numa_align.job import "
+            f"write_job_table; write_job_table({{'SLURM_JOB_ID': '1'}}, directory=Path({folder!r}) / "
+            "'tables')"
+        )
+        begin = time.monotonic()
+        try:
+            subprocess.run(
+                [sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True, timeout=60
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return time.monotonic() - begin
+
+
+def stale_tables(tree: Tree) -> tuple[int, ...]:
+    """Jobs whose tables are of another boot, or that have no process here any more, as far as can be seen."""
+    boot = tree.text("proc/sys/kernel/random/boot_id")
+    jobs = [job for job in tree.numbered("run/numa-align", "") if job > 0]
+    if boot is None:
+        return ()
+    stale = []
+    for job in jobs:
+        match = re.search(r"^boot (\S+)$", tree.text(f"run/numa-align/{job}") or "", re.MULTILINE)
+        other_boot = match is not None and match[1] not in (boot, "-")
+        old = tree.is_live and _age(tree.path(f"run/numa-align/{job}")) > _STALE_SECONDS
+        if other_boot or (old and not _has_steps(job)):
+            stale.append(job)
+    return tuple(stale)
+
+
+_STALE_SECONDS = 24 * 3600
+
+
+def _age(path: str) -> float:
+    try:
+        return time.time() - Path(path).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _has_steps(job: int) -> bool:
+    """Whether a slurmstepd of a job runs: it calls itself ``slurmstepd: [JOB.STEP]``."""
+    mark = f"slurmstepd: [{job}.".encode()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().startswith(mark):
+                return True
+        except OSError:
+            continue
+    return False

@@ -1,0 +1,256 @@
+"""Checks of slurm.conf, cgroup.conf, plugin, prolog and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from numa_align.cpulist import format_cpulist
+
+from ..layout import PARAMETERS
+from ..slurm import PROLOG_LIMIT
+from .model import Facts, Finding, Plugin
+
+#: Seconds above which the prolog delays the start of jobs noticeably.
+SLOW_PROLOG = 0.5
+
+
+def configuration(facts: Facts) -> Iterator[Finding]:
+    """Whether there is a slurm.conf, and whether this node is in it."""
+    if facts.slurm_conf is None:
+        yield Finding(
+            "slurm-conf",
+            "warn",
+            "no slurm.conf was found: only the machine is checked",
+            "what Slurm does here is not known",
+            "name it: --slurm-conf FILE",
+        )
+    elif facts.has_gpus and facts.declared is None:
+        yield Finding(
+            "slurm-conf",
+            "fail",
+            f"{facts.slurm_conf} does not declare {facts.name}, which has GPUs",
+            "no job runs here",
+            f"{facts.slurm_conf}: see `numa-align conf slurm`; or name this node: --node-name NAME",
+        )
+
+
+def declared_shape(facts: Facts) -> Iterator[Finding]:
+    """Declared against real sockets, cores and threads."""
+    declared = facts.declared
+    if declared is None:
+        return
+    layout = facts.layout
+    real = (len(layout.sockets), layout.cores_per_socket, layout.threads)
+    told = (declared.sockets, declared.cores_per_socket, declared.threads)
+    if real == told:
+        words = "{} sockets of {} cores of {} threads".format(*real)
+        yield Finding("node-shape", "ok", f"{facts.name} is declared as it is: {words}")
+        return
+    names = ("Sockets", "CoresPerSocket", "ThreadsPerCore")
+    line = " ".join(f"{name}={value}" for name, value in zip(names, real))
+    said = " ".join(f"{name}={value}" for name, value in zip(names, told))
+    yield Finding(
+        "node-shape",
+        "fail",
+        f"{facts.place('nodename')}: {facts.name} is declared as {said} ({declared.source}) and is {line}",
+        "Slurm's core numbers mean other cores, so that binding goes wrong: 40 % lost were reported",
+        f"{facts.place('nodename')}: {line}",
+    )
+
+
+def numa_sockets(facts: Facts) -> Iterator[Finding]:
+    """NUMA nodes smaller than what Slurm takes for a socket, on a node with GPUs."""
+    if not facts.has_gpus or facts.slurm_conf is None or facts.layout.kind != "package":
+        return
+    nodes = {core.node for core in facts.layout.cores}
+    if len(nodes) > len(facts.layout.sockets):
+        key = "Parameters" if facts.checked_version.has_node_parameters else "SlurmdParameters"
+        yield Finding(
+            "numa-sockets",
+            "warn",
+            f"{len(nodes)} NUMA nodes on {len(facts.layout.sockets)} sockets: Slurm cannot tell nodes apart",
+            "cores near a job's GPUs are chosen by package only",
+            f"{facts.slurm_conf}: {key}={PARAMETERS['numa']}; see `numa-align conf slurm --diff "
+            f"{facts.slurm_conf}`",
+        )
+
+
+def task_plugins(facts: Facts) -> Iterator[Finding]:
+    """TaskPlugin, SelectType and what constrains tasks."""
+    if facts.slurm_conf is None:
+        return
+    plugins = {word.removeprefix("task/") for word in facts.words("taskplugin")}
+    for name, cost in (
+        ("affinity", "tasks are not bound to CPUs, and --cpu-bind does nothing"),
+        ("cgroup", "nothing keeps tasks on their cores and away from others' GPUs"),
+    ):
+        if name not in plugins:
+            change = f"{facts.place('taskplugin')}: TaskPlugin=task/affinity,task/cgroup"
+            yield Finding("task-plugin", "fail", f"TaskPlugin has no task/{name}", cost, change)
+    if {"affinity", "cgroup"} <= plugins:
+        yield Finding("task-plugin", "ok", "TaskPlugin has task/affinity and task/cgroup")
+    if facts.has_gpus and facts.settings.get("selecttype", "").lower() not in ("select/cons_tres", ""):
+        yield Finding(
+            "select-type",
+            "fail",
+            f"SelectType={facts.settings['selecttype']} knows no GPUs",
+            "cores are not chosen near GPUs",
+            f"{facts.place('selecttype')}: SelectType=select/cons_tres",
+        )
+
+
+def constraints(facts: Facts) -> Iterator[Finding]:
+    """ConstrainCores and ConstrainDevices in cgroup.conf."""
+    if facts.slurm_conf is None:
+        return
+    costs = {
+        "ConstrainCores": "a task can run on cores of other jobs",
+        "ConstrainDevices": (
+            "a task can open others' GPUs, and which are its own is only what variables claim"
+        ),
+    }
+    for key, cost in costs.items():
+        place = facts.cgroup_conf or "cgroup.conf"
+        if facts.cgroup.get(key.lower(), "no").lower() in ("yes", "true", "1"):
+            yield Finding("constrain", "ok", f"{key}=yes")
+        else:
+            yield Finding("constrain", "fail", f"{place}: {key} is not yes", cost, f"{place}: {key}=yes")
+
+
+def spec_cpus(facts: Facts) -> Iterator[Finding]:
+    """CpuSpecList takes one thread of a core and leaves its sibling to jobs."""
+    if facts.declared is None or not facts.declared.spec_cpus or facts.layout.threads < 2:
+        return
+    threads = facts.layout.threads
+    reserved = set(facts.declared.spec_cpus)
+    cores = {cpu // threads for cpu in reserved}
+    split = sorted(
+        core for core in cores if len(reserved & set(range(core * threads, (core + 1) * threads))) < threads
+    )
+    if split:
+        whole = format_cpulist(core * threads + thread for core in cores for thread in range(threads))
+        yield Finding(
+            "spec-cpus",
+            "warn",
+            f"CpuSpecList reserves only some threads of {len(split)} cores (core {split[0]}, ...): it "
+            "counts Slurm's CPUs",
+            "the system's work shares cores with jobs",
+            f"{facts.place('nodename')}: CpuSpecList={whole}",
+        )
+    else:
+        yield Finding("spec-cpus", "ok", "CpuSpecList reserves whole cores")
+
+
+def plugin(facts: Facts) -> Iterator[Finding]:
+    """The plugin: named in plugstack.conf, there, optional, built for this Slurm."""
+    if facts.slurm_conf is None:
+        return
+    if not facts.plugins:
+        yield Finding(
+            "plugin",
+            "fail",
+            "plugstack.conf does not name numa-align.so",
+            "there is no option --numa-align",
+            "plugstack.conf: include /etc/slurm/plugstack.conf.d/*.conf; then restart slurmd",
+        )
+    for entry in facts.plugins:
+        yield from _plugin(facts, entry)
+
+
+def _plugin(facts: Facts, entry: Plugin) -> Iterator[Finding]:
+    if entry.requirement != "optional":
+        yield Finding(
+            "plugin-required",
+            "warn",
+            f"{entry.place}: the plugin is {entry.requirement}",
+            "if it cannot be loaded srun fails and slurmd does not start",
+            f"{entry.place}: optional {entry.path}",
+        )
+    if not entry.exists:
+        yield Finding(
+            "plugin",
+            "fail",
+            f"{entry.place}: there is no {entry.path}",
+            "there is no option --numa-align here",
+            f"install numa-align on this node, or take the line out of {entry.place}",
+        )
+    elif entry.built_for is None:
+        yield Finding(
+            "plugin", "fail", f"{entry.path} is no plugin of Slurm", "it is not loaded", "`make install`"
+        )
+    elif facts.version is not None and entry.built_for != facts.version:
+        built = "{}.{:02d}".format(*entry.built_for)
+        yield Finding(
+            "plugin-version",
+            "fail",
+            f"{entry.path} is built for Slurm {built}, this is {facts.version}",
+            "Slurm refuses it: there is no option --numa-align",
+            f"install the package for Slurm {facts.version}, or `make install` with its headers",
+        )
+    else:
+        yield Finding("plugin", "ok", f"{entry.path} is there and fits this Slurm")
+
+
+def prolog(facts: Facts) -> Iterator[Finding]:
+    """Prolog and epilog: configured, there, executable, in time."""
+    if facts.slurm_conf is None:
+        return
+    for key in ("prolog", "epilog"):
+        scripts = facts.scripts.get(key, ())
+        place = facts.place(key)
+        if not any("numa-align" in script.path for script in scripts):
+            cost = (
+                "each task describes the node itself"
+                if key == "prolog"
+                else "tables stay behind in /run/numa-align"
+            )
+            name = key.capitalize()
+            change = f"{place}: {name}=/usr/sbin/numa-align-{key}"
+            yield Finding(key, "fail", f"{name} is not numa-align-{key}", cost, change)
+        for script in scripts:
+            if not script.exists or not script.executable:
+                wrong = "cannot be run" if script.exists else "does not exist"
+                cost = "slurmd drains every node that gets a job"
+                yield Finding(
+                    key, "fail", f"{place}: {script.path} {wrong}", cost, f"chmod 755 {script.path}"
+                )
+            elif "numa-align" in script.path:
+                yield Finding(key, "ok", f"{script.path} is there")
+    yield from _prolog_times(facts)
+
+
+def _prolog_times(facts: Facts) -> Iterator[Finding]:
+    flags = facts.words("prologflags")
+    if facts.scripts.get("prolog") and not {"alloc", "contain", "x11", "runinjob"} & set(flags):
+        yield Finding(
+            "prolog-flags",
+            "warn",
+            "PrologFlags has no Alloc",
+            "on nodes without a task of the first step the prolog runs late",
+            f"{facts.place('prologflags')}: PrologFlags=Alloc,Contain",
+        )
+    seconds = facts.prolog_seconds
+    if seconds is not None and seconds > SLOW_PROLOG:
+        yield Finding(
+            "prolog-slow",
+            "warn",
+            f"describing this node takes {seconds:.1f} s",
+            "every job starts that much later",
+            f"see what /sys or {facts.gres_conf or 'gres.conf'} is slow; Slurm's limit should stay "
+            f"{PROLOG_LIMIT} s",
+        )
+    elif seconds is not None:
+        yield Finding("prolog-slow", "ok", f"describing this node takes {seconds:.2f} s")
+
+
+def tables(facts: Facts) -> Iterator[Finding]:
+    """Tables of jobs that are gone."""
+    if facts.stale_tables:
+        jobs = ", ".join(map(str, facts.stale_tables[:5]))
+        yield Finding(
+            "tables",
+            "warn",
+            f"{len(facts.stale_tables)} binding tables of jobs that are gone ({jobs})",
+            "none yet; that the epilog does not run",
+            f"{facts.place('epilog')}: Epilog=; the next epilog removes them",
+        )

@@ -1,0 +1,308 @@
+"""``numa-align doctor``: silent on what the generators wrote, and right about each thing that is wrong."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from builder import Device, Machine, on_nodes
+from click.testing import CliRunner
+from numa_align.cli.doctor import command
+from numa_align.errors import ConfError
+from numa_align_conf.doctor.checks import CHECKS, examine
+from numa_align_conf.doctor.model import Declared, Facts, Finding, Script
+from numa_align_conf.doctor.read import read_facts
+from numa_align_conf.elf import built_for
+from numa_align_conf.facts import Machine as Hardware
+from numa_align_conf.facts import kind_of_one
+from numa_align_conf.generate import Request, generate
+from numa_align_conf.live import parse_json, parse_text
+from numa_align_conf.version import Version
+
+V24 = Version(24, 11)
+TWO = Machine(packages=2, cores=8, smt=2, gpus=on_nodes(0, 0, 1, 1))
+NPS4 = Machine(packages=2, nodes=4, cores=4, gpus=on_nodes(3, 1, 7, 5))
+
+
+def plugin_file(year: int, month: int) -> bytes:
+    """A fake of a plugin: an ELF file with one dynamic symbol, plugin_version, and nothing else."""
+    strings = b"\0plugin_version\0"
+    symbols = bytes(24) + struct.pack("<IBBHQQ", 1, 0x11, 0, 3, 0x1000, 4)
+    number = struct.pack("<I", year << 16 | month << 8 | 5)
+    header, body = 64, strings + symbols + number
+    places = (header, header + len(strings), header + len(strings) + len(symbols))
+    rows = (
+        (0, 0, 0, 0, 0),
+        (11, 0, places[1], len(symbols), 2),
+        (3, 0, places[0], len(strings), 0),
+        (1, 0x1000, places[2], 4, 0),
+    )
+    sections = b"".join(
+        struct.pack("<IIQQQQIIQQ", 0, kind, 0, address, offset, size, link, 0, 1, 0)
+        for kind, address, offset, size, link in rows
+    )
+    start = header + len(body)
+    head = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
+    head += struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 0, start, 0, 64, 0, 0, 64, len(rows), 0)
+    return head + body + sections
+
+
+def node(tmp_path: Path, machine: Machine = TWO, version: Version = V24) -> Path:
+    """A node that is as it should be: what `make install` and the generators put there."""
+    root = machine.write(tmp_path / "root")
+    request = Request((kind_of_one("n1", Hardware(machine.topology())),), version)
+    etc = root / "etc/slurm"
+    etc.mkdir(parents=True)
+    for part in ("slurm", "gres", "cgroup", "plugstack"):
+        (etc / f"{part}.conf").write_text(generate(part, request))
+    for script in ("usr/sbin/numa-align-prolog", "usr/sbin/numa-align-epilog"):
+        (root / script).parent.mkdir(parents=True, exist_ok=True)
+        (root / script).write_text("#!/bin/sh\n")
+        (root / script).chmod(0o755)
+    library = root / "usr/lib/numa-align/numa-align.so"
+    library.parent.mkdir(parents=True)
+    library.write_bytes(plugin_file(version.year, version.month))
+    return root
+
+
+def facts(root: Path, version: Version = V24) -> Facts:
+    return read_facts(str(root), name="n1", version=version)
+
+
+def wrong(found: Facts) -> list[Finding]:
+    return [finding for finding in examine(found) if finding.status != "ok"]
+
+
+@pytest.mark.parametrize("version", [Version(22, 5), V24, Version(26, 5)])
+@pytest.mark.parametrize("machine", [TWO, NPS4, Machine(packages=1, gpus=on_nodes(0, 0))])
+def test_nothing_is_wrong_with_what_was_generated(machine: Machine, version: Version, tmp_path: Path) -> None:
+    found = wrong(facts(node(tmp_path, machine, version), version))
+    assert [finding.check for finding in found] == (["weight-copies"] if machine is NPS4 else [])
+
+
+def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        path = root / "etc/slurm" / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    return change
+
+
+def mode(path: str) -> Callable[[Path], None]:
+    return lambda root: (root / path).chmod(0o644)
+
+
+def write(path: str, text: str) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+
+    return change
+
+
+BROKEN = [
+    (edit("gres.conf", " Cores=0-7", ""), "gres-cores-missing", "fail", "Cores=0-7"),
+    (edit("gres.conf", "Cores=0-7", "Cores=0-7,16-23"), "gres-cores-cpus", "fail", "Cores=0-7"),
+    (edit("gres.conf", "Cores=0-7", "Cores=16-23"), "gres-cores-socket", "fail", "Cores=0-7"),
+    (edit("gres.conf", "Cores=0-7", "Cores=0-3"), "gres-cores-socket", "fail", "Cores=0-7"),
+    (edit("gres.conf", "Cores=0-7", "Cores=8-15"), "gres-cores-node", "fail", "Cores=0-7"),
+    (edit("gres.conf", "Cores=0-7", "Cores=x"), "gres-cores-list", "fail", "Cores=0-7"),
+    (edit("gres.conf", "nvidia[0-1]", "nvidia1"), "gres-gpu", "fail", "gres.conf"),
+    (edit("slurm.conf", "CoresPerSocket=8", "CoresPerSocket=4"), "node-shape", "fail", "CoresPerSocket=8"),
+    (edit("slurm.conf", "task/affinity,", ""), "task-plugin", "fail", "TaskPlugin=task/affinity,task/cgroup"),
+    (edit("slurm.conf", ",task/cgroup", ""), "task-plugin", "fail", "TaskPlugin=task/affinity,task/cgroup"),
+    (edit("slurm.conf", "select/cons_tres", "select/linear"), "select-type", "fail", "select/cons_tres"),
+    (edit("slurm.conf", "NodeName=n1", "NodeName=n2"), "slurm-conf", "fail", "conf slurm"),
+    (edit("cgroup.conf", "ConstrainCores=yes", ""), "constrain", "fail", "ConstrainCores=yes"),
+    (edit("cgroup.conf", "Devices=yes", "Devices=no"), "constrain", "fail", "ConstrainDevices=yes"),
+    (edit("slurm.conf", "PrologFlags=Alloc,Contain", ""), "prolog-flags", "warn", "PrologFlags=Alloc"),
+    (
+        edit("slurm.conf", "Prolog=/usr", "#Prolog=/usr"),
+        "prolog",
+        "fail",
+        ("Prolog=/usr/sbin/numa-align-prolog"),
+    ),
+    (mode("usr/sbin/numa-align-prolog"), "prolog", "fail", "chmod 755 /usr/sbin/numa-align-prolog"),
+    (lambda root: (root / "usr/sbin/numa-align-epilog").unlink(), "epilog", "fail", "numa-align-epilog"),
+    (
+        lambda root: (root / "usr/lib/numa-align/numa-align.so").unlink(),
+        "plugin",
+        "fail",
+        ("install numa-align"),
+    ),
+    (write("usr/lib/numa-align/numa-align.so", "not a library"), "plugin", "fail", "make install"),
+    (edit("plugstack.conf", "optional /", "# /"), "plugin", "fail", "plugstack.conf.d"),
+    (edit("plugstack.conf", "optional /", "required /"), "plugin-required", "warn", "optional /usr/lib"),
+    (write("proc/sys/kernel/numa_balancing", "1\n"), "kernel", "warn", "kernel.numa_balancing = 0"),
+    (write("proc/sys/vm/zone_reclaim_mode", "1\n"), "kernel", "warn", "vm.zone_reclaim_mode = 0"),
+    (
+        write("sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n"),
+        "huge-pages",
+        "warn",
+        "enabled: madvise",
+    ),
+    (
+        write("run/numa-align/77", "numa-align-table 1\nboot 00000000-1111\njob 77\nend 3\n"),
+        "tables",
+        "warn",
+        "Epilog=",
+    ),
+    (
+        edit("slurm.conf", "RealMemory=", "CpuSpecList=0,2-3 RealMemory="),
+        "spec-cpus",
+        "warn",
+        "CpuSpecList=0-3",
+    ),
+]
+
+
+@pytest.mark.parametrize(("breaking", "check", "status", "change"), BROKEN)
+def test_each_fault_is_found_alone(
+    breaking: Callable[[Path], None], check: str, status: str, change: str, tmp_path: Path
+) -> None:
+    root = node(tmp_path)
+    breaking(root)
+    found = [finding for finding in wrong(facts(root)) if finding.check == check]
+    assert [finding.status for finding in found] == [status]
+    assert change in found[0].change.replace(str(root), "")
+    assert found[0].what
+    assert found[0].cost
+    # A node that is not declared is no longer checked against its declaration, all else has one fault.
+    assert {finding.check for finding in wrong(facts(root))} <= {check, "gres-gpu"}
+
+
+def test_a_plugin_for_another_slurm_is_told_by_its_own_number(tmp_path: Path) -> None:
+    root = node(tmp_path)
+    (finding,) = wrong(facts(root, Version(24, 5)))
+    assert (finding.check, "built for Slurm 24.11, this is 24.05" in finding.what) == ("plugin-version", True)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x7fELF\x02\x01", plugin_file(24, 11)[:90], b"\x7fELF\x01" * 40])
+def test_what_is_no_plugin_has_no_version(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.so"
+    path.write_bytes(data)
+    assert built_for(path) is None
+    assert built_for(tmp_path / "missing") is None
+
+
+def test_a_real_plugin_has_its_version() -> None:
+    path = Path(__file__).resolve().parents[2] / "spank/build/numa-align.so"
+    if not path.exists():
+        pytest.skip("the plugin is not built here")
+    number = built_for(path)
+    assert number is not None and number >= (22, 5)
+
+
+def test_gpus_without_a_node_fail(tmp_path: Path) -> None:
+    gpus = (Device(0), Device(None, source="none"))
+    found = wrong(facts(node(tmp_path, Machine(packages=2, gpus=gpus))))
+    assert [finding.check for finding in found] == ["gpu-node"]
+
+
+def test_copies_of_weights_are_counted(tmp_path: Path) -> None:
+    (finding,) = wrong(facts(node(tmp_path, NPS4)))
+    assert "holds 8 copies: 4 times the memory" in finding.cost
+
+
+def test_small_nodes_that_slurm_cannot_tell_apart(tmp_path: Path) -> None:
+    root = node(tmp_path, NPS4)
+    edit("slurm.conf", "SlurmdParameters=numa_node_as_socket", "")(root)
+    checks = {finding.check for finding in wrong(facts(root))}
+    assert {"numa-sockets", "node-shape", "gres-cores-socket"} <= checks
+
+
+def test_persistence_and_a_slow_prolog(tmp_path: Path) -> None:
+    found = replace(facts(node(tmp_path)), persistence=False, prolog_seconds=2.5)
+    assert [(finding.check, finding.status) for finding in wrong(found)] == [
+        ("prolog-slow", "warn"),
+        ("persistence", "warn"),
+    ]
+
+
+def test_a_site_prolog_beside_ours_is_checked_too(tmp_path: Path) -> None:
+    found = facts(node(tmp_path))
+    scripts = {**found.scripts, "prolog": (*found.scripts["prolog"], Script("/opt/site", False, False))}
+    (finding,) = wrong(replace(found, scripts=scripts))
+    assert finding.what.endswith("/opt/site does not exist")
+
+
+def test_a_login_node_has_little_to_be_wrong(tmp_path: Path) -> None:
+    root = node(tmp_path, Machine(packages=1))
+    edit("slurm.conf", "NodeName=n1", "NodeName=n[2-9]")(root)
+    assert wrong(facts(root)) == []
+
+
+def test_included_files_are_followed(tmp_path: Path) -> None:
+    root = node(tmp_path)
+    etc = root / "etc/slurm"
+    (etc / "real.conf").write_text((etc / "slurm.conf").read_text())
+    (etc / "slurm.conf").write_text("include real.conf\n")
+    (etc / "plugstack.conf").rename(etc / "other.conf")
+    (etc / "plugstack.conf").write_text("include /etc/slurm/oth*.conf\n")
+    assert wrong(facts(root)) == []
+
+
+def test_every_check_survives_a_node_of_which_nothing_is_known(tmp_path: Path) -> None:
+    found = facts(Machine(packages=1, has_node_directory=False).write(tmp_path))
+    for check in CHECKS:
+        list(check(found))
+    assert [finding.check for finding in wrong(found)] == ["slurm-conf"]
+
+
+def test_scontrol_is_understood_in_all_its_forms() -> None:
+    text = (
+        "NodeName=n1 Arch=x86_64 CoresPerSocket=8 CPUAlloc=0 CPUTot=32 CPULoad=0.1 Boards=1 Gres=gpu:4 "
+        "RealMemory=128000 Sockets=2 ThreadsPerCore=2 CpuSpecList=0-1\n"
+    )
+    expected = Declared(2, 8, 2, 128000, (0, 1), "scontrol")
+    assert parse_text(text, "n1") == expected
+    assert parse_text(text, "n2") is None
+    for real_memory in (128000, {"set": True, "infinite": False, "number": 128000}):
+        entry = {
+            "name": "n1", "sockets": 2, "cores": 8, "threads": 2, "real_memory": real_memory,
+            "specialized_cpus": "0-1",
+        }  # fmt: skip
+        answer = parse_json(json.dumps({"nodes": [entry]}), "n1")
+        assert answer == replace(expected, source="scontrol --json")
+    assert parse_json("slurm_load_node error", "n1") is None
+
+
+# -- the command -----------------------------------------------------------------------------
+
+
+def run(root: Path, *arguments: str) -> tuple[int, str]:
+    command_line = ["--root", str(root), "--node-name", "n1", "--slurm-version", "24.11", *arguments]
+    result = CliRunner().invoke(command, command_line)
+    return result.exit_code, result.output
+
+
+def test_exit_status_is_that_of_the_worst(tmp_path: Path) -> None:
+    root = node(tmp_path)
+    assert run(root)[0] == 0
+    assert run(root, "--quiet") == (0, "")
+    write("proc/sys/kernel/numa_balancing", "1\n")(root)
+    assert run(root)[0] == 1
+    edit("gres.conf", " Cores=0-7", "")(root)
+    status, output = run(root, "--quiet")
+    assert status == 3
+    assert [line[:6] for line in output.splitlines()] == ["fail  ", "warn  "]
+
+
+def test_json_has_every_field(tmp_path: Path) -> None:
+    status, output = run(node(tmp_path), "--json")
+    data = json.loads(output)
+    assert (status, data["version"], data["name"]) == (0, 1, "n1")
+    assert {tuple(finding) for finding in data["findings"]} == {("check", "status", "what", "cost", "change")}
+
+
+def test_a_file_that_is_none_is_named_with_its_line(tmp_path: Path) -> None:
+    root = node(tmp_path)
+    write("etc/slurm/gres.conf", "# ours\n[gpu]\n")(root)
+    with pytest.raises(ConfError, match=r"gres\.conf:2: is not a line of gres\.conf"):
+        facts(root)
