@@ -40,6 +40,10 @@ class ConfError(NumaAlignError):
     """Facts or a configuration file of Slurm's are wrong; the message names the file and, if it can, the line."""
 
 
+class HiddenError(KernelError):
+    """The kernel does not show this to the user who asked."""
+
+
 class BindError(NumaAlignError):
     """The kernel refused to bind a process to CPUs or memory."""
 

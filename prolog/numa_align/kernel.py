@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .cpulist import parse_cpulist
-from .errors import KernelError
+from .errors import HiddenError, KernelError
 
 #: Names of the kernel's mpol_to_str() for the names of set_mempolicy(2) that we use everywhere.
 _POLICIES = {
@@ -118,18 +118,32 @@ def _read(path: Path, pid: int) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         raise KernelError(f"there is no process {pid}") from None
-    except (PermissionError, ProcessLookupError) as error:
-        raise KernelError(f"the kernel does not show {path} to this user: {error.strerror}") from None
+    except ProcessLookupError:
+        raise KernelError(f"process {pid} ended while it was looked at") from None
+    except PermissionError as error:
+        raise HiddenError(
+            f"the kernel does not show {path} to this user: {error.strerror}; ask as the owner of "
+            "the process or as root"
+        ) from None
     except OSError as error:
         raise KernelError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _read_maps(folder: Path, pid: int) -> str:
+    """numa_maps; empty on a kernel without NUMA, which has no such file and nothing to say."""
+    if not (folder.parent / "self/numa_maps").exists() and (folder / "status").exists():
+        return ""
+    return _read(folder / "numa_maps", pid)
 
 
 def read_process(pid: int, root: Path = Path("/")) -> ProcessState:
     """Ask the kernel about a process. Raises KernelError: no such process, or not yours to see."""
     folder = root / "proc" / str(pid)
     status = _status_fields(_read(folder / "status", pid))
+    if status.get("State", "").startswith("Z"):
+        raise KernelError(f"process {pid} is a zombie: it has ended, and has neither memory nor a policy")
     maps = []
-    for line in _read(folder / "numa_maps", pid).splitlines():
+    for line in _read_maps(folder, pid).splitlines():
         try:
             maps.append(parse_numa_maps_line(line))
         except ValueError as error:

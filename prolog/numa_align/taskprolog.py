@@ -87,9 +87,9 @@ def _one_line(text: str) -> str:
 
 
 def is_batch(environment: Mapping[str, str]) -> bool:
-    """Whether this is the batch script: slurmd starts it, so it has no step number of srun's."""
+    """Whether this is the batch script: its step has no number of srun's (SLURM_BATCH_SCRIPT is -5)."""
     step = environment.get("SLURM_STEP_ID", environment.get("SLURM_STEPID", ""))
-    return step in ("", "4294967291") and bool(environment.get("SLURM_JOB_ID"))
+    return step in ("", "4294967291", "-5") and bool(environment.get("SLURM_JOB_ID"))
 
 
 def later_steps(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -12,7 +13,8 @@ import click
 
 from ..cpulist import format_cpulist
 from ..devices import gpus_of_task
-from ..errors import KernelError
+from ..errors import KernelError, RequestError
+from ..gather import count, leave, meeting_of
 from ..kernel import ProcessState, read_process
 from ..model import Gpu, Topology
 from ..topology import read_topology
@@ -85,21 +87,56 @@ def inspect(
     return state, gpus, judge(state, gpus, topology), environment
 
 
-@click.command()
+@click.command(
+    short_help="Say, from the kernel's word, whether this task is aligned.",
+    epilog="Example: srun --numa-align -n8 --gpus=8 numa-align check",
+)
 @click.option(
     "--pid", type=click.IntRange(min=1), metavar="PID", help="Judge this process, not this command."
 )
-@click.option("--json", "json_", is_flag=True, help="Print JSON for programs.")
+@click.option(
+    "--json", "json_", is_flag=True, help="Print JSON, an object a task; docs/check.md has the schema."
+)
+@click.option("--no-total", is_flag=True, help="Do not wait for the other tasks of the step to count them.")
+@click.option(
+    "--gather",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    metavar="DIR",
+    help="Count the tasks of all nodes of the step, in a folder that all of them see.",
+)
 @click.pass_context
-def command(ctx: click.Context, pid: Optional[int], json_: bool) -> None:
+def command(
+    ctx: click.Context, *, pid: Optional[int], json_: bool, no_total: bool, gather: Optional[Path]
+) -> None:
     """Say whether this task is aligned with its GPUs.
 
-    Run as a task (srun --numa-align numa-align check) it judges itself; a task can also judge a
-    process beside it (--pid). Exit status: 0 aligned, 1 not aligned, 2 cannot tell.
+    Run as a step (srun --numa-align numa-align check) it prints a line a task and a total for each node, and
+    srun ends with 1 if any task is not aligned. A task can also judge a process beside it (--pid).
+    Exit status: 0 aligned, 1 not aligned, 2 cannot tell.
     """
     state, gpus, verdict, environment = inspect(pid, read_topology())
     if json_:
         click.echo(json.dumps(as_json(state, gpus, verdict, environment)))
     else:
         click.echo(as_line(state, gpus, verdict, environment))
+        sys.stdout.flush()
+        if pid is None and not no_total:
+            _total(environment, verdict.state, gather)
     ctx.exit(0 if verdict.state == "aligned" else 1)
+
+
+def _total(environment: Mapping[str, str], state: str, shared: Optional[Path]) -> None:
+    """The first task of the node (with a shared folder: of the step) says how many are aligned."""
+    meeting = meeting_of(environment, shared)
+    if meeting is None:
+        return
+    try:
+        leave(meeting, state)
+    except RequestError as error:
+        # Each task has had its say and srun's status tells the rest.
+        click.echo(f"numa-align: {error}", err=True)
+        return
+    if meeting.rank == 0:
+        where = environment.get("SLURMD_NODENAME")
+        name = f" on {where}" if where and shared is None else ""
+        click.echo(f"total{name}: {count(meeting)}")
