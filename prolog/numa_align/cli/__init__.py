@@ -21,7 +21,10 @@ COMMANDS = {
     "topo": "Show the NUMA nodes and GPUs of this machine.",
     "plan": "Say what a step would do, without Slurm.",
     "run": "Run a command near its GPUs, without the plugin.",
+    "show": "Print the binding as options of numactl, docker, Kubernetes and others.",
+    "gpus": "Say which GPUs of this node sit best together.",
     "check": "Say, from the kernel's word, whether this task is aligned.",
+    "job": "Show where a running job's processes, threads and pages are.",
     "conf": "Print Slurm's configuration for these nodes.",
     "doctor": "Check Slurm's configuration and this node.",
 }

@@ -32,6 +32,7 @@ from ..plan import VISIBLE, Request, make_plan, select_cpus, select_gpus, to_jso
     "--numa-align", "spec", metavar="SPEC", help="What the option of srun would say; help lists it."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; its schema is in docs/claim.md.")
+@click.option("--svg", metavar="FILE", help="Draw the plan into this file instead.")
 def command(
     *,
     root: str,
@@ -42,6 +43,7 @@ def command(
     visible: str,
     spec: Optional[str],
     as_json: bool,
+    svg: Optional[str],
 ) -> None:
     """Say what each task of a step would get: CPUs, memory, state, and what to request instead.
 
@@ -64,6 +66,11 @@ def command(
     plan = make_plan(topology, Request(tasks, chosen, select_cpus(topology, cpus), visible, read))
     if as_json:
         click.echo(json.dumps(to_json(topology, plan), indent=1))
+        return
+    if svg is not None:
+        from ..svg import draw_plan, write  # noqa: PLC0415
+
+        write(svg, draw_plan(topology, plan))
         return
     from rich.console import Console  # noqa: PLC0415
 

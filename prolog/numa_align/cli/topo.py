@@ -44,8 +44,15 @@ _SOURCE_STYLES = {"none": "bold red", "override": "yellow", "only-node": "yellow
 @click.option(
     "--node-name", metavar="NAME", help="Slurm's name of this node.  [default: SLURMD_NODENAME, host name]"
 )
+@click.option("--svg", metavar="FILE", help="Draw the machine into this file instead.")
 def command(
-    root: str, as_json: bool, override: Optional[str], gres_conf: Optional[str], node_name: Optional[str]
+    *,
+    root: str,
+    as_json: bool,
+    override: Optional[str],
+    gres_conf: Optional[str],
+    node_name: Optional[str],
+    svg: Optional[str],
 ) -> None:
     """Show the NUMA nodes of this machine, its GPUs, and how the node of each GPU is known."""
     if not os.path.isdir(root):  # noqa: PTH112 (a command that may run without pathlib should)
@@ -54,7 +61,11 @@ def command(
     topology = read_topology(root, override=override, gres_conf=gres_conf, node_name=name, strict=True)
     if not topology.online:
         raise TopologyError(f"{root}: no CPU is described below it; is there a sys/devices/system/cpu?")
-    if as_json:
+    if svg is not None:
+        from ..svg import draw, write  # noqa: PLC0415
+
+        write(svg, draw(topology))
+    elif as_json:
         click.echo(to_json(topology, name))
         for warning in topology.warnings:
             click.echo(f"numa-align: warning: {warning}", err=True)

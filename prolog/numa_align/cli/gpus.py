@@ -1,0 +1,39 @@
+"""``numa-align gpus COUNT``: which GPUs of this node sit best together, and why."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command(
+    short_help="Say which GPUs of this node sit best together.", epilog="Example: numa-align gpus 2"
+)
+@click.argument("count", type=click.IntRange(min=1), metavar="COUNT")
+@click.option("--root", default="/", metavar="DIR", help="Directory that stands for / (a recorded machine).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/users.md has the schema.")
+def command(*, count: int, root: str, as_json: bool) -> None:
+    """Say which COUNT GPUs sit best together: one node, one switch, else evenly over near nodes.
+
+    The first line is a list for `numa-align run --gpus`, `numa-align show --gpus` or CUDA_VISIBLE_DEVICES.
+    Exit status: 0, or 2 if there are not so many GPUs.
+    """
+    from ..best import bridges_of, choose  # noqa: PLC0415
+    from ..devices import may_open  # noqa: PLC0415
+    from ..plan import number_of  # noqa: PLC0415
+    from ..topology import read_topology  # noqa: PLC0415
+
+    topology = read_topology(root)
+    live = root == "/"
+    usable = [gpu for gpu in topology.gpus if not live or (gpu.device and may_open(gpu.device))]
+    best = choose(topology, count, usable, {gpu.bdf: bridges_of(gpu, root) for gpu in usable})
+    order = {gpu.bdf: position for position, gpu in enumerate(topology.gpus)}
+    numbers = [number_of(topology.gpus, order[gpu.bdf]) for gpu in best.gpus]
+    if as_json:
+        fields = [{"number": n, "bdf": gpu.bdf, "node": gpu.node} for n, gpu in zip(numbers, best.gpus)]
+        click.echo(json.dumps({"version": 1, "gpus": fields, "reasons": list(best.reasons)}, indent=1))
+        return
+    click.echo(",".join(map(str, numbers)))
+    for reason in best.reasons:
+        click.echo(f"  {reason}")

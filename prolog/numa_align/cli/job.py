@@ -1,0 +1,232 @@
+"""``numa-align job``: a running job as the kernel sees it, every process and thread on this node."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Optional
+
+import click
+
+from ..cpulist import format_cpulist
+from ..errors import RequestError
+from ..model import Topology
+from ..topology import read_topology
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ..processes import Seen
+
+_STYLES = {"aligned": "green", "partial": "yellow", "memory-only": "yellow", "unaligned": "red"}
+
+
+@click.command(
+    short_help="Show where a running job's processes, threads and pages are.",
+    epilog="Example: numa-align job --pid 1",
+)
+@click.argument("job", type=click.IntRange(min=1), required=False, metavar="[JOBID]")
+@click.option(
+    "--pid", type=click.IntRange(min=1), metavar="PID", help="This process and what it started, not a job."
+)
+@click.option("--watch", is_flag=True, help="Refresh until interrupted.")
+@click.option(
+    "--interval", type=click.FloatRange(min=0.2), default=2.0, show_default=True, help="Seconds of --watch."
+)
+@click.option("--all-nodes", is_flag=True, help="Ask on every node of the job, through srun --overlap.")
+@click.option("--threads", is_flag=True, help="A line for every thread.")
+@click.option("--svg", metavar="FILE", help="Also draw the processes on the machine.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/job.md has the schema.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    *,
+    job: Optional[int],
+    pid: Optional[int],
+    watch: bool,
+    interval: float,
+    all_nodes: bool,
+    threads: bool,
+    svg: Optional[str],
+    as_json: bool,
+) -> None:
+    """Show every process of a running job on this node: CPUs, memory policy, pages by node, GPUs, state.
+
+    The job need not cooperate. As its owner or root; others see CPUs only, and are told so.
+    Exit status: 0 all that have a GPU are aligned, 1 one is not, 2 nothing can be told.
+    """
+    if (job is None) == (pid is None):
+        raise click.UsageError("say either a JOBID or --pid PID", ctx)
+    if all_nodes:
+        _on_all_nodes(job, threads=threads, as_json=as_json)
+    topology = read_topology()
+    if watch:
+        _watch(job, pid, topology, interval, threads)
+        return
+    seen = inspect(job, pid, topology)
+    if as_json:
+        click.echo(json.dumps(to_json(job, seen), indent=1))
+    else:
+        from rich.console import Console  # noqa: PLC0415
+
+        # A file or a pipe has no width to keep to.
+        width = None if sys.stdout.isatty() else 180
+        Console(highlight=False, width=width).print(picture(seen, threads))
+    if svg:
+        from ..svg import draw_processes, write  # noqa: PLC0415
+
+        write(svg, draw_processes(topology, [(process.pid, process.cpus) for process in seen]))
+    ctx.exit(status_of(seen))
+
+
+def status_of(seen: Sequence[Seen]) -> int:
+    """2 if nothing can be told, 1 if a process with a GPU is not aligned, else 0."""
+    judged = [process for process in seen if process.verdict]
+    if not judged:
+        return 2
+    bad = (p for p in judged if p.gpus and p.verdict and p.verdict.state != "aligned")
+    return 1 if any(bad) else 0
+
+
+def inspect(job: Optional[int], pid: Optional[int], topology: Topology) -> list[Seen]:
+    """Look at all processes once. Raises RequestError if there is none."""
+    from ..processes import gpu_holders, look, pids_of_job, with_children  # noqa: PLC0415
+
+    pids = pids_of_job(job) if job is not None else with_children(pid or 0)
+    holders = gpu_holders(pids, topology)
+    seen = [process for process in (look(one, topology, holders) for one in pids) if process]
+    if not seen:
+        if job is None:
+            raise RequestError(f"process {pid} ended while it was looked at")
+        raise RequestError(
+            f"job {job} has no process on this node that this user can see; "
+            f"for all nodes of the job: numa-align job {job} --all-nodes"
+        )
+    return seen
+
+
+def _on_all_nodes(job: Optional[int], *, threads: bool, as_json: bool) -> NoReturn:
+    """A step of one task on each node of the job, beside what runs there."""
+    if job is None:
+        raise RequestError("--all-nodes is for a JOBID")
+    srun = shutil.which("srun")
+    if srun is None:
+        raise RequestError("--all-nodes needs srun, which is not in PATH")
+    words = [srun, f"--jobid={job}", "--overlap", "--ntasks-per-node=1", "--mem=0", "--cpu-bind=none"]
+    words += ["numa-align", "job", str(job)]
+    words += ["--threads"] if threads else []
+    words += ["--json"] if as_json else []
+    # What a batch script around this asked for is not meant for this step.
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "NUMA_ALIGN"))}
+    sys.stdout.flush()
+    os.execve(srun, words, clean)
+
+
+def _watch(
+    job: Optional[int], pid: Optional[int], topology: Topology, interval: float, threads: bool
+) -> None:
+    """Until interrupted, or until nothing is left to watch."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    first = inspect(job, pid, topology)
+    with Live(picture(first, threads), console=console, auto_refresh=False) as live:
+        while True:
+            try:
+                time.sleep(interval)
+                live.update(picture(inspect(job, pid, topology), threads), refresh=True)
+            except (KeyboardInterrupt, RequestError):
+                return
+
+
+def picture(seen: Sequence[Seen], threads: bool = False) -> RenderableType:
+    """A table for the terminal, and below it what needs a sentence."""
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
+    from rich.console import Group  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    columns = (
+        "PID",
+        "Task",
+        "Command",
+        "Threads",
+        "CPUs@nodes",
+        "Policy",
+        "Pages",
+        "GPUs",
+        "Distance",
+        "State",
+    )
+    for name in columns:
+        table.add_column(name, overflow="fold", no_wrap=name in ("PID", "Policy", "State"))
+    for process in seen:
+        state = process.verdict.state if process.verdict else "?"
+        table.add_row(*_cells(process), Text(state, _STYLES.get(state, "dim")))
+        for thread in process.threads if threads else ():
+            cells = ("", "", f"  {thread.tid} {thread.name}", "", format_cpulist(thread.cpus))
+            table.add_row(*cells, style="dim")
+    remarks = [Text(f"{process.pid}: {text}") for process in seen for text in _remarks(process)]
+    return Group(table, *remarks)
+
+
+def _cells(process: Seen) -> tuple[str, ...]:
+    nodes = ",".join(map(str, process.cpu_nodes))
+    pages = process.state.bytes_by_node if process.state else {}
+    gpus = ",".join(f"{gpu.bdf if gpu.index is None else gpu.index}@{gpu.node}" for gpu in process.gpus)
+    return (
+        str(process.pid),
+        "" if process.rank is None else str(process.rank),
+        process.name,
+        str(len(process.threads)),
+        f"{format_cpulist(process.cpus)}@{nodes}" if process.cpus else "-",
+        str(process.state.policy) if process.state else "?",
+        " ".join(f"{size / 2**20:.1f}MiB@{node}" for node, size in pages.items()) or "-",
+        gpus or "-",
+        "-" if process.distance is None else str(process.distance),
+    )
+
+
+def _remarks(process: Seen) -> list[str]:
+    remarks = []
+    if process.hidden:
+        remarks.append(process.hidden)
+    if process.verdict and process.verdict.reason:
+        remarks.append(process.verdict.reason)
+    if process.strays:
+        cpus = format_cpulist(cpu for thread in process.strays for cpu in thread.cpus)
+        remarks.append(f"{len(process.strays)} of its threads may also run on other CPUs ({cpus})")
+    return remarks
+
+
+def to_json(job: Optional[int], seen: Sequence[Seen]) -> dict[str, Any]:
+    """The schema of docs/job.md."""
+    return {"version": 1, "job": job, "node": os.uname().nodename, "processes": [_fields(p) for p in seen]}
+
+
+def _fields(process: Seen) -> dict[str, Any]:
+    state, verdict = process.state, process.verdict
+    return {
+        "pid": process.pid,
+        "name": process.name,
+        "task": process.rank,
+        "cpus": format_cpulist(process.cpus),
+        "cpu_nodes": list(process.cpu_nodes),
+        "policy": state.policy.mode if state else None,
+        "policy_nodes": list(state.policy.nodes) if state else None,
+        "bytes_by_node": {str(n): size for n, size in state.bytes_by_node.items()} if state else None,
+        "gpus": [{"bdf": gpu.bdf, "minor": gpu.minor, "node": gpu.node} for gpu in process.gpus],
+        "distance": process.distance,
+        "state": verdict.state if verdict else None,
+        "reason": verdict.reason if verdict else process.hidden,
+        "threads": [
+            {"tid": thread.tid, "name": thread.name, "cpus": format_cpulist(thread.cpus)}
+            for thread in process.threads
+        ],
+    }

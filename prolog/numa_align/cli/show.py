@@ -1,0 +1,72 @@
+"""``numa-align show``: the binding as options of other tools. Nothing is bound."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Optional
+
+import click
+
+_TOOLS = ("numactl", "taskset", "docker", "podman", "kubernetes", "systemd", "env")
+
+
+@click.command(
+    short_help="Print the binding as options of numactl, docker, Kubernetes and others.",
+    epilog="Example: numa-align show --gpus 0 --as docker",
+)
+@click.option(
+    "--gpus",
+    metavar="LIST",
+    required=True,
+    help="GPUs: Slurm's indexes (else in the order of addresses), PCI addresses or UUIDs.",
+)
+@click.option("--as", "tool", type=click.Choice(_TOOLS), required=True, help="For whom.")
+@click.option(
+    "--numa-align", "spec", metavar="SPEC", help="What the option of srun would say; help lists it."
+)
+@click.option("--root", default="/", metavar="DIR", help="Directory that stands for / (a recorded machine).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/users.md has the schema.")
+@click.pass_context
+def command(
+    ctx: click.Context, *, gpus: str, tool: str, spec: Optional[str], root: str, as_json: bool
+) -> None:
+    """Print the CPUs and memory nearest to some GPUs in the words of another tool.
+
+    Remarks go to stderr, so that the options can be used in place:
+
+        eval docker run $(numa-align show --gpus 0,1 --as docker) IMAGE
+
+    Exit status: 0, 1 if the GPUs cannot be aligned here, 2 for wrong input.
+    """
+    from ..apply import spec_of  # noqa: PLC0415
+    from ..bind import Own, read_own  # noqa: PLC0415
+    from ..claim import spec_help  # noqa: PLC0415
+    from ..plan import select_gpus  # noqa: PLC0415
+    from ..run import Request, decide, warning_of  # noqa: PLC0415
+    from ..show import show  # noqa: PLC0415
+    from ..topology import read_topology  # noqa: PLC0415
+
+    read = spec_of(spec, os.environ)
+    if read.help:
+        click.echo(spec_help(), nl=False)
+        return
+    topology = read_topology(root)
+    chosen = select_gpus(topology, gpus)
+    memory_nodes = tuple(node.id for node in topology.nodes if node.memory_bytes)
+    own = read_own() if root == "/" else Own(topology.online, topology.online, memory_nodes)
+    # The plan is for GPUs by name: whoever asks need not be a worker himself.
+    decision = decide(topology, own, {}, Request(read, chosen))
+    shown = show(tool, topology, decision.placement, [topology.gpus[gpu] for gpu in chosen])
+    warning = warning_of(decision)
+    if as_json:
+        fields = {
+            "version": 1, "as": tool, "text": shown.text, "notes": list(shown.notes),
+            "state": decision.placement.state, "reason": decision.placement.reason,
+        }  # fmt: skip
+        click.echo(json.dumps(fields, indent=1))
+    else:
+        click.echo(shown.text)
+        for note in (*shown.notes, *([warning] if warning else [])):
+            click.echo(f"numa-align: {note}", err=True)
+    ctx.exit(0 if warning is None else 1)

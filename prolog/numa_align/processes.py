@@ -1,0 +1,229 @@
+"""The processes of a running job on this node, and what the kernel says of each and of its threads.
+
+Needs no cooperation of the job. What this user may not see is said, not left out: memory and policy are
+the owner's and root's to see (proc_pid_numa_maps(5)).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Optional
+
+import psutil
+
+from .cpulist import parse_cpulist
+from .errors import KernelError, RequestError
+from .kernel import ProcessState, read_process
+from .model import Gpu, Topology
+from .verdict import Verdict, judge, nodes_of
+
+
+@dataclass(frozen=True)
+class Thread:
+    """One thread and its CPUs (Cpus_allowed_list)."""
+
+    tid: int
+    name: str
+    cpus: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One process: what was seen of it, or in ``hidden`` why not.
+
+    ``gpus`` are those that it holds open; where none is, those that the plugin gave it (NUMA_ALIGN_GPUS).
+    ``distance`` is the largest SLIT distance from a node of its CPUs to the node of one of its GPUs, None
+    without GPUs. ``rank`` is SLURM_PROCID.
+    """
+
+    pid: int
+    name: str
+    rank: Optional[int]
+    cpus: tuple[int, ...]
+    cpu_nodes: tuple[int, ...]
+    threads: tuple[Thread, ...]
+    gpus: tuple[Gpu, ...]
+    state: Optional[ProcessState]
+    verdict: Optional[Verdict]
+    distance: Optional[int]
+    hidden: Optional[str]
+
+    @property
+    def strays(self) -> tuple[Thread, ...]:
+        """Threads with CPUs that the process itself may not use."""
+        return tuple(thread for thread in self.threads if not set(thread.cpus) <= set(self.cpus))
+
+
+def pids_of_job(job: int, proc: Path = Path("/proc")) -> tuple[int, ...]:
+    """Processes of a Slurm job on this node, ascending, without slurmstepd and the sleep of its extern step.
+
+    Told by the cgroup, whose path has ``job_N`` up to Slurm 25.11, and by SLURM_JOB_ID of the environment,
+    which only the owner and root can read.
+    """
+    found = []
+    for process in psutil.process_iter(["pid", "name"]):
+        pid, name = process.info["pid"], process.info["name"] or ""
+        if name.startswith("slurmstepd"):
+            continue
+        if _in_cgroup(proc / str(pid), job) or _in_environment(proc / str(pid), job):
+            found.append(pid)
+    return tuple(sorted(found))
+
+
+def _in_cgroup(folder: Path, job: int) -> bool:
+    try:
+        text = (folder / "cgroup").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return re.search(rf"/job_{job}/(?!step_extern)", text) is not None
+
+
+def _environment(pid: int) -> Mapping[str, str]:
+    try:
+        return psutil.Process(pid).environ()
+    except (psutil.Error, OSError, ValueError):
+        return {}
+
+
+def _in_environment(folder: Path, job: int) -> bool:
+    try:
+        words = (folder / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return f"SLURM_JOB_ID={job}".encode() in words
+
+
+def with_children(pid: int) -> tuple[int, ...]:
+    """A process and what it started. Raises RequestError if it is not there."""
+    try:
+        process = psutil.Process(pid)
+        return (pid, *sorted(child.pid for child in process.children(recursive=True)))
+    except psutil.NoSuchProcess:
+        raise RequestError(f"there is no process {pid}") from None
+    except psutil.Error as error:
+        raise RequestError(f"process {pid} cannot be looked at: {error}") from error
+
+
+def look(pid: int, topology: Topology, holders: Mapping[int, Sequence[Gpu]]) -> Optional[Seen]:
+    """What is to be seen of a process now, None if it has ended; ``holders`` are GPUs by process."""
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            name, status = process.name(), process.status()
+            cpus = () if status == psutil.STATUS_ZOMBIE else tuple(sorted(process.cpu_affinity()))
+    except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+        return None
+    environment = _environment(pid)
+    rank = environment.get("SLURM_PROCID", "")
+    gpus = tuple(holders.get(pid, ())) or _told(environment, topology)
+    state, verdict, hidden = None, None, None
+    if status == psutil.STATUS_ZOMBIE:
+        hidden = "a zombie: it has ended, its parent has not asked for its status"
+    else:
+        try:
+            state = read_process(pid)
+            verdict = judge(state, gpus, topology)
+        except KernelError as error:
+            if not psutil.pid_exists(pid):
+                return None
+            hidden = str(error)
+    return Seen(
+        pid, name, int(rank) if rank.isdigit() else None, cpus, nodes_of(cpus, topology), threads_of(pid),
+        gpus, state, verdict, _distance(cpus, gpus, topology), hidden,
+    )  # fmt: skip
+
+
+def _told(environment: Mapping[str, str], topology: Topology) -> tuple[Gpu, ...]:
+    names = environment.get("NUMA_ALIGN_GPUS", "").split(",")
+    return tuple(gpu for gpu in topology.gpus if gpu.bdf in names)
+
+
+def threads_of(pid: int, proc: Path = Path("/proc")) -> tuple[Thread, ...]:
+    """The threads of a process that are there when they are looked at, by number."""
+    threads = []
+    try:
+        numbers = sorted(int(entry.name) for entry in (proc / str(pid) / "task").iterdir())
+    except OSError:
+        return ()
+    for tid in numbers:
+        try:
+            text = (proc / str(pid) / "task" / str(tid) / "status").read_text(errors="replace")
+            fields = dict(line.partition(":\t")[::2] for line in text.splitlines())
+            cpus = parse_cpulist(fields.get("Cpus_allowed_list", ""))
+        except (OSError, ValueError):
+            continue  # ended meanwhile
+        threads.append(Thread(tid, fields.get("Name", "?"), cpus))
+    return tuple(threads)
+
+
+def _distance(cpus: Sequence[int], gpus: Sequence[Gpu], topology: Topology) -> Optional[int]:
+    order = {node.id: i for i, node in enumerate(topology.nodes)}
+    pairs = [
+        topology.distances[order[node]][order[gpu.node]]
+        for node in nodes_of(cpus, topology)
+        for gpu in gpus
+        if gpu.node in order and gpu.node is not None
+    ]
+    return max(pairs) if pairs else None
+
+
+# -- Who holds a GPU open --------------------------------------------------------------------
+
+
+def gpu_holders(pids: Sequence[int], topology: Topology) -> dict[int, tuple[Gpu, ...]]:
+    """GPUs by process: what NVML says, where the driver is loaded, and the device files that are open."""
+    holders: dict[int, set[str]] = {}
+    for pid, bdf in _ask_nvml(topology):
+        holders.setdefault(pid, set()).add(bdf)
+    devices = {gpu.device: gpu.bdf for gpu in topology.gpus if gpu.device}
+    for pid in pids:
+        # CUDA opens the files of all GPUs that it sees: they say less than NVML does.
+        if pid not in holders:
+            opened = {devices[path] for path in _open_files(pid) if path in devices}
+            if opened:
+                holders[pid] = opened
+    return {pid: tuple(gpu for gpu in topology.gpus if gpu.bdf in held) for pid, held in holders.items()}
+
+
+def _open_files(pid: int) -> list[str]:
+    paths = []
+    try:
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            try:
+                paths.append(os.readlink(entry.path))  # noqa: PTH115 - hundreds of files a process
+            except OSError:
+                continue
+    except OSError:
+        pass
+    return paths
+
+
+def _ask_nvml(topology: Topology) -> list[tuple[int, str]]:
+    """(process, PCI address) of every context on NVIDIA GPUs; nothing where there is no driver."""
+    if not any(gpu.vendor == "nvidia" for gpu in topology.gpus) or not Path("/dev/nvidiactl").exists():
+        return []
+    try:
+        # A tenth of a second, and not everywhere.
+        pynvml: Any = import_module("pynvml")
+        pynvml.nvmlInit()
+    except Exception:
+        return []  # no library, no driver: the open files tell
+    found = []
+    try:
+        for gpu in topology.gpus:
+            if gpu.vendor != "nvidia":
+                continue
+            try:
+                handle = pynvml.nvmlDeviceGetHandleByPciBusId(gpu.bdf.encode())
+                running = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+            except pynvml.NVMLError:
+                continue
+            found += [(process.pid, gpu.bdf) for process in running]
+    finally:
+        pynvml.nvmlShutdown()
+    return found

@@ -1,0 +1,116 @@
+"""What `numa-align job` sees of real processes and threads."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from builder import Machine, on_nodes
+from click.testing import CliRunner
+from numa_align.cli.job import command, inspect, status_of
+from numa_align.errors import RequestError
+from numa_align.processes import gpu_holders, look, pids_of_job, threads_of, with_children
+from numa_align.topology import read_topology
+
+JOB = 770077
+
+
+@pytest.fixture
+def job() -> Iterator[subprocess.Popen[bytes]]:
+    """A shell and its child, as a job's environment marks them."""
+    environment = {**os.environ, "SLURM_JOB_ID": str(JOB), "SLURM_PROCID": "3"}
+    with subprocess.Popen(["sh", "-c", "sleep 60; :"], env=environment) as process:
+        while len(with_children(process.pid)) < 2:
+            time.sleep(0.01)
+        yield process
+        for pid in reversed(with_children(process.pid)):
+            os.kill(pid, 9)
+
+
+def test_the_processes_of_a_job_are_found_and_judged(job: subprocess.Popen[bytes]) -> None:
+    pids = pids_of_job(JOB)
+    assert pids == with_children(job.pid)
+    seen = inspect(JOB, None, read_topology())
+    assert [process.rank for process in seen] == [3, 3]
+    assert {process.name for process in seen} == {"sh", "sleep"}
+    assert all(process.state and process.state.bytes_by_node for process in seen)
+    assert status_of(seen) == 0
+
+
+def test_the_json_names_every_thread(job: subprocess.Popen[bytes]) -> None:
+    result = CliRunner().invoke(command, [str(JOB), "--json"], catch_exceptions=False)
+    data = json.loads(result.output)
+    assert data["job"] == JOB and len(data["processes"]) == 2
+    (thread,) = data["processes"][0]["threads"]
+    assert thread["tid"] == job.pid and thread["cpus"] == data["processes"][0]["cpus"]
+
+
+def test_a_thread_that_strays_is_named() -> None:
+    mask = os.sched_getaffinity(0)
+    if len(mask) < 2:
+        pytest.skip("needs two CPUs")
+    go = threading.Event()
+    stray = threading.Thread(target=go.wait)
+    stray.start()
+    os.sched_setaffinity(0, {min(mask)})
+    try:
+        seen = look(os.getpid(), read_topology(), {})
+        assert seen is not None
+        assert {thread.tid for thread in seen.strays} >= {stray.native_id}
+    finally:
+        os.sched_setaffinity(0, mask)
+        go.set()
+        stray.join()
+
+
+def test_a_zombie_and_a_vanished_process_survive(job: subprocess.Popen[bytes]) -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    while "\nState:\tZ" not in Path(f"/proc/{child}/status").read_text():
+        time.sleep(0.01)
+    seen = look(child, read_topology(), {})
+    os.waitpid(child, 0)
+    assert seen is not None and seen.hidden and seen.hidden.startswith("a zombie")
+    assert look(child, read_topology(), {}) is None
+    assert threads_of(child) == ()
+
+
+def test_no_such_process_or_job_is_a_line() -> None:
+    with pytest.raises(RequestError, match="there is no process 4194999"):
+        with_children(4194999)
+    with pytest.raises(RequestError, match=r"job 4194999 has no process on this node.*--all-nodes"):
+        inspect(4194999, None, read_topology())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_what_permissions_hide_is_said(job: subprocess.Popen[bytes]) -> None:
+    program = (
+        "import os, sys\n"
+        "from numa_align.processes import look\n"
+        "from numa_align.topology import read_topology\n"
+        "os.setuid(65534)\n"
+        f"seen = look({job.pid}, read_topology(), {{}})\n"
+        "print(bool(seen.cpus), seen.verdict, seen.hidden)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.stdout.startswith("True None ") and "ask as the owner" in result.stdout, result
+
+
+def test_an_open_device_file_tells_the_gpu(tmp_path: Path) -> None:
+    topology = Machine(gpus=on_nodes(0)).topology()
+    from dataclasses import replace  # noqa: PLC0415
+
+    device = tmp_path / "nvidia0"
+    device.touch()
+    gpu = replace(topology.gpus[0], device=str(device))
+    with device.open():
+        holders = gpu_holders([os.getpid()], replace(topology, gpus=(gpu,)))
+    assert holders == {os.getpid(): (gpu,)}
