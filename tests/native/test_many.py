@@ -1,0 +1,55 @@
+"""Many jobs: each aligned, nothing left, nothing growing."""
+
+from __future__ import annotations
+
+import pytest
+
+from native import Native
+
+from .asking import assert_healthy
+
+pytestmark = pytest.mark.native
+
+RUN = "/run/numa-align"
+JOB = "srun -n1 --gpus=1 --numa-align printenv NUMA_ALIGN_STATE"
+#: KiB that glibc's arenas of slurmd's threads come and go by.
+NOISE = 1024
+
+
+def slurmd_size(native: Native) -> tuple[int, int]:
+    """Its file descriptors, and its own memory in KiB."""
+    count = "ls /proc/$(pgrep -x slurmd)/fd | wc -l"
+    own = "awk '/^Private_Dirty/ {print $2}' /proc/$(pgrep -x slurmd)/smaps_rollup"
+    first, second = native.run(f"{count}; {own}", check=True).stdout.split()
+    return int(first), int(second)
+
+
+def test_two_hundred_jobs_in_a_row_leave_nothing(native: Native) -> None:
+    """Each a job of its own; the first twenty are for what slurmd allocates once."""
+    rows = []
+    for jobs in (20, 90, 90):
+        done = native.run(f"for i in $(seq {jobs}); do {JOB}; done", user="user", timeout=600, check=True)
+        assert done.stdout.split() == ["aligned"] * jobs
+        assert_healthy(native)
+        rows.append(slurmd_size(native))
+    assert native.run(f"ls -A {RUN}", check=True).stdout == ""
+    descriptors, memory = zip(*rows)
+    assert len(set(descriptors)) == 1, rows
+    assert memory[2] - memory[1] < NOISE, rows
+
+
+def test_twenty_jobs_at_once_are_all_aligned(native: Native) -> None:
+    extra = "PartitionName=crowd Nodes=node1 OverSubscribe=FORCE:32 State=UP"
+    before = native.config
+    native.reconfigure(slurm_extra=(extra,))
+    try:
+        script = f"#!/bin/sh\n#SBATCH -p crowd -n1 --numa-align\n{JOB.replace('--gpus=1 ', '')}; sleep 1\n"
+        native.put({"/tmp/crowd.sh": script}, mode=0o755)
+        command = "cd $(mktemp -d) && for i in $(seq 20); do sbatch -W -o %j.out /tmp/crowd.sh & done; wait; cat *.out"
+        done = native.run(command, user="user", timeout=300, check=True)
+        states = [line for line in done.stdout.split("\n") if line in ("aligned", "unaligned", "partial")]
+        assert states == ["aligned"] * 20
+        assert_healthy(native)
+        assert native.run(f"ls -A {RUN}", check=True).stdout == ""
+    finally:
+        native.configure(before)
