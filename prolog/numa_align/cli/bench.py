@@ -1,0 +1,156 @@
+"""``numa-align bench``: what near and far cost on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Optional
+
+import click
+
+from ..errors import BindError, RequestError
+from ..topology import read_topology
+
+if TYPE_CHECKING:
+    from ..measure import Cell, Copy, Effort
+    from ..model import Topology
+
+
+@click.command(
+    short_help="Measure memory and copies, near and far.", epilog="Example: numa-align bench --quick"
+)
+@click.option("--quick", is_flag=True, help="Small buffers: seconds rather than a minute, and more noise.")
+@click.option("--no-gpus", is_flag=True, help="Memory only.")
+@click.option("--plot", metavar="FILE", help="Draw a heat map (PNG, PDF or SVG); needs matplotlib.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/users.md has the schema.")
+def command(*, quick: bool, no_gpus: bool, plot: Optional[str], as_json: bool) -> None:
+    """Measure bandwidth and latency from each node's CPUs to each node's memory; with PyTorch also copies.
+
+    Run it on an idle machine or with a whole node (srun --exclusive). Exit status: 0, or 2 if it cannot be
+    measured.
+    """
+    try:
+        from ..measure import Effort, local_to_remote  # noqa: PLC0415
+    except ImportError as error:
+        raise RequestError(f"bench needs numpy ({error}); install it, as in `pip install numpy`") from error
+    draw = _drawer(plot)
+    topology = read_topology()
+    cells, copies = _measure(topology, Effort.quick() if quick else Effort(), gpus=not no_gpus)
+    ratio = local_to_remote(cells)
+    if as_json:
+        fields = {
+            "version": 1, "local_to_remote": ratio,
+            "memory": [dataclasses.asdict(cell) for cell in cells],
+            "gpus": [dataclasses.asdict(copy) for copy in copies],
+        }  # fmt: skip
+        click.echo(json.dumps(fields, indent=1))
+    else:
+        _print(cells, copies, ratio)
+    if draw is not None:
+        draw(cells)
+
+
+def _measure(topology: Topology, effort: Effort, *, gpus: bool) -> tuple[list[Cell], list[Copy]]:
+    """Everything, behind a progress bar on stderr."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress  # noqa: PLC0415
+
+    from ..measure import measure_gpu, measure_memory, pairs, torch_gpus, torch_of  # noqa: PLC0415
+
+    allowed = tuple(os.sched_getaffinity(0))
+    todo = pairs(topology, allowed)
+    torch = torch_of() if gpus and topology.gpus else None
+    devices = torch_gpus(torch, topology) if torch else []
+    nodes = list({cpu.id: cpu for cpu, _ in todo if cpu.memory_bytes}.values())
+    cells, copies = [], []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("measuring", total=len(todo) + len(nodes) * len(devices))
+        try:
+            for cpu, memory in todo:
+                progress.update(bar, description=f"CPUs of node {cpu.id}, memory of node {memory.id}")
+                cells.append(measure_memory(cpu, memory, allowed, effort))
+                progress.advance(bar)
+            for node in nodes:
+                cpus = tuple(sorted(set(node.cpus) & set(allowed)))
+                for device in devices:
+                    progress.update(bar, description=f"node {node.id}, GPU {device[1].bdf}")
+                    copies.append(measure_gpu(torch, device, node, cpus, effort))
+                    progress.advance(bar)
+        except BindError as error:
+            raise RequestError(f"nothing can be measured: {error}") from error
+    return cells, copies
+
+
+def _print(cells: list[Cell], copies: list[Copy], ratio: Optional[float]) -> None:
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    if ratio is None:
+        console.print("One NUMA node: nothing is far.")
+    else:
+        console.print(f"local : remote memory bandwidth = {ratio}")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in ("CPUs of node", "Memory of node", "GB/s", "Latency ns"):
+        table.add_column(name, justify="right")
+    for cell in cells:
+        latency = "-" if cell.latency_ns is None else f"{cell.latency_ns:.0f}"
+        table.add_row(str(cell.cpu_node), str(cell.memory_node), f"{cell.bandwidth_gb_s:.1f}", latency)
+    console.print(table)
+    if not copies:
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in (
+        "Node",
+        "GPU",
+        "Pinned to GPU",
+        "to host",
+        "Pageable to GPU",
+        "to host",
+        "Launch us",
+        "99 %",
+    ):
+        table.add_column(name, justify="right")
+    for copy in copies:
+        table.add_row(*(str(value) for value in dataclasses.astuple(copy)))
+    console.print(table)
+    console.print("Copies in GB/s; launch: until a kernel without work is done, median and 99th percentile.")
+
+
+def _drawer(plot: Optional[str]) -> Optional[Any]:
+    """What draws the heat map afterwards; it is found out before anything is measured that it can."""
+    if plot is None:
+        return None
+    try:
+        import matplotlib  # noqa: PLC0415
+
+        matplotlib.use("Agg")
+        from matplotlib.figure import Figure  # noqa: PLC0415
+    except ImportError as error:
+        raise RequestError(f"--plot needs matplotlib ({error}); `pip install matplotlib`") from error
+
+    def draw(cells: list[Cell]) -> None:
+        rows = sorted({cell.cpu_node for cell in cells})
+        columns = sorted({cell.memory_node for cell in cells})
+        values = {(cell.cpu_node, cell.memory_node): cell.bandwidth_gb_s for cell in cells}
+        figure = Figure(figsize=(2 + len(columns), 1.5 + 0.8 * len(rows)), layout="constrained")
+        axes = figure.add_subplot()
+        image = axes.imshow([[values[row, column] for column in columns] for row in rows], cmap="viridis")
+        axes.set_xticks(range(len(columns)), [str(node) for node in columns])
+        axes.set_yticks(range(len(rows)), [str(node) for node in rows])
+        axes.set_xlabel("memory of node")
+        axes.set_ylabel("CPUs of node")
+        for i, row in enumerate(rows):
+            for j, column in enumerate(columns):
+                box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
+                axes.text(j, i, f"{values[row, column]:.1f}", ha="center", va="center", bbox=box)
+        figure.colorbar(image, label="GB/s")
+        try:
+            figure.savefig(plot)
+        except (OSError, ValueError) as error:
+            raise RequestError(f"cannot draw {plot}: {error}") from error
+
+    return draw
