@@ -59,19 +59,29 @@ static void usable_cpus(const struct na_step *step, struct na_set *cpus)
 	}
 }
 
+/* Memory without CPUs (HBM, CXL) is for host memory only where there is no other; a GPU's never is. */
+static enum na_node_kind host_memory(const struct na_machine *machine)
+{
+	for (int i = 0; i < machine->node_count; i++)
+		if (machine->nodes[i].kind == NA_NODE_CPU)
+			return NA_NODE_CPU;
+	return NA_NODE_MEMORY;
+}
+
 /*
- * Where host memory for something on `node` goes: that node, or the nearest one that has CPUs and
- * memory and that the step may use. Memory of GPUs and memory without CPUs is never chosen.
+ * Where host memory for something on `node` goes: that node, or the nearest one that is for host
+ * memory and that the step may use.
  */
 static void local_memory(const struct na_step *step, int node, struct na_set *mems)
 {
 	const struct na_machine *machine = step->machine;
+	const enum na_node_kind kind = host_memory(machine);
 	int nearest = -1;
 
 	if (node < 0)
 		return;
 	for (int i = 0; i < machine->node_count; i++) {
-		if (machine->nodes[i].kind != NA_NODE_CPU || !na_set_has(&step->mems, machine->nodes[i].id))
+		if (machine->nodes[i].kind != kind || !na_set_has(&step->mems, machine->nodes[i].id))
 			continue;
 		if (nearest < 0 || na_rank(machine, node, i) < na_rank(machine, node, nearest))
 			nearest = i;

@@ -83,12 +83,12 @@ static double time_claim(const struct na_machine *machine, const struct na_claim
 	return best;
 }
 
-/* What one task pays, in the middle of the step; the second figure is for all tasks, one by one. */
-static double time_place(const struct na_machine *machine, int tasks, int gpus, double *all)
+/* What one task pays, in the middle of the step. */
+static double time_place(const struct na_machine *machine, int tasks, int gpus)
 {
 	struct na_step step = { .machine = machine, .spec = na_spec_built_in, .cpus = machine->cpus,
 				.task_count = tasks, .gpu_count = gpus };
-	struct na_task task = { .visible_count = gpus, .turn = -1, .mask = machine->cpus };
+	struct na_task task = { .id = tasks / 2, .visible_count = gpus, .turn = -1, .mask = machine->cpus };
 	struct na_placement placement;
 	double best = 1e9;
 
@@ -98,17 +98,8 @@ static double time_place(const struct na_machine *machine, int tasks, int gpus, 
 	for (int i = 0; i < ROUNDS; i++) {
 		const double start = microseconds();
 
-		task.id = tasks / 2;
 		na_step_place(&step, &task, &placement);
 		best = microseconds() - start < best ? microseconds() - start : best;
-	}
-	*all = 1e9;
-	for (int i = 0; i < 5; i++) {
-		const double start = microseconds();
-
-		for (task.id = 0; task.id < tasks; task.id++)
-			na_step_place(&step, &task, &placement);
-		*all = microseconds() - start < *all ? microseconds() - start : *all;
 	}
 	return best;
 }
@@ -121,18 +112,17 @@ int main(int argc, char **argv)
 	char *text = malloc(TEXT_MAX);
 	struct na_claimant *claimants = calloc((size_t)tasks, sizeof(*claimants));
 	struct na_machine *machine;
-	double parsed, one, all, bare, bare_all;
+	double parsed, with, without;
 
 	if (!text || !claimants)
 		return 1;
 	machine = parse(text, write_table(text, nodes, cores, smt, gpus), &parsed);
 	for (int i = 0; i < tasks; i++)
 		claimants[i].node = machine->gpus[i * gpus / tasks].node;
-	one = time_place(machine, tasks, gpus, &all);
-	bare = time_place(machine, tasks, 0, &bare_all);
-	printf("{\"parse\": %.1f, \"claim\": %.1f, \"place\": %.1f, \"place_all\": %.1f, "
-	       "\"place_without_gpus\": %.1f, \"place_all_without_gpus\": %.1f}\n",
-	       parsed, time_claim(machine, claimants, tasks), one, all, bare, bare_all);
+	with = time_place(machine, tasks, gpus);
+	without = time_place(machine, tasks, 0);
+	printf("{\"parse\": %.1f, \"claim\": %.1f, \"place\": %.1f, \"place_without_gpus\": %.1f}\n", parsed,
+	       time_claim(machine, claimants, tasks), with, without);
 	na_machine_free(machine);
 	free(claimants);
 	free(text);

@@ -64,7 +64,8 @@ static void check_placement(const struct na_step *step, const struct na_task *ta
 	check(placement->set_memory == (placement->policy != NA_POLICY_DEFAULT), "a policy where one is set");
 	for (int i = 0; i < machine->node_count; i++)
 		if (na_set_has(&placement->mems, machine->nodes[i].id))
-			check(machine->nodes[i].kind == NA_NODE_CPU && na_set_has(&step->mems, machine->nodes[i].id),
+			check((machine->nodes[i].kind == NA_NODE_CPU || machine->nodes[i].kind == NA_NODE_MEMORY) &&
+				      na_set_has(&step->mems, machine->nodes[i].id),
 			      "memory where the step may have memory");
 }
 

@@ -164,7 +164,9 @@ def check_state(topology: Topology, placement: Placement) -> None:
 
 def check_memory(topology: Topology, placement: Placement, mems: set[int]) -> None:
     near = Near(topology)
-    usable = {node.id for node in topology.nodes if node.kind == "cpu" and node.id in mems}
+    kinds = {node.kind for node in topology.nodes}
+    kind = "cpu" if "cpu" in kinds else "memory"
+    usable = {node.id for node in topology.nodes if node.kind == kind and node.id in mems}
     assert set(placement.memory_nodes) <= usable
     for home in {topology.gpus[gpu].node for gpu in placement.gpus} - {None}:
         assert home is not None

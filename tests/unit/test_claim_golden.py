@@ -253,6 +253,19 @@ def test_gpu_on_a_node_with_memory_only_uses_the_nearest_cores() -> None:
     assert (cpus([placed]), placed.memory_nodes, placed.state) == (["0-3"], (0,), "aligned")
 
 
+def test_memory_without_cores_is_used_where_there_is_no_other() -> None:
+    matrix = [[10, 21, 13], [21, 10, 31], [13, 31, 10]]
+    machine = Machine(
+        packages=2,
+        cores=4,
+        extra_nodes=(ExtraNode(2),),
+        gpus=on_nodes(0),
+        cpu_only_nodes=(0, 1),
+        matrix=matrix,
+    )
+    assert nodes(plan(machine, 1)) == [(2,)]
+
+
 def test_gpu_that_nothing_places_is_unaligned_and_left_alone() -> None:
     machine = Machine(packages=2, cores=4, gpus=(Device(None, source="none"),))
     (placed,) = plan(machine, 1, cpus="2-5")

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Optional
 
+from builder import Machine as Built
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numa_align.claim import Machine
@@ -83,6 +84,16 @@ def test_bigger_step_never_gives_fewer_near_cores(grown: tuple[Case, tuple[int, 
     after = case.claim(more)
     for claimant in case.live:
         assert near_cores(case, after, claimant) >= near_cores(case, case.slices, claimant)
+
+
+def test_with_fewer_cores_than_claimants_a_bigger_step_can_take_a_near_cpu_away() -> None:
+    """Siblings stay together once there are cores enough: then eight cores are near to eight, not to nine."""
+    topology = Built(packages=2, cores=8, smt=2).topology()
+    near, far = topology.nodes[0].cpus, topology.cores[8].cpus
+    before = Machine.of(topology).claim(near, [0] * 9)
+    after = Machine.of(topology).claim((*near, *far), [0] * 9)
+    assert all(set(cpus) <= set(near) for cpus in before)
+    assert [set(cpus) <= set(near) for cpus in after] == [True] * 8 + [False]
 
 
 def fits(caches: Sequence[int], small: int, large: int, size: int) -> bool:
