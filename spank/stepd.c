@@ -87,6 +87,7 @@ static void find_step(spank_t spank)
 
 void na_stepd_begin(spank_t spank)
 {
+	const long start = cpu_microseconds();
 	char warning[480];
 	uint32_t step = 0;
 
@@ -112,6 +113,7 @@ void na_stepd_begin(spank_t spank)
 	if (context.failure[0] && !context.step.spec.strict)
 		slurm_spank_log("numa-align: %s; tasks start as Slurm placed them (the administrator can run: "
 				"numa-align doctor)", context.failure);
+	slurm_verbose("numa-align: step begun in %ld us", cpu_microseconds() - start);
 }
 
 static bool first_to_warn(void)

@@ -107,7 +107,7 @@ def test_a_missing_plugin_costs_no_job(native: Native) -> None:
     assert refused.status != 0 and "unrecognized option '--numa-align'" in refused.stderr
 
 
-def test_a_step_from_a_login_node_without_the_plugin_is_served_by_the_environment_only(
+def test_a_step_from_a_login_node_without_the_plugin_follows_the_nodes_default(
     native: Native,
 ) -> None:
     """And the other way round: present on the node only. What the user cannot say, the site can."""
@@ -190,12 +190,12 @@ def test_without_python_jobs_run_unaligned(native: Native) -> None:
             f"mount -t tmpfs -o size=4k,mode=755 full {RUN} && head -c 4096 /dev/zero > {RUN}/x",
             "No space left",
         ),
-        (f"mount -t tmpfs -o ro,mode=755 readonly {RUN}", "Read-only file system"),
+        ("-o ro,mode=755 readonly {run}", "Read-only file system"),
     ],
     ids=["full", "read-only"],
 )
 def test_a_run_directory_that_takes_no_file_costs_no_job(native: Native, mount: str, reason: str) -> None:
-    native.run(f"mkdir -p {RUN} && {mount}", check=True)
+    native.run(f"mkdir -p {RUN} && mount -t tmpfs {mount.format(run=RUN)}", check=True)
     try:
         result, rank = submit(native)
         left = native.run(f"ls -A {RUN}").stdout.split()

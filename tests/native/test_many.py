@@ -24,10 +24,13 @@ def slurmd_size(native: Native) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def test_two_hundred_jobs_in_a_row_leave_nothing(native: Native) -> None:
-    """Each a job of its own; the first twenty are for what slurmd allocates once."""
+@pytest.mark.parametrize(
+    "rounds", [(4, 8, 8), pytest.param((20, 90, 90), marks=pytest.mark.matrix)], ids=["20", "200"]
+)
+def test_jobs_in_a_row_leave_nothing(native: Native, rounds: tuple[int, ...]) -> None:
+    """The first round is for what slurmd allocates once."""
     rows = []
-    for jobs in (20, 90, 90):
+    for jobs in rounds:
         done = native.run(f"for i in $(seq {jobs}); do {JOB}; done", user="user", timeout=600, check=True)
         assert done.stdout.split() == ["aligned"] * jobs
         assert_healthy(native)
@@ -45,8 +48,8 @@ def test_twenty_jobs_at_once_are_all_aligned(native: Native) -> None:
     try:
         script = f"#!/bin/sh\n#SBATCH -p crowd -n1 --numa-align\n{JOB.replace('--gpus=1 ', '')}; sleep 1\n"
         native.put({"/tmp/crowd.sh": script}, mode=0o755)
-        command = "cd $(mktemp -d) && for i in $(seq 20); do sbatch -W -o %j.out /tmp/crowd.sh & done; wait; cat *.out"
-        done = native.run(command, user="user", timeout=300, check=True)
+        submit = "for i in $(seq 20); do sbatch -W -o %j.out /tmp/crowd.sh & done; wait"
+        done = native.run(f"cd $(mktemp -d) && {submit}; cat *.out", user="user", timeout=300, check=True)
         states = [line for line in done.stdout.split("\n") if line in ("aligned", "unaligned", "partial")]
         assert states == ["aligned"] * 20
         assert_healthy(native)
