@@ -1,0 +1,103 @@
+"""Help, man pages and documentation hold what they say."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from numa_align.cli import COMMANDS, cli
+
+ROOT = Path(__file__).resolve().parents[2]
+BY_HAND = ("conf", "doctor")
+MINE = [name for name in COMMANDS if name not in BY_HAND]
+
+
+def command_of(name: str) -> click.Command:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    return command
+
+
+def test_the_man_pages_are_those_of_the_help(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, str(ROOT / "docs/make_man.py"), str(tmp_path)], check=True, timeout=60)
+    for page in tmp_path.iterdir():
+        written = (ROOT / "docs/man" / page.name).read_text(encoding="utf-8")
+        assert page.read_text(encoding="utf-8") == written, "run python docs/make_man.py"
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
+def test_troff_has_nothing_to_complain_about() -> None:
+    for page in sorted((ROOT / "docs/man").glob("*.1")):
+        words = ["groff", "-man", "-Tutf8", "-ww", "-z", str(page)]
+        assert subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stderr == "", (
+            page
+        )
+
+
+@pytest.mark.parametrize("name", [n for n in MINE if command_of(n).epilog])
+def test_the_example_of_the_help_is_a_command_line_that_is_understood(name: str) -> None:
+    epilog = command_of(name).epilog or ""
+    assert epilog.startswith("Example: ")
+    words = shlex.split(epilog.removeprefix("Example: "))
+    words = words[words.index("numa-align") + 1 :]
+    assert words[0] == name
+    command_of(name).make_context(name, words[1:])
+
+
+@pytest.mark.parametrize("name", ["check", "run", "job", "bench", "gpus", "show"])
+def test_a_command_has_an_example_and_its_statuses(name: str) -> None:
+    command = command_of(name)
+    assert command.epilog and "Exit status:" in (command.help or "")
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    def complete(words: str) -> str:
+        own = {
+            "_NUMA_ALIGN_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")),
+        }
+        program = "from numa_align.cli import cli; cli(prog_name='numa-align')"
+        return subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, **own}, capture_output=True, text=True,
+            check=False, timeout=60,
+        ).stdout  # fmt: skip
+
+    assert "plain,bench" in complete("numa-align b")
+    assert "plain,--local-rank" in complete("numa-align run --local")
+
+
+def test_help_loads_no_command_and_takes_little_more_than_python_and_click() -> None:
+    program = (
+        "import sys; from numa_align.cli import cli\n"
+        "try: cli(['--help'], prog_name='numa-align')\n"
+        "except SystemExit: pass\n"
+        "heavy = {'rich', 'numpy', 'psutil', 'cffi', 'numa_align.claim', 'numa_align.topology', 'torch'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert result.stderr == "[]\n"
+
+
+def test_importing_the_package_is_free() -> None:
+    program = "import sys; before = set(sys.modules); import numa_align; print(set(sys.modules) - before)"
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert result.stdout == "{'numa_align'}\n"
+
+
+@pytest.mark.skipif(shutil.which("mkdocs") is None, reason="mkdocs is not installed (make docs installs it)")
+def test_the_documentation_is_built_without_warnings(tmp_path: Path) -> None:
+    words = ["mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "users/index.html").stat().st_size > 1000
