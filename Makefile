@@ -3,6 +3,7 @@
 #   make demo                  the whole thing at work, in a machine of its own (root, Debian 12 or 13)
 #   make test                  all tests of everyday use
 #   make test-matrix           every Slurm version on every machine, in every way of starting work
+#   make docs                  the documentation, below build/docs
 #   make install               on a compute or login node, for the Slurm whose headers are installed
 
 PREFIX ?= /usr/local
@@ -98,6 +99,11 @@ test-matrix: setup
 	$(MAKE) -C spank
 	$(RUN)/pytest -m matrix
 
+docs: setup
+	$(RUN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(RUN)/python docs/make_man.py
+	$(RUN)/mkdocs build --strict
+
 FORCE:
 
-.PHONY: all plugin claim install uninstall clean setup demo lint test test-matrix FORCE
+.PHONY: all plugin claim install uninstall clean setup demo lint test docs test-matrix FORCE
