@@ -5,11 +5,17 @@
 #   make test-matrix           every Slurm version on every machine, in every way of starting work
 #   make docs                  the documentation, below build/docs
 #   make install               on a compute or login node, for the Slurm whose headers are installed
+#   make uninstall             takes away all that install put there
+#   make deb, make rpm         packages of the same, below build/packages
 
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 LIBDIR = $(PREFIX)/lib/numa-align
 PLUGSTACKDIR = $(SYSCONFDIR)/slurm/plugstack.conf.d
+TMPFILESDIR = $(PREFIX)/lib/tmpfiles.d
+MANDIR = $(PREFIX)/share/man
+MAN_PAGES = $(wildcard docs/man/*.[1-8])
+STAGE = $(CURDIR)/build/stage
 # The Python of the nodes, not the one of a virtual environment.
 PYTHON ?= /usr/bin/python3
 INSTALL = install
@@ -36,28 +42,75 @@ build/%: prolog/bin/%.in FORCE | build
 build/%: spank/%.in FORCE | build
 	sed -e 's|@LIBDIR@|$(LIBDIR)|g' $< >$@
 
-install: plugin claim $(FILLED)
-	$(INSTALL) -d $(DESTDIR)$(LIBDIR)/python $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PLUGSTACKDIR)
-	$(INSTALL) -m 644 spank/build/numa-align.so $(DESTDIR)$(LIBDIR)/numa-align.so
-	cd prolog && find numa_align -name '*.py' -exec $(INSTALL) -D -m 644 {} $(DESTDIR)$(LIBDIR)/python/{} \;
-	$(INSTALL) -m 644 build/python/numa_align/_claim*.so $(DESTDIR)$(LIBDIR)/python/numa_align/
-	$(INSTALL) -m 644 build/prolog.py build/epilog.py build/task_prolog.py $(DESTDIR)$(LIBDIR)/
+# Everything as it is to lie below DESTDIR: what is installed, and what `make uninstall` takes away.
+stage: plugin claim $(FILLED)
+	rm -rf $(STAGE)
+	$(INSTALL) -d $(STAGE)$(LIBDIR)/python $(STAGE)$(TMPFILESDIR) $(STAGE)$(PLUGSTACKDIR)
+	$(INSTALL) -m 644 spank/build/numa-align.so $(STAGE)$(LIBDIR)/numa-align.so
+	for source in prolog/numa_align slurm-conf/numa_align_conf; do \
+		(cd $${source%/*} && find $${source##*/} -name '*.py' \
+			-exec $(INSTALL) -D -m 644 {} $(STAGE)$(LIBDIR)/python/{} \;) || exit; \
+	done
+	$(INSTALL) -m 644 build/python/numa_align/_claim*.so $(STAGE)$(LIBDIR)/python/numa_align/
+	$(INSTALL) -m 644 build/prolog.py build/epilog.py build/task_prolog.py $(STAGE)$(LIBDIR)/
 	# Compiled here, since nothing may write below PREFIX later; unchecked, to save the prolog the stats.
-	$(PYTHON) -m compileall -q -f --invalidation-mode unchecked-hash -s "$(DESTDIR)" -p / \
-		$(DESTDIR)$(LIBDIR)/python
-	$(INSTALL) -m 755 build/numa-align $(DESTDIR)$(PREFIX)/bin/numa-align
-	$(INSTALL) -m 755 build/numa-align-task-prolog $(DESTDIR)$(PREFIX)/bin/numa-align-task-prolog
-	$(INSTALL) -m 755 build/numa-align-prolog $(DESTDIR)$(PREFIX)/sbin/numa-align-prolog
-	$(INSTALL) -m 755 build/numa-align-epilog $(DESTDIR)$(PREFIX)/sbin/numa-align-epilog
-	$(INSTALL) -m 644 build/plugstack.conf $(DESTDIR)$(PLUGSTACKDIR)/numa-align.conf
+	$(PYTHON) -m compileall -q -f --invalidation-mode unchecked-hash -s "$(STAGE)" -p / $(STAGE)$(LIBDIR)/python
+	$(INSTALL) -D -m 755 -t $(STAGE)$(PREFIX)/bin build/numa-align build/numa-align-task-prolog
+	$(INSTALL) -D -m 755 -t $(STAGE)$(PREFIX)/sbin build/numa-align-prolog build/numa-align-epilog
+	$(INSTALL) -m 644 packaging/tmpfiles.conf $(STAGE)$(TMPFILESDIR)/numa-align.conf
+	$(INSTALL) -m 644 build/plugstack.conf $(STAGE)$(PLUGSTACKDIR)/numa-align.conf
+	for page in $(MAN_PAGES); do \
+		$(INSTALL) -D -m 644 -t $(STAGE)$(MANDIR)/man$${page##*.} $$page || exit; \
+	done
 
-# Exactly what install put there. Folders go only if nothing of others is in them.
+install: stage
+	@echo "numa-align for Slurm $$(CC='$(CC)' sh packaging/slurm-version.sh):"
+	@$(PYTHON) packaging/place.py $(STAGE) "$(DESTDIR)/" --config $(PLUGSTACKDIR)/numa-align.conf
+	@test -n "$(DESTDIR)" || sh packaging/advice.sh $(PREFIX) $(SYSCONFDIR)
+
+# Exactly what install put there. Folders go only if nothing of others is in them, and those of every system stay.
 uninstall:
+	@test -n "$(DESTDIR)$(filter yes,$(FORCE))" || sh packaging/may-uninstall.sh $(SYSCONFDIR)
 	rm -rf $(DESTDIR)$(LIBDIR)
-	rm -f $(DESTDIR)$(PREFIX)/bin/numa-align $(DESTDIR)$(PREFIX)/bin/numa-align-task-prolog \
-		$(DESTDIR)$(PREFIX)/sbin/numa-align-prolog \
-		$(DESTDIR)$(PREFIX)/sbin/numa-align-epilog $(DESTDIR)$(PLUGSTACKDIR)/numa-align.conf
-	-rmdir --ignore-fail-on-non-empty $(DESTDIR)$(PLUGSTACKDIR) 2>/dev/null
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/numa-align bin/numa-align-task-prolog sbin/numa-align-prolog \
+		sbin/numa-align-epilog) $(DESTDIR)$(TMPFILESDIR)/numa-align.conf $(DESTDIR)$(PLUGSTACKDIR)/numa-align.conf
+	rm -f $(foreach page,$(MAN_PAGES),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
+	@for folder in $(TMPFILESDIR) $(PLUGSTACKDIR) $(addprefix $(MANDIR)/man,1 5 7 8); do \
+		rmdir --ignore-fail-on-non-empty "$(DESTDIR)$$folder" 2>/dev/null || true; \
+	done
+	@test -z "$(DESTDIR)" || find "$(DESTDIR)" -mindepth 1 -type d -empty -delete
+	@test -n "$(DESTDIR)" || rm -rf /run/numa-align
+	@echo "numa-align: removed"
+
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' prolog/numa_align/__init__.py)
+SLURM_VERSION = $(shell CC='$(CC)' sh packaging/slurm-version.sh)
+PACKAGES = $(CURDIR)/build/packages
+SOURCE = numa-align-$(VERSION)
+SOURCES = LICENSE Makefile README.md docs packaging prolog slurm-conf spank
+
+# A copy of the sources to build packages in, without what was built here.
+source:
+	rm -rf build/$(SOURCE)
+	mkdir -p build/$(SOURCE) $(PACKAGES)
+	tar -c --exclude=build --exclude=__pycache__ --exclude='*.so' --exclude='*.egg-info' --exclude=cffi-gen-src \
+		$(SOURCES) | tar -x -C build/$(SOURCE)
+
+# One plugin package a release of Slurm: for the one whose headers are installed.
+deb: source
+	cp -r packaging/debian build/$(SOURCE)/debian
+	cd build/$(SOURCE)/debian && mv plugin.install numa-align-plugin-slurm$(SLURM_VERSION).install && \
+		sed 's|@SLURM@|$(SLURM_VERSION)|g' control.in >control && sed 's|@VERSION@|$(VERSION)|' changelog.in >changelog
+	if test -n "$(MAN_PAGES)"; then echo usr/share/man >>build/$(SOURCE)/debian/numa-align.install; fi
+	cd build/$(SOURCE) && dpkg-buildpackage -b -us -uc $(DEB_OPTIONS)
+	mv build/*.deb $(PACKAGES)
+	rm -f build/numa-align_*.buildinfo build/numa-align_*.changes
+
+rpm: source
+	mkdir -p build/rpm/SOURCES
+	tar -czf build/rpm/SOURCES/$(SOURCE).tar.gz -C build $(SOURCE)
+	rpmbuild -bb --define "_topdir $(CURDIR)/build/rpm" --define "slurm_version $(SLURM_VERSION)" \
+		--define "version_ $(VERSION)" $(RPM_OPTIONS) packaging/numa-align.spec
+	find build/rpm/RPMS -name '*.rpm' -exec mv {} $(PACKAGES) \;
 
 clean:
 	$(MAKE) -C spank clean
@@ -106,4 +159,4 @@ docs: setup
 
 FORCE:
 
-.PHONY: all plugin claim install uninstall clean setup demo lint test docs test-matrix FORCE
+.PHONY: all plugin claim install uninstall stage clean source deb rpm setup demo lint test docs test-matrix FORCE

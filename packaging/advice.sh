@@ -1,0 +1,17 @@
+#!/bin/sh
+# What is left to do after `make install`: printed, never done, as these files are the site's.
+#
+# advice.sh PREFIX SYSCONFDIR
+prefix=$1
+etc=$2/slurm
+if [ -z "$(ls "$etc"/plugstack.conf 2>/dev/null)" ] || ! grep -Eqs "^include[[:space:]].*plugstack\.conf\.d" "$etc/plugstack.conf"; then
+	echo "Add to $etc/plugstack.conf:"
+	echo "  include $etc/plugstack.conf.d/*.conf"
+fi
+if ! grep -Eqs "^Prolog=.*numa-align-prolog" "$etc/slurm.conf"; then
+	echo "Add to slurm.conf, once numa-align is on every node (a Prolog that is missing drains the node):"
+	echo "  Prolog=$prefix/sbin/numa-align-prolog"
+	echo "  Epilog=$prefix/sbin/numa-align-epilog"
+	echo "  PrologFlags=Alloc,Contain"
+fi
+echo "Then restart slurmd, and run numa-align doctor. numa-align conf prints what else GPUs need in gres.conf and slurm.conf."

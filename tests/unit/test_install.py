@@ -1,0 +1,181 @@
+"""``make install`` and its packages: all is there, a second run changes nothing, removal leaves no trace."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = ("LICENSE", "Makefile", "README.md", "docs", "packaging", "prolog", "slurm-conf", "spank")
+
+EXPECTED = {
+    "etc/slurm/plugstack.conf.d/numa-align.conf",
+    "usr/bin/numa-align",
+    "usr/lib/numa-align/numa-align.so",
+    "usr/lib/numa-align/prolog.py",
+    "usr/lib/numa-align/epilog.py",
+    "usr/lib/numa-align/python/numa_align/topology.py",
+    "usr/lib/numa-align/python/numa_align_conf/doctor/checks.py",
+    "usr/lib/tmpfiles.d/numa-align.conf",
+    "usr/sbin/numa-align-prolog",
+    "usr/sbin/numa-align-epilog",
+    "usr/share/man/man8/numa-align-doctor.8",
+}
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the sources, as `make` writes beside them."""
+    folder = tmp_path_factory.mktemp("sources") / "numa-align"
+    ignored = shutil.ignore_patterns("build", "__pycache__", "*.so", "*.egg-info", "cffi-gen-src")
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=ignored)
+        else:
+            folder.mkdir(exist_ok=True)
+            shutil.copy(source, folder / name)
+    return folder
+
+
+def make(copy: Path, *words: str, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
+    command = ["make", "--no-print-directory", f"PYTHON={python}", *words]
+    return subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=600, check=False)
+
+
+def contents(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Mode, time and bytes of every file."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            status = path.stat()
+            found[str(path.relative_to(folder))] = (status.st_mode, status.st_mtime_ns, path.read_bytes())
+    return found
+
+
+def test_install_twice_then_remove(copy: Path, tmp_path: Path) -> None:
+    words = ("PREFIX=/usr", f"DESTDIR={tmp_path}")
+    first = make(copy, "install", *words)
+    assert first.returncode == 0, first.stderr
+    before = contents(tmp_path)
+    assert before.keys() >= EXPECTED
+    assert f"installed {tmp_path}/usr/sbin/numa-align-prolog" in first.stdout
+    assert sys.executable in (tmp_path / "usr/bin/numa-align").read_text()
+    assert not [
+        name for name, (_, _, data) in before.items() if b"@LIBDIR@" in data and not name.endswith(".pyc")
+    ]
+
+    again = make(copy, "install", *words)
+    assert f"numa-align: 0 files installed, {len(before)} were there already" in again.stdout
+    assert contents(tmp_path) == before
+
+    removed = make(copy, "uninstall", *words)
+    assert removed.returncode == 0, removed.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_installed_runs(copy: Path, tmp_path: Path) -> None:
+    prefix = tmp_path / "opt"
+    words = (f"PREFIX={prefix}", f"SYSCONFDIR={tmp_path}/etc")
+    done = make(copy, "install", *words)
+    assert done.returncode == 0, done.stderr
+    assert f"include {tmp_path}/etc/slurm/plugstack.conf.d/*.conf" in done.stdout
+    assert f"Prolog={prefix}/sbin/numa-align-prolog" in done.stdout
+    command = [
+        str(prefix / "bin/numa-align"),
+        "conf",
+        "plugstack",
+        "--slurm-version",
+        "24.11",
+        "--node",
+        "n1",
+    ]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert f"\noptional {prefix}/lib/numa-align/numa-align.so\n" in said.stdout
+    status = subprocess.run([prefix / "sbin/numa-align-epilog"], env={}, check=False, timeout=60)
+    assert status.returncode == 0
+
+
+def test_the_sites_defaults_are_kept(copy: Path, tmp_path: Path) -> None:
+    words = ("PREFIX=/usr", f"DESTDIR={tmp_path}")
+    make(copy, "install", *words)
+    ours = tmp_path / "etc/slurm/plugstack.conf.d/numa-align.conf"
+    ours.write_text("optional /usr/lib/numa-align/numa-align.so on mem=bind\n")
+    again = make(copy, "install", *words)
+    assert f"kept {ours}, which is yours" in again.stdout
+    assert "on mem=bind" in ours.read_text()
+    # A plugin that was changed is replaced, not written into: a slurmstepd may have it mapped.
+    plugin = tmp_path / "usr/lib/numa-align/numa-align.so"
+    inode = plugin.stat().st_ino
+    plugin.write_bytes(b"damaged")
+    make(copy, "install", *words)
+    assert plugin.read_bytes()[:4] == b"\x7fELF"
+    assert plugin.stat().st_ino != inode
+
+
+def test_a_prolog_that_slurm_still_runs_is_not_removed(copy: Path, tmp_path: Path) -> None:
+    words = (f"PREFIX={tmp_path}/opt", f"SYSCONFDIR={tmp_path}/etc")
+    make(copy, "install", *words)
+    conf = tmp_path / "etc/slurm/slurm.conf"
+    conf.write_text(f"ClusterName=x\nProlog={tmp_path}/opt/sbin/numa-align-prolog\n")
+    refused = make(copy, "uninstall", *words)
+    assert refused.returncode != 0
+    assert f"{conf}:2:Prolog=" in refused.stderr
+    assert (tmp_path / "opt/sbin/numa-align-prolog").exists()
+
+
+def built(copy: Path, kind: str, tool: str, *words: str) -> list[Path]:
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed: the {kind} packages are not built here")
+    if subprocess.run(["/usr/bin/python3", "-c", "import cffi, setuptools"], check=False).returncode:
+        pytest.skip(
+            "Debian's python3-cffi and python3-setuptools are not installed: no packages are built here"
+        )
+    done = make(copy, kind, *words, python="/usr/bin/python3")
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    return sorted((copy / "build/packages").glob(f"*.{kind}"))
+
+
+def release() -> str:
+    done = subprocess.run(
+        ["sh", ROOT / "packaging/slurm-version.sh"], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_debian_packages(copy: Path) -> None:
+    packages = built(copy, "deb", "dh", "DEB_OPTIONS=-d")
+    names = {path.name.partition("_")[0]: path for path in packages}
+    plugin = f"numa-align-plugin-slurm{release()}"
+    assert {"numa-align", plugin} <= names.keys()
+    listing = {
+        name: subprocess.run(["dpkg", "-c", path], capture_output=True, text=True, check=True).stdout
+        for name, path in names.items()
+    }
+    assert "./usr/lib/numa-align/numa-align.so" in listing[plugin]
+    assert "numa-align.so" not in listing["numa-align"]
+    for name in (
+        "./usr/sbin/numa-align-prolog",
+        "./usr/lib/tmpfiles.d/numa-align.conf",
+        "man8/numa-align-conf.8",
+    ):
+        assert name in listing["numa-align"]
+
+
+def test_rpm_packages(copy: Path) -> None:
+    packages = built(copy, "rpm", "rpmbuild", "RPM_OPTIONS=--nodeps")
+    plugin = next(path for path in packages if path.name.startswith(f"numa-align-plugin-slurm{release()}-"))
+    main = next(path for path in packages if path.name.startswith("numa-align-0"))
+    for package, wanted in (
+        (plugin, "/usr/lib/numa-align/numa-align.so"),
+        (main, "/usr/sbin/numa-align-prolog"),
+    ):
+        query = ["rpm", "-qlp", str(package)]
+        environment = {**os.environ, "HOME": str(copy)}
+        done = subprocess.run(query, capture_output=True, text=True, check=True, env=environment)
+        assert wanted in done.stdout.split()
