@@ -187,7 +187,7 @@ def test_without_python_jobs_run_unaligned(native: Native) -> None:
     ("mount", "reason"),
     [
         (
-            f"mount -t tmpfs -o size=4k,mode=755 full {RUN} && head -c 4096 /dev/zero > {RUN}/x",
+            "-o size=4k,mode=755 full {run} && head -c 4096 /dev/zero > {run}/x",
             "No space left",
         ),
         ("-o ro,mode=755 readonly {run}", "Read-only file system"),
