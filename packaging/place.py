@@ -2,8 +2,8 @@
 
 python3 packaging/place.py STAGE DESTDIR [--config PATH]...
 
-What is there already and equal is not touched, so that a second run changes nothing. A file named by --config belongs to
-the administrator once it is there: it is left alone, with a word about what is new.
+What is there already and equal is not touched, so that a second run changes nothing. A file named by
+--config belongs to the administrator once it is there: it is left alone, with a word about what is new.
 """
 
 from __future__ import annotations
@@ -47,11 +47,14 @@ def main() -> None:
         print(f"  installed {modules} Python modules")
     for target, source in kept:
         print(f"  kept {target}, which is yours; the new one is {source}")
-    print(f"numa-align: {len(new)} files installed, {equal} were there already" + (f", {len(kept)} kept" if kept else ""))
+    print(
+        f"numa-align: {len(new)} files installed, {equal} were there already"
+        + (f", {len(kept)} kept" if kept else "")
+    )
 
 
 def is_equal(source: Path, target: Path, changed: set[Path]) -> bool:
-    """Whether there is nothing to do for a file. Compiled code is as new as its source: its bytes may differ."""
+    """Whether there is nothing to do for a file; compiled code is as new as its source, whatever its bytes."""
     if not target.is_file() or target.is_symlink():
         return False
     if source.suffix == ".pyc":
