@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def is_equal(source: Path, target: Path, changed: set[Path]) -> bool:
-    """Whether there is nothing to do for a file; compiled code is as new as its source, whatever its bytes."""
+    """Whether there is nothing to do for a file; compiled code counts as new as its source."""
     if not target.is_file() or target.is_symlink():
         return False
     if source.suffix == ".pyc":

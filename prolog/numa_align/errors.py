@@ -37,7 +37,7 @@ class KernelError(NumaAlignError):
 
 
 class ConfError(NumaAlignError):
-    """Facts or a configuration file of Slurm's are wrong; the message names the file and, if known, the line."""
+    """Facts or a configuration file of Slurm's are wrong; the message names the file and the line."""
 
 
 class HiddenError(KernelError):
