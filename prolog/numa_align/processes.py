@@ -180,14 +180,27 @@ def gpu_holders(pids: Sequence[int], topology: Topology) -> dict[int, tuple[Gpu,
     holders: dict[int, set[str]] = {}
     for pid, bdf in _ask_nvml(topology):
         holders.setdefault(pid, set()).add(bdf)
+    computing = {pid: frozenset(held) for pid, held in holders.items()}
     devices = {gpu.device: gpu.bdf for gpu in topology.gpus if gpu.device}
     for pid in pids:
-        # CUDA opens the files of all GPUs that it sees: they say less than NVML does.
-        if pid not in holders:
-            opened = {devices[path] for path in _open_files(pid) if path in devices}
-            if opened:
-                holders[pid] = opened
+        if pid in computing:
+            continue
+        opened = {devices[path] for path in _open_files(pid) if path in devices}
+        if opened:
+            # CUDA opens the files of all GPUs that it sees, and who is forked later (DataLoader's
+            # processes) keeps them: of these, the parent's own; else those that the plugin gave it.
+            told = {gpu.bdf for gpu in _told(_environment(pid), topology)}
+            holders[pid] = opened & (_of_parents(pid, computing) or told) or opened
     return {pid: tuple(gpu for gpu in topology.gpus if gpu.bdf in held) for pid, held in holders.items()}
+
+
+def _of_parents(pid: int, computing: Mapping[int, frozenset[str]]) -> frozenset[str]:
+    """What the nearest ancestor of which the driver knows computes on."""
+    try:
+        parents = [parent.pid for parent in psutil.Process(pid).parents()] if computing else []
+    except psutil.Error:
+        return frozenset()
+    return next((computing[parent] for parent in parents if parent in computing), frozenset())
 
 
 def _open_files(pid: int) -> list[str]:

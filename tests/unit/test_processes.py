@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from builder import Machine, on_nodes
 from click.testing import CliRunner
 from numa_align.cli.job import command, inspect, status_of
 from numa_align.errors import RequestError
+from numa_align.model import Topology
 from numa_align.processes import gpu_holders, look, pids_of_job, threads_of, with_children
 from numa_align.topology import read_topology
 
@@ -106,11 +108,54 @@ def test_what_permissions_hide_is_said(job: subprocess.Popen[bytes]) -> None:
 
 def test_an_open_device_file_tells_the_gpu(tmp_path: Path) -> None:
     topology = Machine(gpus=on_nodes(0)).topology()
-    from dataclasses import replace  # noqa: PLC0415
-
     device = tmp_path / "nvidia0"
     device.touch()
     gpu = replace(topology.gpus[0], device=str(device))
     with device.open():
         holders = gpu_holders([os.getpid()], replace(topology, gpus=(gpu,)))
     assert holders == {os.getpid(): (gpu,)}
+
+
+@pytest.fixture
+def two_open(tmp_path: Path) -> Iterator[tuple[Topology, list[int]]]:
+    """Two GPUs and open files that stand for theirs, as CUDA opens those of all that it sees."""
+    found = Machine(gpus=on_nodes(0, 0)).topology()
+    devices = [tmp_path / f"nvidia{number}" for number in range(2)]
+    for device in devices:
+        device.touch()
+    gpus = tuple(replace(gpu, device=str(device)) for gpu, device in zip(found.gpus, devices))
+    files = [os.open(device, os.O_RDONLY) for device in devices]
+    yield replace(found, gpus=gpus), files
+    for file in files:
+        os.close(file)
+
+
+def _child(files: list[int], **variables: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["sleep", "60"], pass_fds=files, env={"PATH": os.environ["PATH"], **variables})
+
+
+def test_of_the_device_files_that_a_task_has_open_the_plugin_s_word_tells_its_own(
+    two_open: tuple[Topology, list[int]],
+) -> None:
+    topology, files = two_open
+    child = _child(files, NUMA_ALIGN_GPUS=topology.gpus[1].bdf)
+    try:
+        assert gpu_holders([child.pid], topology) == {child.pid: (topology.gpus[1],)}
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_loader_s_process_has_the_gpu_of_the_process_that_forked_it(
+    two_open: tuple[Topology, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topology, files = two_open
+    answer = [(os.getpid(), topology.gpus[1].bdf)]  # a fake of NVML's
+    monkeypatch.setattr("numa_align.processes._ask_nvml", lambda _: answer)
+    child = _child(files)
+    try:
+        holders = gpu_holders([os.getpid(), child.pid], topology)
+    finally:
+        child.kill()
+        child.wait()
+    assert holders == {os.getpid(): (topology.gpus[1],), child.pid: (topology.gpus[1],)}
