@@ -71,9 +71,10 @@ function slurm_cli_setup_defaults(options, early_pass)
 end
 
 function slurm_cli_pre_submit(options, pack_offset)
-   local asked = options.spank and options.spank["numa-align"] and options.spank["numa-align"]["numa-align"]
+   local asked = options.spank and options.spank["numa_align"] and options.spank["numa_align"]["numa-align"]
+   local flags = options["gres-flags"]
    if asked ~= nil and asked ~= "unset" and not string.find("," .. asked .. ",", ",off,", 1, true)
-         and options["gres-flags"] == nil then
+         and (flags == nil or flags == "unset") then
       options["gres-flags"] = "enforce-binding"
    end
    return slurm.SUCCESS
