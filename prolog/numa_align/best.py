@@ -62,7 +62,7 @@ def choose(topology: Topology, count: int, gpus: Sequence[Gpu], bridges: Mapping
 def _choose_nodes(
     topology: Topology, count: int, by_node: Mapping[Optional[int], Sequence[Gpu]]
 ) -> tuple[Optional[int], ...]:
-    known = sorted((node for node in by_node if node is not None), key=int)
+    known = sorted(node for node in by_node if node is not None)
     for size in range(1, len(known) + 1):
         fitting = [c for c in combinations(known, size) if sum(len(by_node[n]) for n in c) >= count]
         if fitting:
