@@ -66,9 +66,10 @@ def _choose_nodes(
     for size in range(1, len(known) + 1):
         fitting = [c for c in combinations(known, size) if sum(len(by_node[n]) for n in c) >= count]
         if fitting:
-            return min(
+            nearest: tuple[int, ...] = min(
                 fitting, key=lambda c: (_spread(topology, c), max(_shares(count, _sizes(by_node, c))), c)
             )
+            return nearest
     # Only with those of which nobody knows where they are.
     return (*known, None)
 
