@@ -202,13 +202,13 @@ def refuse_foreign(topology: Topology, gpus: Sequence[int], openable: Callable[[
             )
 
 
-def line_of(decision: Decision, topology: Topology) -> str:
-    """One line for a person: state, GPUs, CPUs, memory, as the plugin's verbose says it."""
+def line_of(decision: Decision, topology: Topology, state: Optional[str] = None) -> str:
+    """One line for a person, as the plugin's verbose says it; ``state`` where the kernel refused."""
     placed = decision.placement
     gpus = ",".join(topology.gpus[gpu].bdf for gpu in placed.gpus) or "-"
     who = f"worker {decision.worker.rank}: " if decision.worker else ""
     return (
-        f"{who}{placed.state} gpus={gpus} cpus={format_cpulist(placed.cpus) or '-'} "
+        f"{who}{state or placed.state} gpus={gpus} cpus={format_cpulist(placed.cpus) or '-'} "
         f"mems={format_cpulist(placed.memory_nodes) or '-'} policy={placed.policy}"
     )
 

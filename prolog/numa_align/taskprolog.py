@@ -58,7 +58,7 @@ def speak(environment: Mapping[str, str], task: int) -> Iterator[str]:
         yield f"unset {name}" if said is None else f"export {name}={said}"
     if is_batch(environment):
         yield from later_steps(topology, decision, environment, spec, own)
-    yield f"print numa-align: {_who(environment)}{_one_line(line_of(decision, topology))}"
+    yield f"print numa-align: {_who(environment)}{_one_line(line_of(decision, topology, state))}"
     for text in (failure, warning_of(decision)):
         if text:
             yield f"print numa-align: {_one_line(text)}"

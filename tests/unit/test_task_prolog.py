@@ -56,6 +56,7 @@ def test_a_task_that_is_gone_is_said_and_is_no_error(task: subprocess.Popen[byte
     lines = list(speak({"SLURM_STEP_ID": "0"}, task.pid))
     assert "export NUMA_ALIGN_STATE=unaligned" in lines
     assert any("No such process" in line for line in lines)
+    assert not any("aligned gpus" in line and "unaligned" not in line for line in lines)
 
 
 def later(spec: Spec, **more: str) -> list[str]:

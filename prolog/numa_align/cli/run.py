@@ -95,7 +95,7 @@ def _bind(gpus: Optional[str], spec: Spec, local_rank: Optional[int], world_size
     if warning:
         _not_aligned(warning, spec.strict)
     if spec.verbose:
-        print(f"numa-align: {line_of(applied.decision, topology)}", file=sys.stderr)
+        print(f"numa-align: {line_of(applied.decision, topology, applied.state)}", file=sys.stderr)
 
 
 def _not_aligned(reason: str, strict: bool) -> None:
