@@ -71,7 +71,8 @@ def test_properties_hold_under_sanitizers() -> None:
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:allocator_may_return_null=0",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "claim_module", "-p", "no:cacheprovider"]
+    # -s: a sanitizer aborts, and what pytest had captured would be lost with the report.
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "claim_module", "-p", "no:cacheprovider"]
     tests = [str(REPOSITORY / "tests/unit" / name) for name in DRIVERS]
     result = subprocess.run(
         [*command, *tests], cwd=REPOSITORY, env={**environment, "PYTHONPATH": str(REPOSITORY / "tests")},

@@ -172,6 +172,18 @@ def test_cores_of_one_socket_for_gpus_of_both() -> None:
     assert nodes(placed) == [(0,)] * 4 + [(1,)] * 4
 
 
+def test_nobody_gives_a_near_core_away_while_there_are_unused_ones() -> None:
+    """GPU 1's package has no core in the step; two of a third package are enough for it, few as they are."""
+    machine = Machine(packages=3, cores=8, gpus=on_nodes(0, 1))
+    assert cpus(plan(machine, 2, cpus="0-7,16-17")) == ["0-7", "16-17"]
+
+
+def test_core_left_over_goes_to_the_gpu_that_has_least() -> None:
+    """Nodes 0 and 1 have a GPU, and two and three cores in the step; node 2 evens them out."""
+    machine = Machine(nodes=3, cores=4, gpus=on_nodes(0, 1))
+    assert cpus(plan(machine, 2, cpus="0-1,4-6,8")) == ["0-1,8", "4-6"]
+
+
 def test_one_core_near_four_gpus() -> None:
     """Three GPUs of socket 1 have none near; each takes one core from the richest, which are all equal."""
     placed = plan(TWO_SOCKETS, 8, cpus="0-11,16,32-43,48")
