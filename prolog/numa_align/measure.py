@@ -177,23 +177,48 @@ def measure_gpu(
     device = torch.device("cuda", number)
     with on_node(cpus, node.id), torch.cuda.device(device):
         there = torch.empty(size, dtype=torch.uint8, device=device)
-        # Filled, since memory has no node before it is touched.
-        pageable = torch.ones(size, dtype=torch.uint8)
-        pinned = torch.ones(size, dtype=torch.uint8).pin_memory()
-        pinned.fill_(1)
-        rates = [
-            _rate(torch, size, effort.repeat, action)
-            for action in (
-                lambda: there.copy_(pinned, non_blocking=True),
-                lambda: pinned.copy_(there, non_blocking=True),
-                lambda: there.copy_(pageable),
-                lambda: pageable.copy_(there),
-            )
-        ]
+        pageable, buffer = _filled(torch, size), _filled(torch, size)
+        with _pinned(torch, buffer) as pinned:
+            rates = _rates(torch, there, pinned, pageable, effort)
         small = torch.zeros(1, device=device)
         times = sorted(_launch(torch, small) for _ in range(effort.loads // 100))
     middle, slow = (round(times[len(times) * part // 100], 2) for part in (50, 99))
     return Copy(node.id, gpu.bdf, rates[0], rates[1], rates[2], rates[3], middle, slow)
+
+
+def _filled(torch: Any, size: int) -> Any:
+    """Bytes of host memory that are where the calling thread's policy says.
+
+    numpy fills them, in this thread: PyTorch's own threads keep the CPUs and the policy of the node for which
+    they were started.
+    """
+    return torch.from_numpy(np.ones(size, dtype=np.uint8))
+
+
+@contextmanager
+def _pinned(torch: Any, buffer: Any) -> Iterator[Any]:
+    """The buffer, pinned where it is: pin_memory() would give pinned memory of an earlier node again."""
+    runtime = torch.cuda.cudart()
+    status = int(runtime.cudaHostRegister(buffer.data_ptr(), buffer.numel(), 0))
+    if status:
+        raise RequestError(f"pinning {buffer.numel() >> 20} MiB of memory failed: CUDA error {status}")
+    try:
+        yield buffer
+    finally:
+        runtime.cudaHostUnregister(buffer.data_ptr())
+
+
+def _rates(torch: Any, there: Any, pinned: Any, pageable: Any, effort: Effort) -> list[float]:
+    """Pinned to the GPU and back, pageable to the GPU and back."""
+    return [
+        _rate(torch, there.numel(), effort.repeat, action)
+        for action in (
+            lambda: there.copy_(pinned, non_blocking=True),
+            lambda: pinned.copy_(there, non_blocking=True),
+            lambda: there.copy_(pageable),
+            lambda: pageable.copy_(there),
+        )
+    ]
 
 
 def _rate(torch: Any, size: int, repeat: int, action: Callable[[], object]) -> float:
