@@ -80,3 +80,14 @@ def driver_version() -> Optional[str]:
         return _text(nvml.nvmlSystemGetDriverVersion())
     finally:
         nvml.nvmlShutdown()
+
+
+def running_on(bdf: str) -> set[int]:
+    """Processes that compute on a GPU, in the numbers of the outermost PID namespace."""
+    nvml = import_module("pynvml")
+    nvml.nvmlInit()
+    try:
+        handle = nvml.nvmlDeviceGetHandleByPciBusId(bdf.encode())
+        return {process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle)}
+    finally:
+        nvml.nvmlShutdown()

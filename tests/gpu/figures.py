@@ -5,20 +5,23 @@ cd tests && python3 -m gpu.figures        (as root)
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Optional
 
 from numa_align.cpulist import format_cpulist
 from numa_align.topology import read_topology
 
-from gpu.cluster import PREFIX, Cluster, why_not
+from gpu.cluster import FOLDER, NOBODY, PREFIX, Cluster, why_not
 from gpu.driver import by_nvml, driver_version, hiding
 
 ROUNDS, COLD_ROUNDS = 21, 7
@@ -41,15 +44,21 @@ def machine() -> Iterator[str]:
     yield f"Python {platform.python_version()}, PyTorch {torch.__version__}"
 
 
-def times(command: list[str], *, cold: bool = False) -> list[float]:
+def times(
+    command: list[str],
+    *,
+    cold: bool = False,
+    rounds: int = 0,
+    env: Optional[Mapping[str, str]] = None,
+) -> list[float]:
     """Milliseconds of each round of a process."""
     found = []
-    for _ in range(COLD_ROUNDS if cold else ROUNDS):
+    for _ in range(rounds or (COLD_ROUNDS if cold else ROUNDS)):
         if cold:
             os.sync()
             Path("/proc/sys/vm/drop_caches").write_text("3")
         begin = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
         found.append(1000 * (time.perf_counter() - begin))
     return found
 
@@ -92,6 +101,43 @@ def prolog(cluster: Cluster) -> Iterator[str]:
     yield row("`numa-align-prolog`, cold", times(inside, cold=True))
 
 
+def launch(cluster: Cluster) -> Iterator[str]:
+    """What the option adds to a step, rounds of the two interleaved; and the plugin's own account."""
+    lines = {
+        "no option": "srun -n2 -c4 --gpus=2 true",
+        "--numa-align": "srun --numa-align -n2 -c4 --gpus=2 true",
+    }
+    spent: dict[str, list[float]] = {name: [] for name in lines}
+    for _ in range(ROUNDS):
+        for name, line in lines.items():
+            # One job after the other: a step must not wait for the epilog of the last.
+            cluster.await_jobs(0)
+            spent[name] += times(cluster.inside(line, NOBODY), rounds=1, env=cluster.environment())
+    for name, line in lines.items():
+        yield row(f"`{line}`", spent[name])
+    said = [
+        cluster.run("srun --numa-align=verbose -n2 -c4 --gpus=2 true", user=NOBODY, check=True).stderr
+        for _ in range(5)
+    ]
+    yield "\nCPU time in the plugin, us a task: " + ", ".join(re.findall(r"(\d+) us", "".join(said)))
+
+
+def copies(cluster: Cluster, gpus: int) -> Iterator[str]:
+    """Pinned copies of plain PyTorch, each rank with its own GPU and, by mistake, all with the first."""
+    cluster.put("copies.py", Path(__file__).with_name("copies.py").read_bytes())
+    program = f"{sys.executable} {FOLDER}/copies.py"
+    yield "\n| pinned copies, 256 MiB, GB/s to the device and back | |\n| --- | --- |"
+    for line in (
+        "srun --numa-align -n1 -c4 --gpus=1",
+        f"srun --numa-align -n{gpus} -c4 --gpus-per-task=1",
+        f"srun --numa-align -n{gpus} -c4 --gpus={gpus} env SLURM_LOCALID=0",
+    ):
+        done = cluster.run(f"{line} {program}", user=NOBODY, check=True)
+        found = [json.loads(text) for text in done.stdout.splitlines() if text.startswith("{")]
+        ranks = sorted(found, key=lambda rank: int(rank["rank"]))
+        yield f"| `{line}` | " + "; ".join(f"{r['to_device']:.1f} {r['to_host']:.1f}" for r in ranks) + " |"
+
+
 def main() -> None:
     """Print everything."""
     for line in machine():
@@ -108,6 +154,9 @@ def main() -> None:
     with Cluster() as cluster:
         for line in prolog(cluster):
             print(line, flush=True)
+        if len(read_topology().gpus) > 1:
+            for line in (*launch(cluster), *copies(cluster, 2)):
+                print(line, flush=True)
         print(f"\nSlurm: {cluster.run('srun --version').stdout.strip()}, ready after {cluster.seconds:.1f} s")
 
 

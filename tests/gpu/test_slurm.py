@@ -98,7 +98,7 @@ def test_doctor_finds_nothing_that_fails(cluster: Cluster) -> None:
     assert done.returncode in (0, 1)
     findings = json.loads(done.stdout)["findings"]
     assert findings
-    assert not [finding for finding in findings if finding["level"] == "fail"]
+    assert not [finding for finding in findings if finding["status"] == "fail"]
 
 
 def test_slurm_s_index_of_each_gpu_is_known(cluster: Cluster, gpus: tuple[Gpu, ...]) -> None:
