@@ -3,6 +3,7 @@
 #   make demo                  the whole thing at work, in a machine of its own (root, Debian 12 or 13)
 #   make test                  all tests of everyday use
 #   make test-matrix           every Slurm version on every machine, in every way of starting work
+#   make test-gpu              what only real NVIDIA GPUs show (a node that has some, root, PyTorch)
 #   make docs                  the documentation, below build/docs
 #   make install               on a compute or login node, for the Slurm whose headers are installed
 #   make uninstall             takes away all that install put there
@@ -157,6 +158,20 @@ docs: setup
 	$(RUN)/python docs/make_man.py
 	$(RUN)/mkdocs build --strict
 
+# What only real GPUs show, and figures of this machine; as root. The Python is one that has PyTorch, pytest,
+# nvidia-ml-py and what numa-align needs; tests/gpu/carry brings Slurm to a machine that can install nothing.
+GPU_PYTHON ?= python3
+
+test-gpu:
+ifeq ($(wildcard /proc/driver/nvidia/gpus/*),)
+	@echo "test-gpu: skipped, as /proc/driver/nvidia/gpus names no GPU"
+else
+	$(MAKE) plugin claim PYTHON=$(GPU_PYTHON)
+	cp build/python/numa_align/_claim*.so prolog/numa_align/
+	PYTHONPATH=$(CURDIR)/prolog:$(CURDIR)/slurm-conf $(GPU_PYTHON) -m pytest -rA -p no:cacheprovider tests/gpu
+	cd tests && PYTHONPATH=$(CURDIR)/prolog:$(CURDIR)/slurm-conf $(GPU_PYTHON) -m gpu.figures
+endif
+
 FORCE:
 
-.PHONY: all plugin claim install uninstall stage clean source deb rpm setup demo lint test docs test-matrix FORCE
+.PHONY: all plugin claim install uninstall stage clean source deb rpm setup demo lint test docs test-matrix test-gpu FORCE
