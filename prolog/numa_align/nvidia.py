@@ -9,6 +9,7 @@ user guide, section "Device Nodes and Capabilities".
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from types import ModuleType
@@ -85,6 +86,21 @@ def _uuid(text: Optional[str]) -> Optional[str]:
     return text
 
 
+def import_nvml() -> ModuleType:
+    """The module pynvml. Raises ImportError where it is not installed.
+
+    The prolog starts without the site's packages (``python3 -S``), which cost it 10 ms and which
+    it needs only here: then they are looked up now.
+    """
+    try:
+        return import_module("pynvml")
+    except ImportError:
+        if not sys.flags.no_site:
+            raise
+        import_module("site").main()
+        return import_module("pynvml")
+
+
 def _by_nvml() -> tuple[FoundGpu, ...]:
     """The GPUs as NVML lists them; empty where there is no NVML or it fails.
 
@@ -92,7 +108,7 @@ def _by_nvml() -> tuple[FoundGpu, ...]:
     on with less, so that no exception passes.
     """
     try:
-        nvml = import_module("pynvml")
+        nvml = import_nvml()
         nvml.nvmlInit()
         try:
             found = [_ask_nvml(nvml, position) for position in range(nvml.nvmlDeviceGetCount())]
@@ -153,7 +169,7 @@ def gpu_of_uuid(uuid: str, gpus: Sequence[Gpu], tree: Tree) -> Optional[Gpu]:
 def _mig_parent(uuid: str) -> Optional[str]:
     """Address of the GPU of a MIG instance, by NVML; None if it does not say."""
     try:
-        nvml = import_module("pynvml")
+        nvml = import_nvml()
         nvml.nvmlInit()
         try:
             instance = nvml.nvmlDeviceGetHandleByUUID(os.fsencode(uuid))

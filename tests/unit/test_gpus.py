@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -269,3 +270,15 @@ def test_whatever_fails_in_nvml_leaves_what_pci_shows(
     monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(**{function: fail}))
     found = nvidia.find(LiveTree(tmp_path), SHOWN)
     assert [(gpu.bdf, gpu.minor) for gpu in found] == [("0000:18:00.0", None)]
+
+
+def test_a_prolog_that_starts_without_the_sites_packages_finds_nvml() -> None:
+    package = Path(nvidia.__file__).resolve().parents[1]
+    code = (
+        f"import sys; sys.path.insert(0, {str(package)!r}); assert 'site' not in sys.modules\n"
+        "from numa_align.nvidia import import_nvml; print(import_nvml().__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "pynvml\n"), done.stderr
