@@ -114,6 +114,10 @@ void na_cpuset_of_step(spank_t spank, const struct na_set *mask, struct na_set *
 	na_set_and(&masks, &widest);
 	if (na_set_empty(&slurm_cpus))
 		na_set_or(cpus, &masks);
-	if (!na_set_subset(mask, cpus))
+	/*
+	 * A mask that reaches past them was set by somebody who knew better, unless it is simply all
+	 * CPUs: then nobody set it (TaskPlugin has no task/affinity), and Slurm's word is all there is.
+	 */
+	if (na_set_empty(cpus) || (!na_set_subset(mask, cpus) && !na_set_equal(mask, &widest)))
 		*cpus = *mask;
 }

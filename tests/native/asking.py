@@ -23,8 +23,8 @@ def job(native: Native, options: str, user: str = "user") -> Iterator[str]:
     try:
         yield number
     finally:
-        native.run(f"scancel {number}")
-        native.settle()
+        gone = f"until [ -z \"$(squeue --noheader --jobs={number} 2>/dev/null)\" ]; do sleep 0.1; done"
+        native.run(f"scancel {number}; {gone}", check=True, timeout=60)
 
 
 def ask(native: Native, job: str, options: str, env: Optional[Mapping[str, str]] = None) -> Rank:
