@@ -21,7 +21,8 @@ from numa_align_conf.gres import gres_conf
 from numa_align_conf.slurm import node_lines, settings
 from numa_align_conf.version import parse_version
 
-pytestmark = pytest.mark.machine
+# Each machine takes minutes: not for every run.
+pytestmark = [pytest.mark.machine, pytest.mark.matrix]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -187,7 +188,6 @@ def test_nodes_smaller_than_packages(nps4: Machine) -> None:
     check(nps4, 16)
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", MACHINES)
 def test_every_version_on_every_machine(name: str, version: str) -> None:
