@@ -10,7 +10,7 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-PURE = ("set", "machine", "table", "units", "claim", "part", "spec", "judge", "step")
+PURE = ("set", "machine", "table", "units", "level", "claim", "part", "spec", "judge", "step")
 SOURCES = [f"spank/{name}.c" for name in PURE]
 
 DECLARATIONS = """

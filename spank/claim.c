@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "level.h"
 #include "units.h"
 
 /* Claimants at home on one node: alike in all that counts here. */
@@ -212,40 +213,6 @@ static void share_pools(struct claim *claim, int limit)
 	}
 }
 
-static int sum_below(const struct claim *claim, const int *list, int count, int level)
-{
-	int sum = 0;
-
-	for (int i = 0; i < count; i++)
-		sum += smaller(claim->quota[list[i]], level);
-	return sum;
-}
-
-/*
- * Lowers the largest quotas of some claimants to a common level, so that they add up to `supply`
- * at most. Those a unit above the level are the first of the list.
- */
-static void level_quotas(struct claim *claim, const int *list, int count, int supply)
-{
-	int level = 0, above = supply + 1, rest;
-
-	while (above - level > 1) {
-		const int middle = level + (above - level) / 2;
-
-		if (sum_below(claim, list, count, middle) <= supply)
-			level = middle;
-		else
-			above = middle;
-	}
-	rest = supply - sum_below(claim, list, count, level);
-	for (int i = 0; i < count; i++) {
-		int *quota = &claim->quota[list[i]];
-
-		if (*quota > level)
-			*quota = level + (rest-- > 0);
-	}
-}
-
 /*
  * How many units each claimant may have, after share_pools() has left some empty though there
  * are units enough. A claimant without a pool of its own package is due an even share, one whose
@@ -273,9 +240,9 @@ static void find_quotas(struct claim *claim)
 		}
 	}
 	if (unused >= needy)
-		level_quotas(claim, claim->takers, needy, unused);
+		na_level(claim->quota, claim->takers, needy, unused);
 	else
-		level_quotas(claim, claim->members, claim->live, claim->units.count);
+		na_level(claim->quota, claim->members, claim->live, claim->units.count);
 }
 
 static bool somebody_is_empty(const struct claim *claim)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 SPANK = HERE.parents[1] / "spank"
-PURE = ("set", "machine", "table", "units", "claim", "part", "spec", "judge", "step")
+PURE = ("set", "machine", "table", "units", "level", "claim", "part", "spec", "judge", "step")
 CLAIM_BOUND, PLACE_BOUND = 1000.0, 300.0
 
 #: Nodes, cores, threads a core, GPUs, tasks.
