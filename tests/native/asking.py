@@ -23,7 +23,7 @@ def job(native: Native, options: str, user: str = "user") -> Iterator[str]:
     try:
         yield number
     finally:
-        gone = f"until [ -z \"$(squeue --noheader --jobs={number} 2>/dev/null)\" ]; do sleep 0.1; done"
+        gone = f'until [ -z "$(squeue --noheader --jobs={number} 2>/dev/null)" ]; do sleep 0.1; done'
         native.run(f"scancel {number}; {gone}", check=True, timeout=60)
 
 
