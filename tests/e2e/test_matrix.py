@@ -136,7 +136,7 @@ def cells() -> Iterator[object]:
             yield pytest.param(boot, name, marks=marks, id=f"{boot}-{name}")
 
 
-@pytest.mark.parametrize(("cluster", "name"), cells(), indirect=["cluster"])
+@pytest.mark.parametrize(("cluster", "name"), list(cells()), indirect=["cluster"])
 def test_every_way_of_starting_work_is_aligned(cluster: Machine, name: str) -> None:
     check_shape(cluster, name)
 
