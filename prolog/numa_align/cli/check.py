@@ -13,7 +13,7 @@ import click
 
 from ..cpulist import format_cpulist
 from ..devices import gpus_of_task
-from ..errors import KernelError, RequestError
+from ..errors import HiddenError, KernelError, RequestError
 from ..gather import count, leave, meeting_of
 from ..kernel import ProcessState, read_process
 from ..model import Gpu, Topology
@@ -27,6 +27,11 @@ def environment_of(pid: int) -> Mapping[str, str]:
         data = Path(f"/proc/{pid}/environ").read_bytes()
     except FileNotFoundError:
         raise KernelError(f"there is no process {pid}") from None
+    except PermissionError as error:
+        raise HiddenError(
+            f"the environment of process {pid} is not shown to this user: {error.strerror}; ask as the "
+            "owner of the process or as root"
+        ) from error
     except OSError as error:
         raise KernelError(f"cannot read the environment of process {pid}: {error.strerror}") from error
     pairs = (entry.decode(errors="surrogateescape").partition("=") for entry in data.split(b"\0"))
