@@ -144,6 +144,30 @@ def test_an_unknown_word_stops_the_command_before_anything_is_submitted(
     assert machine.run(jobs, check=True).stdout == before
 
 
+def test_a_prolog_that_finds_nothing_neither_fails_nor_drains(machine: Machine) -> None:
+    """No driver files and no sysfs, for the prolog alone: Slurm itself does not start a step without them."""
+    prolog = "/usr/sbin/numa-align-prolog"
+    hide = "mount -t tmpfs none /proc/driver && mount -t tmpfs none /sys"
+    blind = f"#!/bin/sh\nexec unshare --mount sh -c '{hide} && exec {prolog}.real'\n"
+    machine.run(f"mv {prolog} {prolog}.real", check=True)
+    try:
+        machine.put({prolog: blind}, mode=0o755)
+        result = machine.run(f"srun --numa-align -n2 --gpus=2 {PROBE}", user="user", timeout=120, check=True)
+    finally:
+        machine.run(f"mv {prolog}.real {prolog}", check=True)
+    machine.settle()
+    assert [rank.environment["NUMA_ALIGN_STATE"] for rank in ranks_of(result)] == ["unaligned"] * 2
+    assert len(warnings_of(result)) == 1
+    assert machine.run("sinfo --noheader --format=%T", check=True).stdout.strip() == "idle"
+
+
+def test_the_epilog_leaves_no_table(machine: Machine) -> None:
+    step(machine, f"srun --numa-align -n1 --gpus=1 {PROBE}")
+    machine.settle()
+    assert machine.run("ls -A /run/numa-align", check=True).stdout == ""
+
+
+# Last, since its job holds the node until the end of this module, and nothing can settle before.
 @pytest.fixture(scope="module")
 def job(machine: Machine) -> Iterator[str]:
     """A job whose table can be spoiled between its steps."""
@@ -190,26 +214,3 @@ def test_with_a_bad_table_the_task_runs_with_one_warning_and_strict_fails(
     assert strict.status != 0
     assert not ranks_of(strict), "strict fails before the program starts"
     assert reason in strict.stderr
-
-
-def test_a_prolog_that_finds_nothing_neither_fails_nor_drains(machine: Machine) -> None:
-    """No driver files and no sysfs, for the prolog alone: Slurm itself does not start a step without them."""
-    prolog = "/usr/sbin/numa-align-prolog"
-    hide = "mount -t tmpfs none /proc/driver && mount -t tmpfs none /sys"
-    blind = f"#!/bin/sh\nexec unshare --mount sh -c '{hide} && exec {prolog}.real'\n"
-    machine.run(f"mv {prolog} {prolog}.real", check=True)
-    try:
-        machine.put({prolog: blind}, mode=0o755)
-        result = machine.run(f"srun --numa-align -n2 --gpus=2 {PROBE}", user="user", timeout=120, check=True)
-    finally:
-        machine.run(f"mv {prolog}.real {prolog}", check=True)
-    machine.settle()
-    assert [rank.environment["NUMA_ALIGN_STATE"] for rank in ranks_of(result)] == ["unaligned"] * 2
-    assert len(warnings_of(result)) == 1
-    assert machine.run("sinfo --noheader --format=%T", check=True).stdout.strip() == "idle"
-
-
-def test_the_epilog_leaves_no_table(machine: Machine) -> None:
-    step(machine, f"srun --numa-align -n1 --gpus=1 {PROBE}")
-    machine.settle()
-    assert machine.run("ls -A /run/numa-align", check=True).stdout == ""
