@@ -6,6 +6,7 @@ Source: slurm.conf(5): "#" begins a comment, a backslash continues a line, keys 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -27,11 +28,16 @@ _GRES_KEYS = frozenset(
 _NOT_SLURM_KEYS = frozenset(("name", "autodetect", "constraincores", "constraindevices"))
 
 
+# Slurm itself has no limit: a file that includes itself ends it.
+_MAX_DEPTH = 8
+
+
 @dataclass(frozen=True)
 class Line:
-    """A logical line: its pairs with keys in lower case; its physical lines are ``first`` to ``end`` - 1."""
+    """A logical line of a file: pairs with keys in lower case; it is lines ``first`` to ``end`` - 1."""
 
     pairs: tuple[tuple[str, str], ...]
+    path: Path
     first: int
     end: int
 
@@ -40,6 +46,11 @@ class Line:
         """The first key, which says what the line is about."""
         return self.pairs[0][0]
 
+    @property
+    def place(self) -> str:
+        """``FILE:LINE``."""
+        return f"{self.path}:{self.first + 1}"
+
     def get(self, key: str) -> Optional[str]:
         """Value of a key in lower case, None if the line has none."""
         return dict(self.pairs).get(key)
@@ -47,16 +58,21 @@ class Line:
 
 @dataclass(frozen=True)
 class ConfFile:
-    """A file: where it is, its physical lines, its logical ones without blank ones and comments."""
+    """A file and what it includes.
+
+    ``lines`` are the logical ones without blank ones and comments, those of included files in the place where
+    Slurm reads them; ``included`` are these files, and what they include.
+    """
 
     path: Path
     text: str
     lines: tuple[Line, ...]
+    included: tuple[ConfFile, ...] = ()
 
     @property
-    def physical(self) -> list[str]:
-        """The lines of the text."""
-        return self.text.splitlines()
+    def files(self) -> tuple[ConfFile, ...]:
+        """This file, then the included ones, each once."""
+        return tuple({file.path: file for file in (self, *self.included)}.values())
 
     def value(self, key: str) -> Optional[str]:
         """Of a key that begins a line the last value; ``key`` in lower case."""
@@ -64,28 +80,57 @@ class ConfFile:
 
     def place(self, key: str) -> str:
         """``FILE:LINE`` of that value, the file alone if there is none."""
-        line = next((line for line in reversed(self.lines) if line.key == key), None)
-        return str(self.path) if line is None else f"{self.path}:{line.first + 1}"
+        return next((line.place for line in reversed(self.lines) if line.key == key), str(self.path))
 
 
-def read_conf(path: Path, what: str) -> ConfFile:
-    """The file at ``path``, which is to be a ``what``: slurm.conf, gres.conf or cgroup.conf.
+def read_conf(path: Path, what: str, root: str = "/") -> ConfFile:
+    """The file at ``path``, a ``what`` (slurm.conf, gres.conf or cgroup.conf), and what it includes.
 
-    Raises ConfError with file and line for what is not. Included files are not followed.
+    Absolute paths of included files are below ``root``. Raises ConfError with file and line for what is not,
+    and for an included file that is not there, with which no Slurm command starts.
     """
+    return parse_conf(_text(path, what), path, what, root)
+
+
+def _text(path: Path, what: str) -> str:
     try:
         with path.open(encoding="utf-8") as file:
-            text = file.read(_SIZE_LIMIT)
+            return file.read(_SIZE_LIMIT)
     except OSError as error:
         raise ConfError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
         raise ConfError(f"{path}:1: is not a {what}: it is not text") from None
-    return parse_conf(text, path, what)
 
 
-def parse_conf(text: str, path: Path, what: str) -> ConfFile:
-    """See `read_conf`."""
+def parse_conf(text: str, path: Path, what: str, root: str = "/", depth: int = 0) -> ConfFile:
+    """See `read_conf`; ``depth`` counts the files that include this one."""
     lines: list[Line] = []
+    included: list[ConfFile] = []
+    for line in _logical(text, path, what):
+        if line.key != "include":
+            lines.append(line)
+            continue
+        file = _included(line, lines, what, root, depth)
+        lines += file.lines
+        included += [file, *file.included]
+    return ConfFile(path, text, tuple(lines), tuple(included))
+
+
+def _included(line: Line, before: list[Line], what: str, root: str, depth: int) -> ConfFile:
+    """The file that an include line names; seen with 22.05: beside its own, %c is the cluster, no pattern."""
+    if depth >= _MAX_DEPTH:
+        raise ConfError(f"{line.place}: files include each other more than {_MAX_DEPTH} deep")
+    cluster = next((one.pairs[0][1] for one in reversed(before) if one.key == "clustername"), None)
+    target = line.pairs[0][1] if cluster is None else line.pairs[0][1].replace("%c", cluster.lower())
+    path = Path(root) / target.lstrip("/") if target.startswith("/") else line.path.parent / target
+    try:
+        text = _text(path, what)
+    except ConfError as error:
+        raise ConfError(f"{line.place}: includes {error}") from None
+    return parse_conf(text, path, what, root, depth + 1)
+
+
+def _logical(text: str, path: Path, what: str) -> Iterator[Line]:
     pending, first = "", 0
     physical = text.splitlines()
     for number, raw in enumerate(physical):
@@ -96,9 +141,8 @@ def parse_conf(text: str, path: Path, what: str) -> ConfFile:
             pending = pending[:-1] + " "
             continue
         if pending.strip():
-            lines.append(Line(_pairs(pending.strip(), path, first, what), first, number + 1))
+            yield Line(_pairs(pending.strip(), path, first, what), path, first, number + 1)
         pending = ""
-    return ConfFile(path, text, tuple(lines))
 
 
 def _pairs(text: str, path: Path, number: int, what: str) -> tuple[tuple[str, str], ...]:

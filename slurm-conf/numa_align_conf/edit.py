@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Optional
 
 from numa_align.errors import ConfError
@@ -17,8 +18,15 @@ from .slurm import NodeLine, Setting
 _SELECTOR = "cr_"
 
 
-def difference(file: ConfFile, new: str) -> str:
-    """What would change, as diff -u prints it; empty if nothing would."""
+def difference(file: ConfFile, new: Mapping[Path, str]) -> str:
+    """What would change in a file and those that it includes, as diff -u prints it; empty if nothing would.
+
+    ``new`` has the texts by path; a file that is not in it stays.
+    """
+    return "".join(_unified(one, new.get(one.path, one.text)) for one in file.files)
+
+
+def _unified(file: ConfFile, new: str) -> str:
     name = str(file.path)
     old_lines, new_lines = file.text.splitlines(), new.splitlines()
     return "".join(
@@ -27,51 +35,82 @@ def difference(file: ConfFile, new: str) -> str:
     )
 
 
-def edited_slurm(file: ConfFile, settings: Sequence[Setting], nodes: Sequence[NodeLine]) -> str:
-    """slurm.conf with the settings and the NodeName lines; keys that are not ours stay on the latter."""
-    physical: list[Optional[str]] = list(file.physical)
-    added: list[str] = []
+class _Draft:
+    """The physical lines of a file and of those it includes, while lines of them are replaced."""
+
+    def __init__(self, file: ConfFile, without: Collection[str] = ()) -> None:
+        """``without``: lines that are to go, wherever they stand."""
+        self._first = file.path
+        self._physical: dict[Path, list[Optional[str]]] = {
+            one.path: [None if line in without else line for line in one.text.splitlines()]
+            for one in file.files
+        }
+
+    def replace(self, line: Line, new: Sequence[str]) -> None:
+        """Put lines in the place of a logical one."""
+        physical = self._physical[line.path]
+        for number in range(line.first, line.end):
+            physical[number] = None
+        if new:
+            physical[line.first] = "\n".join(new)
+
+    def append(self, lines: Iterable[str]) -> None:
+        """Add lines to the file itself, not to an included one."""
+        self._physical[self._first] += lines
+
+    def texts(self) -> dict[Path, str]:
+        """The texts of all files."""
+        return {
+            path: "\n".join([*(line for line in physical if line is not None), ""])
+            for path, physical in self._physical.items()
+        }
+
+
+def edited_slurm(file: ConfFile, settings: Sequence[Setting], nodes: Sequence[NodeLine]) -> dict[Path, str]:
+    """slurm.conf with the settings and the NodeName lines; keys that are not ours stay on the latter.
+
+    Texts by path: a line is changed in the file where it stands, what is new comes into slurm.conf itself.
+    """
+    draft = _Draft(file)
     for setting in settings:
         line = _last(file.lines, setting.key.lower())
         if line is None:
-            added += ["", *setting.lines()]
+            draft.append(["", *setting.lines()])
             continue
         value = _merged(line.pairs[0][1], setting)
         if value != line.pairs[0][1]:
-            _replace(physical, line, [f"{setting.key}={value}"])
-    added += _edited_nodes(file, physical, nodes)
-    return _joined(physical, added)
+            draft.replace(line, [f"{setting.key}={value}"])
+    draft.append(_edited_nodes(file, draft, nodes))
+    return draft.texts()
 
 
-def edited_cgroup(file: ConfFile) -> str:
+def edited_cgroup(file: ConfFile) -> dict[Path, str]:
     """cgroup.conf with what is to be constrained."""
     settings = [Setting(key, value, reason) for key, value, reason in CGROUP_SETTINGS]
     return edited_slurm(file, settings, ())
 
 
-def edited_gres(file: ConfFile, generated: str, names: Iterable[str]) -> str:
+def edited_gres(file: ConfFile, generated: str, names: Iterable[str]) -> dict[Path, str]:
     """gres.conf with our lines in place of those about the GPUs of these nodes; other nodes keep theirs.
 
     Lines without NodeName= hold for all nodes, ours among them, and go.
     """
     ours = set(names)
     new = generated.splitlines()
-    old = [(line, _other_nodes(line, ours)) for line in file.lines if _about_gpus(line)]
-    old = [(line, others) for line, others in old if others is not None]
+    found = [(line, _other_nodes(line, ours)) for line in file.lines if _about_gpus(line)]
+    old = [(line, others) for line, others in found if others is not None]
     if [line.pairs for line, _ in old] == [
         line.pairs for line in parse_conf(generated, file.path, "gres.conf").lines
     ]:
-        return file.text
+        return {}
     # Comments of an earlier run of ours would be there twice.
-    comments = {line for line in new if line.startswith("#")}
-    physical: list[Optional[str]] = [None if line in comments else line for line in file.physical]
-    for line, others in old:
-        _replace(physical, line, [_with_pairs(others, line)] if others else [])
+    draft = _Draft(file, without={line for line in new if line.startswith("#")})
     if not old:
-        return _joined(physical, ["", *new])
-    place = old[0][0].first
-    physical[place] = "\n".join([*new, *filter(None, [physical[place]])])
-    return _joined(physical, [])
+        draft.append(["", *new])
+    for position, (line, others) in enumerate(old):
+        kept = [_with_pairs(others, line)] if others else []
+        draft.replace(line, [*(() if position else new), *kept])
+    return draft.texts()
 
 
 def _about_gpus(line: Line) -> bool:
@@ -95,31 +134,8 @@ def _with_pairs(names: Sequence[str], line: Line) -> str:
     return " ".join([f"NodeName={fold(names)}", *rest])
 
 
-def edited_plugstack(text: str, generated: str) -> str:
-    """plugstack.conf with our line in place of an older one of this plugin, else at its end."""
-    line = next(line for line in generated.splitlines() if line.startswith("optional"))
-    kept = text.splitlines()
-    mine = [i for i, old in enumerate(kept) if "numa-align.so" in old.partition("#")[0]]
-    if not mine:
-        return "\n".join([*kept, *generated.splitlines()]) + "\n"
-    kept[mine[0]] = line
-    return "\n".join(old for i, old in enumerate(kept) if i not in mine[1:]) + "\n"
-
-
 def _last(lines: Sequence[Line], key: str) -> Optional[Line]:
     return next((line for line in reversed(lines) if line.key == key), None)
-
-
-def _replace(physical: list[Optional[str]], line: Line, new: Sequence[str]) -> None:
-    """Put lines in the place of a logical one; None marks what goes."""
-    for number in range(line.first, line.end):
-        physical[number] = None
-    if new:
-        physical[line.first] = "\n".join(new)
-
-
-def _joined(physical: Sequence[Optional[str]], added: Sequence[str]) -> str:
-    return "\n".join([*(line for line in physical if line is not None), *added]) + "\n"
 
 
 def _merged(old: str, setting: Setting) -> str:
@@ -142,7 +158,7 @@ def _merged(old: str, setting: Setting) -> str:
 _SHAPE = {"sockets", "boards", "socketsperboard", "corespersocket", "threadspercore", "cpus", "procs"}
 
 
-def _edited_nodes(file: ConfFile, physical: list[Optional[str]], nodes: Sequence[NodeLine]) -> list[str]:
+def _edited_nodes(file: ConfFile, draft: _Draft, nodes: Sequence[NodeLine]) -> list[str]:
     """Change the lines of our nodes in place; what is to be added for nodes that no line has."""
     found: set[str] = set()
     for line in file.lines:
@@ -161,10 +177,9 @@ def _edited_nodes(file: ConfFile, physical: list[Optional[str]], nodes: Sequence
         new += [_node_text(line, rest, {})] if rest else []
         if len(new) > 1 and any(set(line.get(key) or "") & set("[,") for key in ("nodeaddr", "nodehostname")):
             raise ConfError(
-                f"{file.path}:{line.first + 1}: names addresses of nodes that are to differ; divide the "
-                "line by hand"
+                f"{line.place}: names addresses of nodes that are to differ; divide the line by hand"
             )
-        _replace(physical, line, new)
+        draft.replace(line, new)
     missing = [(node, sorted(set(node.names) - found)) for node in nodes]
     return [_with_names(node, names) for node, names in missing if names]
 

@@ -18,6 +18,7 @@ from .facts import Kind, Machine, host_memory_mib, kind_of_one, read_kinds, unfo
 from .gres import gres_conf
 from .nvml import nvlinks
 from .others import cgroup_conf, cli_filter_lua, plugstack_conf
+from .plugstack import as_one, edited_plugstack, read_stack
 from .slurm import node_lines, settings, slurm_conf
 from .version import Version
 
@@ -114,10 +115,11 @@ def _rule(file: str, part: str) -> str:
 
 
 def compare(part: str, request: Request, path: Path) -> str:
-    """What would change in the file at ``path``, as diff -u prints it; empty if nothing would."""
+    """What would change in the file at ``path`` and its includes, as diff -u prints it; empty if nothing."""
     kinds, version = request.kinds, request.version
     if part == "plugstack":
-        return _compare_plugstack(request, path)
+        stack = read_stack(path)
+        return edit.difference(as_one(stack), edited_plugstack(stack, generate(part, request)))
     file = read_conf(path, f"{part}.conf")
     if part == "gres":
         names = [name for kind in kinds for name in kind.names]
@@ -126,18 +128,3 @@ def compare(part: str, request: Request, path: Path) -> str:
         return edit.difference(file, edit.edited_cgroup(file))
     wanted = settings(kinds, version, request.sbin)
     return edit.difference(file, edit.edited_slurm(file, wanted, node_lines(kinds, version)))
-
-
-def _compare_plugstack(request: Request, path: Path) -> str:
-    from .conffile import ConfFile  # noqa: PLC0415
-
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfError(f"{path}: cannot be read: {error}") from None
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.partition("#")[0].split()
-        if words and words[0] not in ("optional", "required", "include"):
-            raise ConfError(f"{path}:{number}: is not a line of plugstack.conf: {line.strip()[:60]!r}")
-    new = edit.edited_plugstack(text, generate("plugstack", request))
-    return edit.difference(ConfFile(path, text, ()), new)

@@ -63,10 +63,10 @@ def generated(machine: Machine) -> Generated:
         [machine.node], cgroup=machine.cgroup, with_project=True
     )
     old = parse_conf(base["/etc/slurm/slurm.conf"], Path("slurm.conf"), "slurm.conf")
-    new = edited_slurm(old, settings([kind], version), node_lines([kind], version))
+    new = edited_slurm(old, settings([kind], version), node_lines([kind], version))[old.path]
     cgroup = parse_conf(base["/etc/slurm/cgroup.conf"], Path("cgroup.conf"), "cgroup.conf")
     config = SlurmConfig(
-        slurm_conf=new, gres_conf=gres_conf([kind], version), cgroup_conf=edited_cgroup(cgroup)
+        slurm_conf=new, gres_conf=gres_conf([kind], version), cgroup_conf=edited_cgroup(cgroup)[cgroup.path]
     )
     return Generated(kind, config)
 

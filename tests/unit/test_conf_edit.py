@@ -90,6 +90,65 @@ def test_gres_lines_of_other_nodes_stay(tmp_path: Path) -> None:
     )
 
 
+def files_changed(part: str, path: Path) -> dict[str, list[str]]:
+    """Name of each file that would change -> its lines that come, without comments."""
+    found: dict[str, list[str]] = {}
+    for line in compare(part, REQUEST, path).splitlines():
+        if line.startswith("+++ "):
+            lines = found.setdefault(Path(line[4:].removesuffix(" (proposed)")).name, [])
+        elif line.startswith("+") and line[1:] and not line.startswith("+#"):
+            lines.append(line[1:])
+    return found
+
+
+def test_a_line_is_changed_in_the_included_file_that_has_it(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "slurm.conf").write_text("ClusterName=Big\ninclude sub/%c.conf\nTaskPluginParam=verbose\n")
+    (tmp_path / "sub/big.conf").write_text("TaskPlugin=task/none\nInclude nodes.conf\n")
+    (tmp_path / "sub/nodes.conf").write_text("NodeName=gpu[01-02] CPUs=32 Weight=7\nNodeName=x CPUs=1\n")
+    before = {path: path.read_text() for path in tmp_path.rglob("*.conf")}
+    found = files_changed("slurm", tmp_path / "slurm.conf")
+    assert found["big.conf"] == ["TaskPlugin=task/affinity,task/cgroup"]
+    (line,) = found["nodes.conf"]
+    assert line.startswith("NodeName=gpu[01-02] CPUs=32 Boards=1") and line.endswith(" Weight=7")
+    assert "TaskPluginParam=verbose,autobind=cores" in found["slurm.conf"]
+    assert not any(line.startswith(("TaskPlugin=", "NodeName=")) for line in found["slurm.conf"])
+    assert {path: path.read_text() for path in tmp_path.rglob("*.conf")} == before
+
+
+def test_included_gres_lines_are_ours_too(tmp_path: Path) -> None:
+    (tmp_path / "gres.conf").write_text("Name=nic File=/dev/nic0\ninclude gpus.conf\n")
+    (tmp_path / "gpus.conf").write_text("NodeName=gpu[01-02] Name=gpu File=/dev/nvidia[0-3]\n")
+    assert list(files_changed("gres", tmp_path / "gres.conf")) == ["gpus.conf"]
+
+
+def test_an_include_that_cannot_be_read_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "slurm.conf"
+    path.write_text("ClusterName=x\ninclude more.conf\n")
+    with pytest.raises(
+        ConfError, match=r"slurm\.conf:2: includes .*more\.conf: cannot be read: No such file"
+    ):
+        compare("slurm", REQUEST, path)
+    (tmp_path / "more.conf").write_text("Prolog=/x\nroot:x:0\n")
+    with pytest.raises(ConfError, match=r"more\.conf:2: is not a line of slurm\.conf"):
+        compare("slurm", REQUEST, path)
+    path.write_text("include slurm.conf\n")
+    with pytest.raises(ConfError, match=r"slurm\.conf:1: files include each other"):
+        compare("slurm", REQUEST, path)
+
+
+def test_a_plugin_in_an_included_file_is_not_listed_twice(tmp_path: Path) -> None:
+    (tmp_path / "plugstack.conf").write_text("include plugstack.conf.d/*.conf\nrequired /opt/other.so\n")
+    folder = tmp_path / "plugstack.conf.d"
+    folder.mkdir()
+    (folder / "numa-align.conf").write_text("optional /usr/lib/numa-align/numa-align.so\n")
+    assert files_changed("plugstack", tmp_path / "plugstack.conf") == {}
+    (folder / "numa-align.conf").write_text("required /opt/numa-align.so on\n")
+    assert files_changed("plugstack", tmp_path / "plugstack.conf") == {
+        "numa-align.conf": ["optional /usr/lib/numa-align/numa-align.so"]
+    }
+
+
 def test_plugstack_has_one_line_of_ours(tmp_path: Path) -> None:
     text = "include /etc/slurm/plugstack.conf.d/*\nrequired /opt/numa-align.so\n"
     removed, added = changes("plugstack", text, tmp_path)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Optional
@@ -24,13 +24,12 @@ from ..elf import built_for
 from ..facts import unfold
 from ..layout import PARAMETERS, Layout, layout_of
 from ..live import declared_node, from_pairs
+from ..plugstack import read_stack
 from ..version import Version, installed_version
 from .model import Declared, Facts, GresLine, Plugin, Script
 
 #: Where slurm.conf is below the root: as packaged, then where slurmd keeps what it got from slurmctld.
 USUAL_PLACES = ("etc/slurm/slurm.conf", "run/slurm/conf/slurm.conf", "etc/slurm-llnl/slurm.conf")
-
-_MAX_INCLUDES = 8
 
 _KERNEL_FILES = {
     "numa_balancing": "proc/sys/kernel/numa_balancing",
@@ -38,8 +37,6 @@ _KERNEL_FILES = {
     "thp_enabled": "sys/kernel/mm/transparent_hugepage/enabled",
     "thp_defrag": "sys/kernel/mm/transparent_hugepage/defrag",
 }
-
-_Placed = tuple[str, Line]
 
 
 def read_facts(
@@ -58,12 +55,12 @@ def read_facts(
         raise ConfError(f"{root}: is not a directory; --root is the one that stands for /")
     node = name or os.environ.get("SLURMD_NODENAME") or os.uname().nodename.partition(".")[0]
     slurm = slurm_conf or _usual_place(tree)
-    lines = [] if slurm is None else list(_lines(slurm, "slurm.conf", tree))
-    settings = {line.key: line.pairs[0][1] for _, line in lines if line.key != "nodename"}
-    places = {line.key: place for place, line in lines if line.key != "nodename"}
+    lines = () if slurm is None else read_conf(slurm, "slurm.conf", root).lines
+    settings = {line.key: line.pairs[0][1] for line in lines if line.key != "nodename"}
+    places = {line.key: line.place for line in lines if line.key != "nodename"}
     own = _node_line(lines, node)
     if own is not None:
-        places["nodename"] = own[0]
+        places["nodename"] = own.place
     gres_conf = None if slurm is None else slurm.with_name("gres.conf")
     topology = read_topology(root, node_name=node, strict=True, gres_conf=_if_file(gres_conf))
     if not topology.cores:
@@ -79,10 +76,10 @@ def read_facts(
         places=places,
         declared=_declared(node, own, live),
         gres_conf=None if gres_conf is None else str(gres_conf),
-        gres=tuple(_gres(gres_conf, node, tree)),
+        gres=tuple(_gres(gres_conf, node, root)),
         cgroup_conf=None if slurm is None else str(slurm.with_name("cgroup.conf")),
-        cgroup=_cgroup(slurm, tree),
-        plugins=tuple(_plugins(slurm, settings, tree)),
+        cgroup=_cgroup(slurm, root),
+        plugins=tuple(_plugins(slurm, settings, root)),
         scripts={key: tuple(_scripts(settings.get(key, ""), tree)) for key in ("prolog", "epilog")},
         kernel=_kernel(tree),
         persistence=_persistence(topology) if tree.is_live else None,
@@ -102,22 +99,10 @@ def _if_file(path: Optional[Path]) -> Optional[Path]:
     return path if path is not None and path.is_file() else None
 
 
-def _lines(path: Path, what: str, tree: Tree, includes: int = _MAX_INCLUDES) -> Iterator[_Placed]:
-    """The lines with their places, included files in theirs."""
-    for line in read_conf(path, what).lines:
-        if line.key != "include":
-            yield f"{path}:{line.first + 1}", line
-        elif includes:
-            target = line.pairs[0][1]
-            beside = Path(tree.path(target.lstrip("/"))) if target.startswith("/") else path.parent / target
-            for member in sorted(beside.parent.glob(beside.name)):
-                yield from _lines(member, what, tree, includes - 1)
-
-
-def _node_line(lines: list[_Placed], name: str) -> Optional[_Placed]:
-    for place, line in lines:
+def _node_line(lines: Sequence[Line], name: str) -> Optional[Line]:
+    for line in lines:
         if line.key == "nodename" and (line.pairs[0][1] == name or name in _names(line.pairs[0][1])):
-            return place, line
+            return line
     return None
 
 
@@ -128,19 +113,19 @@ def _names(hostlist: str) -> tuple[str, ...]:
         return ()
 
 
-def _layout(topology: Topology, settings: Mapping[str, str], own: Optional[_Placed]) -> Layout:
-    words = settings.get("slurmdparameters", "") + "," + ((own[1].get("parameters") or "") if own else "")
+def _layout(topology: Topology, settings: Mapping[str, str], own: Optional[Line]) -> Layout:
+    words = settings.get("slurmdparameters", "") + "," + ((own.get("parameters") or "") if own else "")
     for kind in ("l3", "numa"):  # of both Slurm takes the caches
         if PARAMETERS[kind] in words.lower().split(","):
             return layout_of(topology, kind)
     return layout_of(topology, "package")
 
 
-def _declared(name: str, own: Optional[_Placed], live: bool) -> Optional[Declared]:
+def _declared(name: str, own: Optional[Line], live: bool) -> Optional[Declared]:
     found = declared_node(name) if live else None
     if found is None or own is None:
-        return found or (None if own is None else from_pairs(dict(own[1].pairs), "slurm.conf"))
-    told = from_pairs(dict(own[1].pairs), "slurm.conf")
+        return found or (None if own is None else from_pairs(dict(own.pairs), "slurm.conf"))
+    told = from_pairs(dict(own.pairs), "slurm.conf")
     spec = told.spec_cpus if told else ()
     return Declared(
         found.sockets,
@@ -152,18 +137,18 @@ def _declared(name: str, own: Optional[_Placed], live: bool) -> Optional[Declare
     )
 
 
-def _gres(path: Optional[Path], name: str, tree: Tree) -> Iterator[GresLine]:
+def _gres(path: Optional[Path], name: str, root: str) -> Iterator[GresLine]:
     if path is None or not path.is_file():
         return
-    for place, line in _lines(path, "gres.conf", tree):
+    for line in read_conf(path, "gres.conf", root).lines:
         names = line.get("nodename")
         if names is not None and name != names and name not in _names(names):
             continue
         autodetect = line.get("autodetect")
         if line.get("name") in (None, "gpu"):
-            files = _files(line.get("file") or line.get("multiplefiles") or "", place)
+            files = _files(line.get("file") or line.get("multiplefiles") or "", line.place)
             cores = line.get("cores") or line.get("cpus")
-            yield GresLine(place, files, cores, autodetect.lower() if autodetect else None)
+            yield GresLine(line.place, files, cores, autodetect.lower() if autodetect else None)
 
 
 def _files(text: str, place: str) -> tuple[str, ...]:
@@ -173,41 +158,22 @@ def _files(text: str, place: str) -> tuple[str, ...]:
         raise ConfError(f"{place}: File={text[:60]}: {error}") from None
 
 
-def _cgroup(slurm: Optional[Path], tree: Tree) -> dict[str, str]:
+def _cgroup(slurm: Optional[Path], root: str) -> dict[str, str]:
     path = _if_file(None if slurm is None else slurm.with_name("cgroup.conf"))
     if path is None:
         return {}
-    return {line.key: line.pairs[0][1] for _, line in _lines(path, "cgroup.conf", tree)}
+    return {line.key: line.pairs[0][1] for line in read_conf(path, "cgroup.conf", root).lines}
 
 
-def _plugins(slurm: Optional[Path], settings: Mapping[str, str], tree: Tree) -> Iterator[Plugin]:
+def _plugins(slurm: Optional[Path], settings: Mapping[str, str], root: str) -> Iterator[Plugin]:
     if slurm is None:
         return
     named = settings.get("plugstackconfig")
-    first = Path(tree.path(named.lstrip("/"))) if named else slurm.with_name("plugstack.conf")
-    for place, words in _stack(first, tree, _MAX_INCLUDES):
-        if "numa-align" in words[1]:
-            file = Path(tree.path(words[1].lstrip("/")))
-            yield Plugin(place, words[0], words[1], file.is_file(), built_for(file))
-
-
-def _stack(path: Path, tree: Tree, includes: int) -> Iterator[tuple[str, list[str]]]:
-    """Lines of plugstack.conf that have a path, with their places."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.partition("#")[0].split()
-        if len(words) < 2:
-            continue
-        if words[0] != "include":
-            yield f"{path}:{number}", words
-        elif includes:
-            target = words[1]
-            beside = Path(tree.path(target.lstrip("/"))) if target.startswith("/") else path.parent / target
-            for member in sorted(beside.parent.glob(beside.name)):
-                yield from _stack(member, tree, includes - 1)
+    first = Path(root) / named.lstrip("/") if named else slurm.with_name("plugstack.conf")
+    for entry in read_stack(first, root).entries if first.exists() else ():
+        if entry.is_ours:
+            file = Path(root) / entry.words[1].lstrip("/")
+            yield Plugin(entry.place, entry.words[0], entry.words[1], file.is_file(), built_for(file))
 
 
 def _scripts(value: str, tree: Tree) -> Iterator[Script]:

@@ -1,0 +1,94 @@
+"""plugstack.conf as Slurm reads it: ``required|optional PATH [words]`` and ``include PATTERN``.
+
+Source: spank(8), CONFIGURATION; a pattern is relative to the file that has it, and may match nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from numa_align.errors import ConfError
+
+from .conffile import ConfFile
+
+_MAX_DEPTH = 8
+
+#: Part of the path by which our plugin is known, wherever it is installed.
+NAME = "numa-align"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line that names a plugin: where it stands (``number`` from 1), and its words, two at least."""
+
+    path: Path
+    number: int
+    words: tuple[str, ...]
+
+    @property
+    def place(self) -> str:
+        """``FILE:LINE``."""
+        return f"{self.path}:{self.number}"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is this project's plugin."""
+        return NAME in self.words[1]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The entries in the order in which plugins are called, and the files that have them, named one first."""
+
+    entries: tuple[Entry, ...]
+    files: tuple[ConfFile, ...]
+
+
+def read_stack(path: Path, root: str = "/") -> Stack:
+    """plugstack.conf and what it includes; absolute patterns are below ``root``. Raises ConfError."""
+    files: dict[Path, ConfFile] = {}
+    entries = tuple(_entries(path, root, files, 0))
+    return Stack(entries, tuple(files.values()))
+
+
+def _entries(path: Path, root: str, files: dict[Path, ConfFile], depth: int) -> Iterator[Entry]:
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise ConfError(f"{path}: cannot be read: {error.strerror}") from None
+    files[path] = ConfFile(path, text, ())
+    for number, line in enumerate(text.splitlines(), 1):
+        words = tuple(line.partition("#")[0].split())
+        if not words:
+            continue
+        if words[0] not in ("optional", "required", "include") or len(words) < 2:
+            raise ConfError(f"{path}:{number}: is not a line of plugstack.conf: {line.strip()[:60]!r}")
+        if words[0] != "include":
+            yield Entry(path, number, words)
+        elif depth >= _MAX_DEPTH:
+            raise ConfError(f"{path}:{number}: files include each other more than {_MAX_DEPTH} deep")
+        else:
+            target = words[1]
+            beside = Path(root) / target.lstrip("/") if target.startswith("/") else path.parent / target
+            for member in sorted(beside.parent.glob(beside.name)):
+                yield from _entries(member, root, files, depth + 1)
+
+
+def edited_plugstack(stack: Stack, generated: str) -> dict[Path, str]:
+    """The texts by path with our line once: in place of the first of ours, else at the named file's end."""
+    line = next(line for line in generated.splitlines() if line.startswith("optional"))
+    ours = [entry for entry in stack.entries if entry.is_ours]
+    texts = {file.path: file.text.splitlines() for file in stack.files}
+    if not ours:
+        texts[stack.files[0].path] += generated.splitlines()
+    # The last first, since numbers behind a line that goes change.
+    for entry in reversed(ours):
+        texts[entry.path][entry.number - 1 : entry.number] = [line] if entry == ours[0] else []
+    return {path: "\n".join([*lines, ""]) for path, lines in texts.items()}
+
+
+def as_one(stack: Stack) -> ConfFile:
+    """The files as one that includes the others, for `edit.difference`."""
+    return replace(stack.files[0], included=stack.files[1:])
