@@ -29,7 +29,7 @@ class Best:
 
 def bridges_of(gpu: Gpu, root: str = "/") -> tuple[str, ...]:
     """The bridges above a GPU from the root bus down, as sysfs nests them; () where it does not."""
-    path = os.path.realpath(f"{root}/sys/bus/pci/devices/{gpu.bdf}")  # noqa: PTH - as in `pci`
+    path = os.path.realpath(f"{root}/sys/bus/pci/devices/{gpu.bdf}")
     parts = path.split("/")
     start = next((i for i, part in enumerate(parts) if part.startswith("pci")), None)
     return tuple(parts[start:-1]) if start is not None and parts[-1] == gpu.bdf else ()

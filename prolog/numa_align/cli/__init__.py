@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import Optional
+from typing import NoReturn, Optional
 
 import click
 
@@ -49,14 +49,19 @@ class _Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="numa-align")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Bind tasks to the CPUs and the memory nearest to their GPUs.
 
     In Slurm the option `srun --numa-align` does it; this command shows what it sees, what it
     would do and what it did.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def main() -> None:
@@ -65,11 +70,33 @@ def main() -> None:
     Exit status: that of the command; 2 for wrong usage or input; 130 after an interrupt.
     """
     try:
-        cli(prog_name="numa-align")
+        # click on its own ends with three lines of usage, and with 1 after an interrupt.
+        status = cli.main(prog_name="numa-align", standalone_mode=False)
     except NumaAlignError as error:
-        print(f"numa-align: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
-    except BrokenPipeError:
-        # The reader went away (`numa-align topo | head`): not an error of ours, and not a noise.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        _end(str(error), error.exit_status)
+    except click.ClickException as error:
+        _end(_line_of(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except OSError as error:
+        # What the system refuses elsewhere, each command says in its own words; here it is stdout.
+        _give_up_stdout()
+        _end(f"cannot write the output: {error.strerror}; is there room, and is it still open?", 2)
+    sys.exit(status)
+
+
+def _end(message: str, status: int) -> NoReturn:
+    print(f"numa-align: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _line_of(error: click.ClickException) -> str:
+    """What click has to say, which may be a list over several lines, and where to read on."""
+    words = " ".join(error.format_message().split()).rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{words[:1].lower()}{words[1:]}; see `{context.command_path if context else 'numa-align'} --help`"
+
+
+def _give_up_stdout() -> None:
+    """Let what is still buffered go nowhere, lest Python fails once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import os
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 import click
@@ -65,7 +67,8 @@ def _measure(topology: Topology, effort: Effort, *, gpus: bool) -> tuple[list[Ce
     devices = torch_gpus(torch, topology) if torch else []
     nodes = list({cpu.id: cpu for cpu, _ in todo if cpu.memory_bytes}.values())
     cells, copies = [], []
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    bar_off = not sys.stderr.isatty()  # in a log it would leave an empty line
+    with Progress(console=Console(stderr=True), transient=True, disable=bar_off) as progress:
         bar = progress.add_task("measuring", total=len(todo) + len(nodes) * len(devices))
         try:
             for cpu, memory in todo:
@@ -120,6 +123,14 @@ def _print(cells: list[Cell], copies: list[Copy], ratio: Optional[float]) -> Non
     console.print("Copies in GB/s; launch: until a kernel without work is done, median and 99th percentile.")
 
 
+def _can_be_drawn(file: Path, kinds: Iterable[str]) -> None:
+    """Raises RequestError for a file that will not be written once all is measured."""
+    if file.suffix[1:].lower() not in kinds:
+        raise RequestError(f"cannot draw {file}: its name ends in none of {', '.join(sorted(kinds))}")
+    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise RequestError(f"cannot draw {file}: it cannot be written; is the folder there, and yours?")
+
+
 def _drawer(plot: Optional[str]) -> Optional[Any]:
     """What draws the heat map afterwards; it is found out before anything is measured that it can."""
     if plot is None:
@@ -131,6 +142,7 @@ def _drawer(plot: Optional[str]) -> Optional[Any]:
         from matplotlib.figure import Figure  # noqa: PLC0415
     except ImportError as error:
         raise RequestError(f"--plot needs matplotlib ({error}); `pip install matplotlib`") from error
+    _can_be_drawn(Path(plot), Figure().canvas.get_supported_filetypes())
 
     def draw(cells: list[Cell]) -> None:
         rows = sorted({cell.cpu_node for cell in cells})
