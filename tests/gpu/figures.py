@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import random
 import re
 import statistics
 import subprocess
@@ -24,7 +25,7 @@ from numa_align.topology import read_topology
 from gpu.cluster import FOLDER, NOBODY, PREFIX, Cluster, why_not
 from gpu.driver import by_nvml, driver_version, hiding
 
-ROUNDS, COLD_ROUNDS = 21, 7
+ROUNDS, COLD_ROUNDS, STEP_ROUNDS = 21, 7, 200
 PACKAGE = Path(__file__).resolve().parents[2] / "prolog"
 
 
@@ -122,6 +123,27 @@ def launch(cluster: Cluster) -> Iterator[str]:
     yield "\nCPU time in the plugin, us a task: " + ", ".join(re.findall(r"(\d+) us", "".join(said)))
 
 
+def steps(cluster: Cluster, gpus: int) -> Iterator[str]:
+    """Eight tasks as a step of a running job, without its prolog; shuffled rounds, each with its ratio."""
+    said = cluster.run(f"salloc --no-shell -n8 --gpus={gpus}", user=NOBODY, check=True).stderr
+    job = said.rpartition("job allocation ")[2].split()[0]
+    lines = {option: f"srun --jobid={job} -n8 --gpus={gpus} {option} true" for option in ("", "--numa-align")}
+    spent: dict[str, list[float]] = {option: [] for option in lines}
+    for number in range(STEP_ROUNDS + 1):
+        for option in random.sample(list(lines), len(lines)):
+            inside = cluster.inside(lines[option], NOBODY)
+            (found,) = times(inside, rounds=1, env=cluster.environment())
+            if number:  # the first round warms caches
+                spent[option].append(found)
+    cluster.run(f"scancel {job}", check=True)
+    cluster.await_jobs(0)
+    for option, line in lines.items():
+        yield row(f"`{line}`", spent[option])
+    ratios = [asked / plain for plain, asked in zip(*spent.values())]
+    first, median, third = statistics.quantiles(ratios, n=4)
+    yield f"\nWith the option, ratio in each round: median {median:.3f}, quartiles {first:.3f}-{third:.3f}"
+
+
 def copies(cluster: Cluster, gpus: int) -> Iterator[str]:
     """Pinned copies of plain PyTorch, each rank with its own GPU and, by mistake, all with the first."""
     cluster.put("copies.py", Path(__file__).with_name("copies.py").read_bytes())
@@ -154,7 +176,10 @@ def main() -> None:
     with Cluster() as cluster:
         for line in prolog(cluster):
             print(line, flush=True)
-        if len(read_topology().gpus) > 1:
+        gpus = len(read_topology().gpus)
+        for line in steps(cluster, gpus):
+            print(line, flush=True)
+        if gpus > 1:
             for line in (*launch(cluster), *copies(cluster, 2)):
                 print(line, flush=True)
         print(f"\nSlurm: {cluster.run('srun --version').stdout.strip()}, ready after {cluster.seconds:.1f} s")
