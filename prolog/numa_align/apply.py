@@ -14,7 +14,7 @@ from .bind import Own, bind_cpus, bind_threads, read_own, set_policy
 from .claim import Spec, read_spec
 from .errors import BindError, SpecError
 from .model import Topology
-from .run import VARIABLES, Decision, Request, decide
+from .run import VARIABLES, Decision, Request, decide, warning_of
 from .topology import read_topology
 
 
@@ -30,6 +30,12 @@ class Applied:
     def state(self) -> str:
         """The state, ``unaligned`` where the kernel refused."""
         return "unaligned" if self.failures else self.decision.placement.state
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences about why the process is not aligned and what to request instead, () if it is."""
+        warning = warning_of(self.decision)
+        return (*self.failures, *([warning] if warning else []))
 
 
 def spec_of(text: Optional[str], environment: MutableMapping[str, str]) -> Spec:

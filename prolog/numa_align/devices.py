@@ -115,7 +115,7 @@ def used_gpus(visible: Sequence[Gpu], place: Place, step_gpus: Optional[int]) ->
 
     ``step_gpus``: how many GPUs the step has on this node (SLURM_GPUS_ON_NODE), None if unknown.
     """
-    from . import _claim  # noqa: PLC0415 - compiled; commands that choose nothing do without
+    from .claim import choose_gpus  # noqa: PLC0415 - compiled; commands that choose nothing do without
 
     count = len(visible)
     if not count:
@@ -126,7 +126,7 @@ def used_gpus(visible: Sequence[Gpu], place: Place, step_gpus: Optional[int]) ->
         tasks = max(1, place.tasks * count // step_gpus)
         if tasks > 1:
             return (visible[place.id % count],)
-    choice = _claim.lib.na_choose_gpus(place.id if tasks > 1 else 0, tasks, count)
+    choice = choose_gpus(place.id if tasks > 1 else 0, tasks, count)
     return tuple(visible[choice.first : choice.first + choice.count])
 
 

@@ -10,8 +10,8 @@ from typing import Optional
 from .apply import place_here, spec_of, thread_count
 from .bind import bind_threads, read_policy, set_policy
 from .cpulist import parse_cpulist
-from .errors import BindError, NumaAlignError, SpecError
-from .run import Request, warning_of
+from .errors import BindError, ClaimError, NumaAlignError, SpecError
+from .run import Request
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,11 @@ def bind_local_rank(
     wrong is a `RuntimeWarning` and the program runs on; None is returned if nothing could be decided.
     With ``strict`` among the words a process that is not aligned gets NumaAlignError instead.
     """
-    read = spec_of(spec, os.environ)
+    try:
+        read = spec_of(spec, os.environ)
+    except ClaimError as error:  # not compiled for this Python
+        warnings.warn(f"numa_align: {error}; nothing is bound", RuntimeWarning, stacklevel=2)
+        return None
     if not read.on:
         return None
     threads = thread_count()
@@ -54,10 +58,9 @@ def bind_local_rank(
             raise
         warnings.warn(f"numa_align: {error}; nothing is bound", RuntimeWarning, stacklevel=2)
         return None
-    remarks = [text for text in (warning_of(applied.decision), *applied.failures) if text]
-    if remarks and read.strict:
-        raise BindError("; ".join(remarks))
-    for remark in remarks:
+    if applied.remarks and read.strict:
+        raise BindError("; ".join(applied.remarks))
+    for remark in applied.remarks:
         warnings.warn(f"numa_align: {remark}", RuntimeWarning, stacklevel=2)
     placed = applied.decision.placement
     gpus = tuple(applied.topology.gpus[gpu].bdf for gpu in placed.gpus)

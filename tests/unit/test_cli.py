@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -79,3 +80,50 @@ def test_an_interrupt_ends_it_quietly_with_130(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err.strip()) == (130, b"", b"")
+
+
+def test_confs_json_is_its_text_and_for_which_slurm(tmp_path: Path) -> None:
+    words = [
+        "conf",
+        "gres",
+        "--slurm-version",
+        "24.11",
+        "--root",
+        str(Machine().write(tmp_path)),
+        "--node",
+        "n1",
+    ]
+    data = json.loads(numa_align(*words, "--json").stdout)
+    assert data.pop("text") == numa_align(*words).stdout != ""
+    assert data == {"version": 1, "part": "gres", "slurm_version": "24.11", "diff": None}
+
+
+def test_a_folder_that_is_no_machine_is_said_by_all_that_take_one(tmp_path: Path) -> None:
+    for words in (["topo"], ["plan", "-n1"], ["gpus", "1"], ["show", "--gpus", "0", "--as", "docker"]):
+        for place, says in (
+            (tmp_path, "no CPU is described below it"),
+            (tmp_path / "x", "is not a directory"),
+        ):
+            result = numa_align(*words, "--root", str(place))
+            assert result.returncode == 2 and says in result.stderr, words
+            assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [(["run", "true"], 0), (["run", "--numa-align=strict", "true"], 2), (["plan", "-n1"], 2)],
+)
+def test_without_the_compiled_claim_a_line_says_how_to_build_it_and_work_goes_on(
+    arguments: list[str], status: int
+) -> None:
+    program = (
+        "import sys; sys.modules['numa_align._claim'] = None\n"
+        f"sys.argv[1:] = {arguments}\n"
+        "from numa_align.cli import main; main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60,
+        env={**os.environ, "NUMA_ALIGN": ""},
+    )  # fmt: skip
+    assert result.returncode == status
+    assert "make claim" in result.stderr and len(result.stderr.splitlines()) == 1

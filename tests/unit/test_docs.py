@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -14,8 +15,6 @@ import pytest
 from numa_align.cli import COMMANDS, cli
 
 ROOT = Path(__file__).resolve().parents[2]
-BY_HAND = ("conf", "doctor")
-MINE = [name for name in COMMANDS if name not in BY_HAND]
 
 
 def command_of(name: str) -> click.Command:
@@ -40,7 +39,7 @@ def test_troff_has_nothing_to_complain_about() -> None:
         )
 
 
-@pytest.mark.parametrize("name", [n for n in MINE if command_of(n).epilog])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_example_of_the_help_is_a_command_line_that_is_understood(name: str) -> None:
     epilog = command_of(name).epilog or ""
     assert epilog.startswith("Example: ")
@@ -50,10 +49,18 @@ def test_the_example_of_the_help_is_a_command_line_that_is_understood(name: str)
     command_of(name).make_context(name, words[1:])
 
 
-@pytest.mark.parametrize("name", ["check", "run", "job", "bench", "gpus", "show"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_has_an_example_and_its_statuses(name: str) -> None:
     command = command_of(name)
     assert command.epilog and "Exit status:" in (command.help or "")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_has_json_and_says_which_page_has_its_schema(name: str) -> None:
+    (option,) = (p for p in command_of(name).params if isinstance(p, click.Option) and "--json" in p.opts)
+    page = re.search(r"docs/(\w+\.md)", option.help or "")
+    assert page
+    assert re.search("## JSON|`--json`", (ROOT / "docs" / page[1]).read_text(encoding="utf-8"))
 
 
 def test_the_shell_completes_commands_and_options() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -166,6 +167,18 @@ def run(*arguments: str, env: Optional[Mapping[str, str]] = None) -> subprocess.
         check=False,
         timeout=60,
     )
+
+
+def test_json_says_on_stderr_what_was_bound_and_stdout_stays_the_commands() -> None:
+    program = "import os; print(*sorted(os.sched_getaffinity(0)), os.environ['NUMA_ALIGN_CPUS'])"
+    result = run("--json", sys.executable, "-c", program)
+    data = json.loads(result.stderr)
+    assert list(data) == [
+        "version", "state", "reason", "gpus", "cpus", "policy", "policy_nodes", "worker",
+    ]  # fmt: skip
+    assert data["worker"] is None and result.stdout.endswith(f" {data['cpus']}\n")
+    env = {"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+    assert json.loads(run("--json", "true", env=env).stderr)["worker"] == {"rank": 1, "count": 2}
 
 
 def test_the_status_and_output_are_the_commands_own() -> None:

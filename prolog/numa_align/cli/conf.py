@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 PARTS = ("gres", "slurm", "cgroup", "plugstack", "lua", "all")
 
 
-@click.command(short_help="Print Slurm's configuration for these nodes.")
+@click.command(
+    short_help="Print Slurm's configuration for these nodes.", epilog="Example: numa-align conf gres"
+)
 @click.argument("part", type=click.Choice(PARTS))
 @click.option(
     "--slurm-version", metavar="X.Y", help="Slurm's version.  [default: the installed one, else the newest]"
@@ -46,6 +49,12 @@ PARTS = ("gres", "slurm", "cgroup", "plugstack", "lua", "all")
 @click.option(
     "--prefix", default=None, metavar="DIR", help="Where numa-align is installed.  [default: as this one is]"
 )
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print JSON around the text; docs/administrators.md has it.",
+)
 def command(
     *,
     part: str,
@@ -56,10 +65,12 @@ def command(
     diff: Optional[str],
     defaults: str,
     prefix: Optional[str],
+    as_json: bool,
 ) -> None:
     """Print gres.conf, lines for slurm.conf, cgroup.conf or plugstack.conf, or a cli_filter in Lua.
 
     With comments that say why. Nothing is ever written: redirect the output, or look at --diff FILE.
+    Exit status: 0, or 2 for wrong usage or input.
     """
     from numa_align_conf import generate  # noqa: PLC0415 (other subcommands need none of it)
 
@@ -73,7 +84,12 @@ def command(
         root=root, facts=facts, nodes=nodes, slurm_version=slurm_version, defaults=defaults, prefix=prefix
     )
     text = generate.compare(part, request, Path(diff)) if diff else generate.generate(part, request)
-    click.echo(text, nl=False)
+    if as_json:
+        version = str(request.version)
+        fields = {"version": 1, "part": part, "slurm_version": version, "diff": diff, "text": text}
+        click.echo(json.dumps(fields, indent=1))
+    else:
+        click.echo(text, nl=False)
 
 
 def _request(

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-@click.command(short_help="Check Slurm's configuration and this node.")
+@click.command(
+    short_help="Check Slurm's configuration and this node.", epilog="Example: numa-align doctor --quiet"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; its fields are in docs/administrators.md.")
 @click.option("--quiet", "-q", is_flag=True, help="Only what is not ok.")
 @click.option("--root", default="/", metavar="DIR", help="Directory that stands for / (a recorded machine).")

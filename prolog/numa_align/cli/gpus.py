@@ -22,9 +22,9 @@ def command(*, count: int, root: str, as_json: bool) -> None:
     from ..best import bridges_of, choose  # noqa: PLC0415
     from ..devices import may_open  # noqa: PLC0415
     from ..plan import number_of  # noqa: PLC0415
-    from ..topology import read_topology  # noqa: PLC0415
+    from .recorded import machine_at  # noqa: PLC0415
 
-    topology = read_topology(root)
+    topology = machine_at(root)
     live = root == "/"
     usable = [gpu for gpu in topology.gpus if not live or (gpu.device and may_open(gpu.device))]
     best = choose(topology, count, usable, {gpu.bdf: bridges_of(gpu, root) for gpu in usable})

@@ -7,11 +7,12 @@ from typing import Optional
 import click
 
 from ..claim import read_spec, spec_help
-from ..errors import TopologyError
 from ..plan import VISIBLE, Request, make_plan, select_cpus, select_gpus, to_json
 
 
-@click.command(short_help="Say what a step would do, without Slurm.")
+@click.command(
+    short_help="Say what a step would do, without Slurm.", epilog="Example: numa-align plan --tasks 2"
+)
 @click.option("--root", default="/", metavar="DIR", help="Directory that stands for / (a recorded machine).")
 @click.option(
     "--tasks", "-n", required=True, type=click.IntRange(1, 4096), metavar="N", help="Tasks on this node."
@@ -48,6 +49,7 @@ def command(
     """Say what each task of a step would get: CPUs, memory, state, and what to request instead.
 
     Nothing is bound and no Slurm is needed; the decision is the one that the plugin makes.
+    Exit status: 0 whatever the states are, or 2 for wrong usage or input.
     """
     if gpus is not None and no_gpus:
         raise click.UsageError("--gpus and --no-gpus exclude each other")
@@ -57,11 +59,9 @@ def command(
         return
     import json  # noqa: PLC0415 (the help needs none of these)
 
-    from ..topology import read_topology  # noqa: PLC0415
+    from .recorded import machine_at  # noqa: PLC0415
 
-    topology = read_topology(root, strict=True)
-    if not topology.online:
-        raise TopologyError(f"{root}: no CPU is described below it; is there a sys/devices/system/cpu?")
+    topology = machine_at(root)
     chosen = () if no_gpus else select_gpus(topology, gpus)
     plan = make_plan(topology, Request(tasks, chosen, select_cpus(topology, cpus), visible, read))
     if as_json:

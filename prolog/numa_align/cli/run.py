@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from typing import NoReturn, Optional
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
 import click
 
-from ..claim import Spec, spec_help
-from ..errors import NumaAlignError, RequestError
+from ..claim import spec_help
+from ..cpulist import format_cpulist
+from ..errors import ClaimError, NumaAlignError, RequestError
+
+if TYPE_CHECKING:
+    from ..apply import Applied
+    from ..model import Topology
+    from ..run import Request
 
 
 @click.command(
@@ -35,6 +44,9 @@ from ..errors import NumaAlignError, RequestError
     metavar="N",
     help="Workers of the task on this node.  [env: LOCAL_WORLD_SIZE; default: the task's GPUs]",
 )
+@click.option(
+    "--json", "as_json", is_flag=True, help="Say on stderr, in a line of JSON, what was bound: docs/users.md."
+)
 @click.argument("command_line", metavar="COMMAND [ARG]...", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def command(
@@ -44,6 +56,7 @@ def command(
     spec: Optional[str],
     local_rank: Optional[int],
     local_world_size: Optional[int],
+    as_json: bool,
     command_line: tuple[str, ...],
 ) -> None:
     """Bind to the CPUs and the memory nearest to the GPUs, then run COMMAND in this process.
@@ -58,51 +71,82 @@ def command(
     if it is not found.
     """
     from ..apply import spec_of  # noqa: PLC0415 (the help needs none of these)
+    from ..run import Request  # noqa: PLC0415
 
-    read = spec_of(spec, os.environ)
+    try:
+        read = spec_of(spec, os.environ)
+    except ClaimError as error:
+        # The compiled claim is missing. A job is not to fail by that, unless it said so.
+        if not command_line or "strict" in f"{spec} {os.environ.get('NUMA_ALIGN')}":
+            raise
+        print(f"numa-align: {error}; nothing is bound", file=sys.stderr)
+        _execute(command_line)
     if read.help:
         click.echo(spec_help(), nl=False)
         return
     if not command_line:
         raise click.UsageError("there is no COMMAND to run", ctx)
     if read.on:
-        _bind(gpus, read, local_rank, local_world_size)
+        _bind(gpus, Request(read, None, local_rank, local_world_size), as_json=as_json)
     _execute(command_line)
 
 
-def _bind(gpus: Optional[str], spec: Spec, local_rank: Optional[int], world_size: Optional[int]) -> None:
+def _bind(gpus: Optional[str], request: Request, *, as_json: bool) -> None:
+    """Bind this process and say how it went; ends it where strict was asked for and it is not aligned."""
     from ..apply import place_here  # noqa: PLC0415
-    from ..devices import may_open  # noqa: PLC0415
-    from ..plan import select_gpus  # noqa: PLC0415
-    from ..run import Request, line_of, refuse_foreign, warning_of  # noqa: PLC0415
+    from ..run import line_of  # noqa: PLC0415
     from ..topology import read_topology  # noqa: PLC0415
 
     topology = read_topology(node_name=os.environ.get("SLURMD_NODENAME"))
-    chosen = None
     if gpus is not None:
-        chosen = select_gpus(topology, gpus)
-        refuse_foreign(topology, chosen, may_open)
+        request = replace(request, gpus=_named(gpus, topology))
+    applied: Optional[Applied] = None
     try:
-        applied = place_here(Request(spec, chosen, local_rank, world_size), os.environ, topology=topology)
+        applied = place_here(request, os.environ, topology=topology)
+        remarks = applied.remarks
     except RequestError:
         raise  # what the user wrote is wrong
     except NumaAlignError as error:
-        _not_aligned(str(error), spec.strict)
-        return
-    for failure in applied.failures:
-        _not_aligned(failure, spec.strict)
-    warning = warning_of(applied.decision)
-    if warning:
-        _not_aligned(warning, spec.strict)
-    if spec.verbose:
-        print(f"numa-align: {line_of(applied.decision, topology, applied.state)}", file=sys.stderr)
-
-
-def _not_aligned(reason: str, strict: bool) -> None:
+        remarks = (str(error),)
+    strict = bool(remarks) and request.spec.strict
     end = "; strict was asked for, so the command is not run" if strict else ""
-    print(f"numa-align: {reason}{end}", file=sys.stderr, flush=True)
+    if as_json:
+        print(json.dumps(to_json(applied, remarks)), file=sys.stderr)
+    for remark in () if as_json else remarks:
+        print(f"numa-align: {remark}{end}", file=sys.stderr)
+    if applied and request.spec.verbose and not as_json:
+        line = line_of(applied.decision, applied.topology, applied.state)
+        print(f"numa-align: {line}", file=sys.stderr)
     if strict:
         sys.exit(1)
+
+
+def _named(gpus: str, topology: Topology) -> tuple[int, ...]:
+    """The GPUs of --gpus. Raises NumaAlignError for those that are not there, or not to be had."""
+    from ..devices import may_open  # noqa: PLC0415
+    from ..plan import select_gpus  # noqa: PLC0415
+    from ..run import refuse_foreign  # noqa: PLC0415
+
+    chosen = select_gpus(topology, gpus)
+    refuse_foreign(topology, chosen, may_open)
+    return chosen
+
+
+def to_json(applied: Optional[Applied], remarks: Sequence[str]) -> dict[str, Any]:
+    """The schema of docs/users.md; ``applied`` is None where nothing could be decided."""
+    if applied is None:
+        return {"version": 1, "state": "unaligned", "reason": "; ".join(remarks)}
+    placed, worker = applied.decision.placement, applied.decision.worker
+    return {
+        "version": 1,
+        "state": applied.state,
+        "reason": "; ".join(remarks) or None,
+        "gpus": [applied.topology.gpus[gpu].bdf for gpu in placed.gpus],
+        "cpus": format_cpulist(placed.cpus),
+        "policy": placed.policy,
+        "policy_nodes": list(placed.memory_nodes),
+        "worker": None if worker is None else {"rank": worker.rank, "count": worker.count},
+    }
 
 
 def _execute(command_line: tuple[str, ...]) -> NoReturn:

@@ -45,13 +45,13 @@ def command(
     from ..plan import select_gpus  # noqa: PLC0415
     from ..run import Request, decide, warning_of  # noqa: PLC0415
     from ..show import show  # noqa: PLC0415
-    from ..topology import read_topology  # noqa: PLC0415
+    from .recorded import machine_at  # noqa: PLC0415
 
     read = spec_of(spec, os.environ)
     if read.help:
         click.echo(spec_help(), nl=False)
         return
-    topology = read_topology(root)
+    topology = machine_at(root)
     chosen = select_gpus(topology, gpus)
     memory_nodes = tuple(node.id for node in topology.nodes if node.memory_bytes)
     own = read_own() if root == "/" else Own(topology.online, topology.online, memory_nodes)

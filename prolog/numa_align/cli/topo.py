@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Optional
 import click
 
 from ..cpulist import format_cpulist
-from ..errors import TopologyError
 from ..model import Core, Gpu, Node, Topology
-from ..topology import read_topology
+from .recorded import machine_at
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -30,7 +29,9 @@ _KIND_STYLES = {"cpu": "green", "cpu-only": "yellow", "memory": "cyan", "gpu-mem
 _SOURCE_STYLES = {"none": "bold red", "override": "yellow", "only-node": "yellow"}
 
 
-@click.command(short_help="Show the NUMA nodes and GPUs of this machine.")
+@click.command(
+    short_help="Show the NUMA nodes and GPUs of this machine.", epilog="Example: numa-align topo --json"
+)
 @click.option("--root", default="/", metavar="DIR", help="Directory that stands for / (a recorded machine).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; its schema is in docs/topology.md.")
 @click.option(
@@ -54,13 +55,12 @@ def command(
     node_name: Optional[str],
     svg: Optional[str],
 ) -> None:
-    """Show the NUMA nodes of this machine, its GPUs, and how the node of each GPU is known."""
-    if not os.path.isdir(root):  # noqa: PTH112 (a command that may run without pathlib should)
-        raise TopologyError(f"{root}: is not a directory; --root is the one that stands for /")
+    """Show the NUMA nodes of this machine, its GPUs, and how the node of each GPU is known.
+
+    Exit status: 0, or 2 for wrong usage or input.
+    """
     name = node_name or _node_name(root)
-    topology = read_topology(root, override=override, gres_conf=gres_conf, node_name=name, strict=True)
-    if not topology.online:
-        raise TopologyError(f"{root}: no CPU is described below it; is there a sys/devices/system/cpu?")
+    topology = machine_at(root, override=override, gres_conf=gres_conf, node_name=name)
     if svg is not None:
         from ..svg import draw, write  # noqa: PLC0415
 
