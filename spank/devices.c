@@ -99,30 +99,6 @@ static int compare_positions(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
-int na_devices_of_step(spank_t spank, const struct na_machine *machine, int gpus[NA_MAX_GPUS])
-{
-	static const char *const names[] = { "SLURM_STEP_GPUS", "SLURM_JOB_GPUS" };
-	char list[LIST_MAX];
-	int reachable[NA_MAX_GPUS], count = 0, kept = 0;
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (!get_list(spank, names[i], list, sizeof(list)))
-			continue;
-		count = read_list(machine, list, NULL, 0, gpus);
-		if (count) {
-			qsort(gpus, (size_t)count, sizeof(*gpus), compare_positions);
-			return count;
-		}
-		break;
-	}
-	/* Slurm's index is not known on this node, or Slurm says nothing: what the job may open. */
-	count = accessible(machine, reachable);
-	for (int i = 0; i < count; i++)
-		if (machine->gpus[reachable[i]].in_job != 0)
-			gpus[kept++] = reachable[i];
-	return kept;
-}
-
 static const char *visible_variable(const struct na_gpu *gpu)
 {
 	if (strcmp(gpu->vendor, "amd") == 0)
@@ -130,6 +106,59 @@ static const char *visible_variable(const struct na_gpu *gpu)
 	if (strcmp(gpu->vendor, "intel") == 0)
 		return "ZE_AFFINITY_MASK";
 	return "CUDA_VISIBLE_DEVICES";
+}
+
+/* The same GPUs, or none if not all of them may be opened: a variable is the user's, the devices are not. */
+static int all_open(const struct na_machine *machine, const int *gpus, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (!may_open(&machine->gpus[gpus[i]]))
+			return 0;
+	return count;
+}
+
+/* Whether Slurm names the step's GPUs; if so `count` of them, 0 where its index is not known on this node. */
+static bool named_by_slurm(spank_t spank, const struct na_machine *machine, int gpus[NA_MAX_GPUS], int *count)
+{
+	static const char *const names[] = { "SLURM_STEP_GPUS", "SLURM_JOB_GPUS" };
+	char list[LIST_MAX];
+
+	*count = 0;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (!get_list(spank, names[i], list, sizeof(list)))
+			continue;
+		*count = read_list(machine, list, NULL, 0, gpus);
+		return true;
+	}
+	return false;
+}
+
+/* What the user says, at a site that gives out whole nodes: it holds for all tasks of the step alike. */
+static int named_by_user(spank_t spank, const struct na_machine *machine, int gpus[NA_MAX_GPUS])
+{
+	char list[LIST_MAX];
+
+	if (machine->gpu_count == 0 ||
+	    !get_list(spank, visible_variable(&machine->gpus[0]), list, sizeof(list)))
+		return 0;
+	return all_open(machine, gpus, read_list(machine, list, NULL, 0, gpus));
+}
+
+int na_devices_of_step(spank_t spank, const struct na_machine *machine, int gpus[NA_MAX_GPUS])
+{
+	int open[NA_MAX_GPUS], count, kept = 0;
+
+	if (!named_by_slurm(spank, machine, gpus, &count))
+		count = named_by_user(spank, machine, gpus);
+	if (count) {
+		qsort(gpus, (size_t)count, sizeof(*gpus), compare_positions);
+		return count;
+	}
+	count = accessible(machine, open);
+	for (int i = 0; i < count; i++)
+		if (machine->gpus[open[i]].in_job != 0)
+			gpus[kept++] = open[i];
+	return kept;
 }
 
 static int entries(const char *list)
@@ -167,13 +196,14 @@ int na_devices_of_task(spank_t spank, const struct na_machine *machine, const in
 	/*
 	 * With a device cgroup the list has as many entries as devices can be opened, so a shorter
 	 * one means that the cgroup did not tell: then the list decides. It counts as Slurm's index
-	 * where more than the step's GPUs are open, otherwise within the step.
+	 * where more than the step's GPUs are open, otherwise within the step. UUIDs are never relative.
 	 */
 	if (get_list(spank, visible_variable(&machine->gpus[mine[0]]), list, sizeof(list)) &&
-	    entries(list) < open_count) {
+	    (entries(list) < open_count || list[0] < '0' || list[0] > '9')) {
 		const bool within = open_count <= step_count && open_count < machine->gpu_count;
 
 		count = read_list(machine, list, within ? mine : NULL, mine_count, gpus);
+		count = all_open(machine, gpus, count);
 		if (count)
 			return count;
 	}
