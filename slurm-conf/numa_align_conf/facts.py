@@ -203,7 +203,7 @@ def parse_topology(text: str, path: Path) -> Topology:
         topology = _topology(data)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ConfError(f"{path}: does not describe a machine: {type(error).__name__}: {error}") from None
-    _check(topology, path)
+    check_topology(topology, str(path))
     return topology
 
 
@@ -243,8 +243,8 @@ def _gpu(data: dict[str, Any]) -> Gpu:
     )
 
 
-def _check(topology: Topology, path: Path) -> None:
-    """Contradictions that would otherwise end in wrong configuration."""
+def check_topology(topology: Topology, path: str) -> None:
+    """Raises ConfError for contradictions that would otherwise end in wrong configuration."""
     online, nodes = set(topology.online), {node.id for node in topology.nodes}
     in_cores = [cpu for core in topology.cores for cpu in core.cpus]
     if not online or sorted(in_cores) != sorted(online) or not all(core.cpus for core in topology.cores):

@@ -14,7 +14,7 @@ from numa_align.topology import read_topology
 
 from . import edit
 from .conffile import read_conf
-from .facts import Kind, Machine, host_memory_mib, kind_of_one, read_kinds, unfold
+from .facts import Kind, Machine, check_topology, host_memory_mib, kind_of_one, read_kinds, unfold
 from .gres import gres_conf
 from .nvml import nvlinks
 from .others import cgroup_conf, cli_filter_lua, plugstack_conf
@@ -58,6 +58,7 @@ def read_machine(root: str) -> Machine:
     topology = read_topology(root, strict=True)
     if not topology.online:
         raise ConfError(f"{root}: no CPU is described below it; is there a sys/devices/system/cpu?")
+    check_topology(topology, root)
     tree = Tree(root)
     nvidia = [gpu for gpu in topology.gpus if gpu.vendor == "nvidia"]
     minors = [gpu.minor for gpu in nvidia if gpu.minor is not None]

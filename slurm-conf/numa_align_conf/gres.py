@@ -8,6 +8,7 @@ the GPUs.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Optional
@@ -87,11 +88,17 @@ class Gres:
 
     @property
     def in_slurm_conf(self) -> str:
-        """Gres= of the NodeName line, ``gpu:h100:8``; empty without GPUs."""
-        counts: dict[str, int] = {}
-        for gpu in self.kind.topology.gpus:
-            counts[type_of(gpu)] = counts.get(type_of(gpu), 0) + 1
-        return ",".join(f"gpu:{name}:{count}" for name, count in counts.items())
+        """Gres= of the NodeName line, ``gpu:h100:8``; empty without GPUs.
+
+        As many as the records have: a node with fewer than declared is not taken by slurmctld.
+        """
+        counts: Counter[str] = Counter()
+        if self.autodetect is None:
+            for record in self.records:
+                counts[f"{record.type}:"] += len(record.files)
+        else:  # what a GPU without a known model is called by AutoDetect is not known either
+            counts.update(f"{type_of(gpu)}:" if gpu.model else "" for gpu in self.kind.topology.gpus)
+        return ",".join(f"gpu:{name}{count}" for name, count in counts.items())
 
     def lines(self) -> Iterator[str]:
         """The lines of this kind with the reasons above."""
@@ -132,9 +139,9 @@ def layouts(kinds: Sequence[Kind], version: Version) -> tuple[Layout, ...]:
 def gres_of(kind: Kind, layout: Layout, version: Version) -> Gres:
     """The records of a kind of node."""
     gpus = kind.topology.gpus
-    reason = _why_autodetect(kind)
-    if reason is not None:
-        return Gres(kind, layout, (), (reason,), "nvml")
+    detected = _autodetect(kind)
+    if detected is not None:
+        return Gres(kind, layout, (), (detected[1],), detected[0])
     remarks: list[str] = []
     with_cores = _with_cores(kind, layout, remarks)
     vendors = {gpu.vendor for gpu in gpus}
@@ -160,19 +167,26 @@ def gres_of(kind: Kind, layout: Layout, version: Version) -> Gres:
     return Gres(kind, layout, tuple(records), tuple(remarks))
 
 
-def _why_autodetect(kind: Kind) -> Optional[str]:
+#: What finds the GPUs of each vendor: NVIDIA's NVML, AMD's ROCm-SMI (gres.conf(5), AutoDetect).
+_DETECTORS = {"nvidia": "nvml", "amd": "rsmi"}
+
+
+def _autodetect(kind: Kind) -> Optional[tuple[str, str]]:
+    """Where AutoDetect serves better: its value, and why."""
     if kind.machine.divided:
         minors = format_cpulist(kind.machine.divided)
-        return (
+        return "nvml", (
             f"AutoDetect=nvml: /dev/nvidia{minors} have MIG instances, and only NVML knows the device files "
             "of each. slurmd must be built with NVML; `slurmd -G` shows what it finds."
         )
-    unnamed = kind.topology.gpus and all(gpu.minor is None for gpu in kind.topology.gpus)
-    if unnamed and kind.topology.gpus[0].vendor == "nvidia":
-        return (
-            "AutoDetect=nvml: no device file is known, as the driver was not loaded when facts were gathered."
-        )
-    return None
+    vendors = {gpu.vendor for gpu in kind.topology.gpus}
+    detector = _DETECTORS.get(min(vendors, default="")) if len(vendors) == 1 else None
+    if detector is None or any(gpu.minor is not None for gpu in kind.topology.gpus):
+        return None
+    return detector, (
+        f"AutoDetect={detector}: no device file is known, as the driver was not loaded when facts were "
+        f"gathered. slurmd must be built with {detector.upper()}; `slurmd -G` shows what it finds."
+    )
 
 
 def _with_cores(kind: Kind, layout: Layout, remarks: list[str]) -> bool:

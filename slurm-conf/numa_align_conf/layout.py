@@ -135,6 +135,8 @@ def _flaw(machine: Topology, layout: Layout) -> Optional[str]:
         return "CPUs are offline or numbered with gaps, and slurmd's map of cores to CPUs is wrong then"
     if len(threads) > 1:
         return f"cores have {threads[0]} to {threads[-1]} threads, and slurmd counts them by division"
+    if layout.kind == "l3" and layout.cores_per_socket == 1:
+        return "no cache that cores share is described"
     if len(sizes) > 1:
         return f"{layout.socket_name} has {sizes[0]} to {sizes[-1]} cores, and slurmd counts them by division"
     return None

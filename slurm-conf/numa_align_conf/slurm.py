@@ -139,8 +139,9 @@ def node_line(kind: Kind, layout: Layout, version: Version) -> NodeLine:
     parameter = PARAMETERS[layout.kind]
     if parameter is not None and version.has_node_parameters:
         values.append(("Parameters", parameter))
-    if kind.topology.gpus:
-        values.append(("Gres", gres_of(kind, layout, version).in_slurm_conf))
+    gres = gres_of(kind, layout, version).in_slurm_conf
+    if gres:
+        values.append(("Gres", gres))
     remark = None
     if layout.flaw is not None:
         remark = f"{kind.folded}: {layout.flaw}. Compare with `slurmd -C` on the node."

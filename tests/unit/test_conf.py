@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from numa_align.cli.conf import command
 from numa_align.cpulist import parse_cpulist
 from numa_align.errors import ConfError
-from numa_align.model import Topology
+from numa_align.model import Core, Topology
 from numa_align_conf.facts import Kind
 from numa_align_conf.facts import Machine as Facts
 from numa_align_conf.gres import gres_conf, layouts, type_of_model
@@ -89,6 +90,63 @@ def test_where_slurms_numbers_do_not_hold_cores_are_left_out(machine: Machine, r
     text = gres_conf([kind(machine)], V24)
     assert "Cores=" not in "".join(lines(text))
     assert reason in text.replace("\n# ", " ")
+
+
+@pytest.mark.parametrize("version", [V22, V24])
+def test_nodes_of_different_size_are_told_apart_by_their_caches(version: Version) -> None:
+    text = slurm_conf([kind(uneven(caches=True))], version)
+    assert "\nSlurmdParameters=l3cache_as_socket\n" in text
+    assert "SocketsPerBoard=3 CoresPerSocket=2 ThreadsPerCore=1" in text
+    written = gres_conf([kind(uneven(caches=True))], version)
+    assert re.findall(r"Cores=(\S+)", written) == ["0-3", "4-5"]
+    assert "l3cache_as_socket" in written
+
+
+def test_where_one_socket_is_all_that_is_taken_caches_do_not_help() -> None:
+    """Four cores of two caches are two sockets, which 25.11 and later refuse."""
+    text = gres_conf([kind(uneven(caches=True))], V26)
+    assert re.findall(r"Cores=(\S+)", text) == ["0-5"]
+    assert "l3cache_as_socket" not in text + slurm_conf([kind(uneven(caches=True))], V26)
+
+
+def test_cores_without_a_known_cache_are_no_sockets() -> None:
+    text = slurm_conf([kind(uneven(caches=False))], V24)
+    assert "l3cache_as_socket" not in text
+    assert "SocketsPerBoard=1 CoresPerSocket=6" in text
+
+
+def uneven(*, caches: bool) -> Topology:
+    """A package with nodes of four and of two cores, and a cache to each two cores; a GPU at each node."""
+    base = Machine(packages=1, nodes=2, cores=3, gpus=on_nodes(0, 1)).topology()
+    first, second = tuple(range(4)), (4, 5)
+    cores = tuple(Core((cpu,), int(cpu > 3), 0, cpu // 2 * 2 if caches else cpu) for cpu in range(6))
+    gpus = tuple(replace(gpu, cpus=cpus) for gpu, cpus in zip(base.gpus, (first, second)))
+    nodes = tuple(replace(node, cpus=cpus) for node, cpus in zip(base.nodes, (first, second)))
+    return Topology(base.online, nodes, base.distances, cores, gpus)
+
+
+def test_a_gpu_without_a_device_file_is_in_neither_file() -> None:
+    base = TWO.topology()
+    gpus = (*base.gpus[:3], replace(base.gpus[3], minor=None, device=None))
+    one = kind(replace(base, gpus=gpus))
+    text = gres_conf([one], V24)
+    assert [line.partition("File=")[2].split()[0] for line in lines(text)] == [
+        "/dev/nvidia[0-1]",
+        "/dev/nvidia2",
+    ]
+    assert f"GPU {gpus[3].bdf} is left out: it has no device file" in text
+    assert "Gres=gpu:model_1:3\n" in slurm_conf([one], V24)
+
+
+@pytest.mark.parametrize(("vendor", "detector"), [("nvidia", "nvml"), ("amd", "rsmi")])
+def test_where_no_device_file_is_known_detection_is_proposed(vendor: str, detector: str) -> None:
+    base = TWO.topology()
+    gpus = tuple(replace(gpu, vendor=vendor, minor=None, device=None, model=None) for gpu in base.gpus)
+    one = kind(replace(base, gpus=gpus))
+    text = gres_conf([one], V24)
+    assert lines(text) == [f"NodeName=n1 AutoDetect={detector}"]
+    assert "no device file is known" in text
+    assert "Gres=gpu:4\n" in slurm_conf([one], V24)
 
 
 def test_gpus_stand_in_the_order_of_their_addresses() -> None:
