@@ -1,4 +1,4 @@
-"""Memory bandwidth and latency from each node's CPUs to each node's memory, and copies to GPUs. Needs numpy.
+"""Memory bandwidth and latency from each node's CPUs to each node's memory. Needs numpy.
 
 What is measured is a copy by one thread a CPU of the node, and a chain of dependent loads, in memory that is
 bound to one node (set_mempolicy(2), bind); the copy counts bytes read and written. A latency is of a chain
@@ -10,18 +10,17 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Optional
 
 import numpy as np
 
 from .bind import bind_cpus, set_policy
 from .errors import RequestError
-from .model import Gpu, Node, Topology
+from .model import Node, Topology
 
 _MAX_THREADS = 32
 
@@ -48,20 +47,6 @@ class Cell:
     memory_node: int
     bandwidth_gb_s: float
     latency_ns: Optional[float]
-
-
-@dataclass(frozen=True)
-class Copy:
-    """Copies between host memory of one node, by its CPUs, and a GPU. GB/s, and microseconds."""
-
-    node: int
-    gpu: str
-    pinned_to_gpu: float
-    pinned_to_host: float
-    pageable_to_gpu: float
-    pageable_to_host: float
-    launch_median_us: float
-    launch_p99_us: float
 
 
 @contextmanager
@@ -145,96 +130,3 @@ def local_to_remote(cells: list[Cell]) -> Optional[float]:
     local = [cell.bandwidth_gb_s for cell in cells if cell.cpu_node == cell.memory_node]
     remote = [cell.bandwidth_gb_s for cell in cells if cell.cpu_node != cell.memory_node]
     return round(statistics.mean(local) / statistics.mean(remote), 2) if local and remote else None
-
-
-# -- GPUs ------------------------------------------------------------------------------------
-
-
-def torch_of() -> Optional[Any]:
-    """PyTorch if it is installed and sees a GPU."""
-    try:
-        torch = import_module("torch")
-    except ImportError:
-        return None
-    return torch if torch.cuda.is_available() else None
-
-
-def torch_gpus(torch: Any, topology: Topology) -> list[tuple[int, Gpu]]:
-    """CUDA's numbers and our GPUs, by PCI address."""
-    found = []
-    for number in range(torch.cuda.device_count()):
-        is_of = torch.cuda.get_device_properties(number)
-        bdf = f"{is_of.pci_domain_id:04x}:{is_of.pci_bus_id:02x}:{is_of.pci_device_id:02x}.0"
-        found += [(number, gpu) for gpu in topology.gpus if gpu.bdf == bdf]
-    return found
-
-
-def measure_gpu(
-    torch: Any, which: tuple[int, Gpu], node: Node, cpus: tuple[int, ...], effort: Effort
-) -> Copy:
-    """Copies between one node and one GPU, through PyTorch."""
-    (number, gpu), size = which, min(effort.buffer, node.memory_bytes // 16)
-    device = torch.device("cuda", number)
-    with on_node(cpus, node.id), torch.cuda.device(device):
-        there = torch.empty(size, dtype=torch.uint8, device=device)
-        pageable, buffer = _filled(torch, size), _filled(torch, size)
-        with _pinned(torch, buffer) as pinned:
-            rates = _rates(torch, there, pinned, pageable, effort)
-        small = torch.zeros(1, device=device)
-        times = sorted(_launch(torch, small) for _ in range(effort.loads // 100))
-    middle, slow = (round(times[len(times) * part // 100], 2) for part in (50, 99))
-    return Copy(node.id, gpu.bdf, rates[0], rates[1], rates[2], rates[3], middle, slow)
-
-
-def _filled(torch: Any, size: int) -> Any:
-    """Bytes of host memory that are where the calling thread's policy says.
-
-    numpy fills them, in this thread: PyTorch's own threads keep the CPUs and the policy of the node for which
-    they were started.
-    """
-    return torch.from_numpy(np.ones(size, dtype=np.uint8))
-
-
-@contextmanager
-def _pinned(torch: Any, buffer: Any) -> Iterator[Any]:
-    """The buffer, pinned where it is: pin_memory() would give pinned memory of an earlier node again."""
-    runtime = torch.cuda.cudart()
-    status = int(runtime.cudaHostRegister(buffer.data_ptr(), buffer.numel(), 0))
-    if status:
-        raise RequestError(f"pinning {buffer.numel() >> 20} MiB of memory failed: CUDA error {status}")
-    try:
-        yield buffer
-    finally:
-        runtime.cudaHostUnregister(buffer.data_ptr())
-
-
-def _rates(torch: Any, there: Any, pinned: Any, pageable: Any, effort: Effort) -> list[float]:
-    """Pinned to the GPU and back, pageable to the GPU and back."""
-    return [
-        _rate(torch, there.numel(), effort.repeat, action)
-        for action in (
-            lambda: there.copy_(pinned, non_blocking=True),
-            lambda: pinned.copy_(there, non_blocking=True),
-            lambda: there.copy_(pageable),
-            lambda: pageable.copy_(there),
-        )
-    ]
-
-
-def _rate(torch: Any, size: int, repeat: int, action: Callable[[], object]) -> float:
-    best = float("inf")
-    for _ in range(repeat + 1):
-        torch.cuda.synchronize()
-        begin = time.perf_counter()
-        action()
-        torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - begin)
-    return round(size / best / 1e9, 2)
-
-
-def _launch(torch: Any, small: Any) -> float:
-    """Microseconds until a kernel of no work is done."""
-    begin = time.perf_counter()
-    small.add_(1)
-    torch.cuda.synchronize()
-    return (time.perf_counter() - begin) * 1e6

@@ -7,13 +7,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numa_align.bind import set_policy
-from numa_align.measure import _filled, _pinned
+from numa_align.copies import TOOLKITS, pinned, toolkit_of
 from numa_align.model import Gpu
 from numa_align.topology import read_topology
 
@@ -29,9 +29,13 @@ def _json(command: Sequence[str]) -> Any:
 @pytest.mark.skipif(
     len([node for node in read_topology().nodes if node.cpus]) > 1, reason="the plain loop is on any node"
 )
-def test_pinned_copies_are_within_5_percent_of_a_plain_loop(gpus: tuple[Gpu, ...]) -> None:
+@pytest.mark.parametrize("toolkit", TOOLKITS)
+def test_pinned_copies_are_within_5_percent_of_a_plain_loop(gpus: tuple[Gpu, ...], toolkit: str) -> None:
+    if find_spec(toolkit) is None:
+        pytest.skip(f"{toolkit} is not installed")
     plain = _json([sys.executable, str(COPIES)])
-    measured = _json([sys.executable, "-m", "numa_align", "bench", "--json"])
+    measured = _json([sys.executable, "-m", "numa_align", "bench", "--json", "--toolkit", toolkit])
+    assert measured["toolkit"] == toolkit
     copies = {copy["gpu"]: copy for copy in measured["gpus"]}
     (gpu,) = (gpu for gpu in gpus if gpu.uuid == plain["gpu"])
     assert copies[gpu.bdf]["pinned_to_gpu"] == pytest.approx(plain["to_device"], rel=0.05)
@@ -39,20 +43,19 @@ def test_pinned_copies_are_within_5_percent_of_a_plain_loop(gpus: tuple[Gpu, ...
     assert set(copies) == {gpu.bdf for gpu in gpus}
 
 
-def test_memory_is_pinned_where_it_was_bound_and_not_given_again() -> None:
-    torch: Any = import_module("torch")
+@pytest.mark.parametrize("toolkit", TOOLKITS)
+def test_memory_is_pinned_where_it_is_for_a_while(toolkit: str) -> None:
+    if find_spec(toolkit) is None:
+        pytest.skip(f"{toolkit} is not installed")
+    found = toolkit_of(toolkit)
+    assert found is not None
+    torch: Any = import_module("torch")  # which knows of any memory whether it is pinned
     torch.cuda.init()
-    node = read_topology().nodes[0].id
-    set_policy("bind", (node,))
-    try:
-        buffer = _filled(torch, 8 << 20)
-    finally:
-        set_policy("default")
-    with _pinned(torch, buffer) as pinned:
-        assert pinned.is_pinned()
-        assert pinned.data_ptr() == buffer.data_ptr()
-        assert np.all(pinned.numpy() == 1)
-    assert not buffer.is_pinned()
+    host = np.ones(8 << 20, dtype=np.uint8)
+    with found[1].current(0), pinned(found[1], host):
+        assert torch.from_numpy(host).is_pinned()
+        assert np.all(host == 1)
+    assert not torch.from_numpy(host).is_pinned()
 
 
 def test_pin_memory_gives_the_same_memory_again() -> None:

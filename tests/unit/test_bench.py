@@ -48,7 +48,7 @@ def test_the_json_has_the_documented_fields() -> None:
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
     data = json.loads(result.stdout)
-    assert set(data) == {"version", "local_to_remote", "memory", "gpus"}
+    assert set(data) == {"version", "local_to_remote", "toolkit", "memory", "gpus"}
     assert set(data["memory"][0]) == {"cpu_node", "memory_node", "bandwidth_gb_s", "latency_ns"}
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -16,7 +17,8 @@ from ..errors import BindError, RequestError
 from ..topology import read_topology
 
 if TYPE_CHECKING:
-    from ..measure import Cell, Copy, Effort
+    from ..copies import Copy, Toolkit
+    from ..measure import Cell, Effort
     from ..model import Topology
 
 
@@ -25,25 +27,36 @@ if TYPE_CHECKING:
 )
 @click.option("--quick", is_flag=True, help="Small buffers: seconds rather than a minute, and more noise.")
 @click.option("--no-gpus", is_flag=True, help="Memory only.")
+@click.option(
+    "--toolkit", type=click.Choice(["torch", "cupy"]), help="For the GPUs.  [default: what is installed]"
+)
 @click.option("--plot", metavar="FILE", help="Draw a heat map (PNG, PDF or SVG); needs matplotlib.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/users.md has the schema.")
-def command(*, quick: bool, no_gpus: bool, plot: Optional[str], as_json: bool) -> None:
-    """Measure bandwidth and latency from each node's CPUs to each node's memory; with PyTorch also copies.
+def command(
+    *, quick: bool, no_gpus: bool, toolkit: Optional[str], plot: Optional[str], as_json: bool
+) -> None:
+    """Measure bandwidth and latency from each node's CPUs to each node's memory, and copies to each GPU.
 
-    Run it on an idle machine or with a whole node (srun --exclusive). Exit status: 0, or 2 if it cannot be
-    measured.
+    Copies need PyTorch or CuPy. Run it on an idle machine or with a whole node (srun --exclusive). Exit
+    status: 0, or 2 if it cannot be measured.
     """
     try:
+        from ..copies import toolkit_of  # noqa: PLC0415
         from ..measure import Effort, local_to_remote  # noqa: PLC0415
     except ImportError as error:
         raise RequestError(f"bench needs numpy ({error}); install it, as in `pip install numpy`") from error
     draw = _drawer(plot)
     topology = read_topology()
-    cells, copies = _measure(topology, Effort.quick() if quick else Effort(), gpus=not no_gpus)
+    found = toolkit_of(toolkit) if topology.gpus and not no_gpus else None
+    if found is None and (toolkit or topology.gpus) and not no_gpus:
+        names = toolkit or "PyTorch or CuPy"
+        click.echo(f"numa-align: copies are not measured: there is no {names} here that sees a GPU", err=True)
+    name, kit = found or (None, None)
+    cells, copies = _measure(topology, Effort.quick() if quick else Effort(), kit)
     ratio = local_to_remote(cells)
     if as_json:
         fields = {
-            "version": 1, "local_to_remote": ratio,
+            "version": 1, "local_to_remote": ratio, "toolkit": name,
             "memory": [dataclasses.asdict(cell) for cell in cells],
             "gpus": [dataclasses.asdict(copy) for copy in copies],
         }  # fmt: skip
@@ -54,33 +67,33 @@ def command(*, quick: bool, no_gpus: bool, plot: Optional[str], as_json: bool) -
         draw(cells)
 
 
-def _measure(topology: Topology, effort: Effort, *, gpus: bool) -> tuple[list[Cell], list[Copy]]:
+def _measure(topology: Topology, effort: Effort, toolkit: Optional[Toolkit]) -> tuple[list[Cell], list[Copy]]:
     """Everything, behind a progress bar on stderr."""
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import Progress  # noqa: PLC0415
 
-    from ..measure import measure_gpu, measure_memory, pairs, torch_gpus, torch_of  # noqa: PLC0415
+    from ..copies import measure_gpu, numbered  # noqa: PLC0415
+    from ..measure import measure_memory, pairs  # noqa: PLC0415
 
     allowed = tuple(os.sched_getaffinity(0))
     todo = pairs(topology, allowed)
-    torch = torch_of() if gpus and topology.gpus else None
-    devices = torch_gpus(torch, topology) if torch else []
-    nodes = list({cpu.id: cpu for cpu, _ in todo if cpu.memory_bytes}.values())
+    nodes = {cpu.id: cpu for cpu, _ in todo if cpu.memory_bytes}.values()
+    gpus = numbered(toolkit, topology) if toolkit else []
     cells, copies = [], []
     bar_off = not sys.stderr.isatty()  # in a log it would leave an empty line
     with Progress(console=Console(stderr=True), transient=True, disable=bar_off) as progress:
-        bar = progress.add_task("measuring", total=len(todo) + len(nodes) * len(devices))
+        bar = progress.add_task("measuring", total=len(todo) + len(nodes) * len(gpus))
         try:
             for cpu, memory in todo:
                 progress.update(bar, description=f"CPUs of node {cpu.id}, memory of node {memory.id}")
                 cells.append(measure_memory(cpu, memory, allowed, effort))
                 progress.advance(bar)
-            for node in nodes:
+            for node, which in product(nodes, gpus):
+                progress.update(bar, description=f"node {node.id}, GPU {which[1].bdf}")
                 cpus = tuple(sorted(set(node.cpus) & set(allowed)))
-                for device in devices:
-                    progress.update(bar, description=f"node {node.id}, GPU {device[1].bdf}")
-                    copies.append(measure_gpu(torch, device, node, cpus, effort))
-                    progress.advance(bar)
+                assert toolkit is not None  # else there are no gpus
+                copies.append(measure_gpu(toolkit, which, node, cpus, effort))
+                progress.advance(bar)
         except BindError as error:
             raise RequestError(f"nothing can be measured: {error}") from error
     return cells, copies
