@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Callable, Optional
 
 from numa_align.model import Core, Gpu, Topology
@@ -37,7 +38,7 @@ class Layout:
     sockets: tuple[tuple[Core, ...], ...]
     flaw: Optional[str] = None
 
-    @property
+    @cached_property
     def cores(self) -> tuple[Core, ...]:
         """All cores, each at the position that is its abstract number."""
         return tuple(core for socket in self.sockets for core in socket)

@@ -5,6 +5,7 @@ python tests/bench/conf.py [NODES]
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import tempfile
@@ -48,7 +49,7 @@ def write_facts(folder: Path, nodes: int) -> int:
 
 
 def main() -> None:
-    """Print one line: nodes, bytes, seconds, lines written."""
+    """Print one line: nodes, bytes, wall and CPU seconds, lines written."""
     nodes = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     with tempfile.TemporaryDirectory() as folder:
         size = write_facts(Path(folder), nodes)
@@ -66,8 +67,13 @@ def main() -> None:
         begin = time.monotonic()
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         seconds = time.monotonic() - begin
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     lines = sum(line.startswith("NodeName=") for line in done.stdout.splitlines())
-    print(f"{nodes} nodes, {size / 1e6:.0f} MB of facts: {seconds:.2f} s, {lines} NodeName lines")
+    cpu = usage.ru_utime + usage.ru_stime
+    print(
+        f"{nodes} nodes, {size / 1e6:.0f} MB of facts: {seconds:.2f} s, {cpu:.2f} s of CPU time, {lines} "
+        "NodeName lines"
+    )
 
 
 if __name__ == "__main__":
