@@ -14,12 +14,13 @@ PROBE = "python3 -S -E /opt/probe.py"
 PROBE_FILE = Path(__file__).with_name("probe.py")
 
 
-def _cpus(text: str) -> frozenset[int]:
-    cpus: set[int] = set()
+def cpus(text: str) -> frozenset[int]:
+    """The CPUs of a list in the kernel's format."""
+    found: set[int] = set()
     for part in text.split(","):
         first, _, last = part.partition("-")
-        cpus.update(range(int(first), int(last or first) + 1))
-    return frozenset(cpus)
+        found.update(range(int(first), int(last or first) + 1))
+    return frozenset(found)
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Rank:
         return cls(
             rank=data["rank"],
             local=data["local"],
-            cpus=_cpus(data["cpus"]),
+            cpus=cpus(data["cpus"]),
             mode=data["mode"],
             nodes=tuple(data["nodes"]),
             pages={int(node): count for node, count in data["pages"].items()},

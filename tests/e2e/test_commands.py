@@ -5,12 +5,19 @@ Each function of the shared machine goes through several commands, since every s
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
+import click
 import pytest
 from machine import Machine, SlurmConfig, Topology
+from numa_align.cli import COMMANDS, cli
+from numa_align.show import TOOLS
 
 from . import steps
 from .steps import PROBE, ranks_of, step
@@ -21,6 +28,7 @@ pytestmark = [pytest.mark.machine, pytest.mark.matrix]
 ROOT = Path(__file__).resolve().parents[2]
 CPUS = {0: frozenset(range(4)), 1: frozenset(range(4, 8))}
 NO_PLUGIN = SlurmConfig(plugstack_include=None, prolog=None, epilog=None)
+TASK_PROLOG = replace(NO_PLUGIN, slurm_extra=("TaskProlog=/usr/bin/numa-align-task-prolog",))
 
 #: What torchrun sets for the workers that it starts, as a launcher of a few lines.
 LAUNCHER = """
@@ -54,6 +62,60 @@ def nps() -> Iterator[Machine]:
         yield booted
 
 
+def look(machine: Machine, command: str) -> Any:
+    """The JSON of a command that only looks."""
+    return json.loads(machine.run(f"numa-align {command} --json", timeout=120, check=True).stdout)
+
+
+def assert_drawn(machine: Machine, command: str, nodes: int) -> None:
+    """The command draws every node into a file that an XML reader understands."""
+    file = "/tmp/drawn.svg"
+    machine.run(f"rm -f {file}")
+    machine.run(f"numa-align {command} --svg {file}", timeout=120)
+    drawn = ElementTree.fromstring(machine.run(f"cat {file}", check=True).stdout)
+    words = [text for element in drawn.iter() if (text := element.text)]
+    assert [sum(text.startswith(f"node {node} ") for text in words) for node in range(nodes)] == [1] * nodes
+
+
+def assert_seen(machine: Machine, gpu_nodes: Sequence[int], cpus: dict[int, frozenset[int]]) -> None:
+    """topo, plan and show know this machine."""
+    nodes = len(cpus)
+    topology = look(machine, "topo")
+    assert [gpu["node"] for gpu in topology["gpus"]] == list(gpu_nodes)
+    assert [steps.cpus(node["cpus"]) for node in topology["nodes"]] == list(cpus.values())
+    shown = machine.run("numa-align topo", check=True).stdout
+    assert f"{nodes} nodes" in shown and f"{len(gpu_nodes)} GPUs" in shown
+    plan = look(machine, f"plan -n{len(gpu_nodes)}")
+    assert [task["memory_nodes"] for task in plan["tasks"]] == [[node] for node in gpu_nodes]
+    assert_drawn(machine, "topo", nodes)
+    assert_drawn(machine, f"plan -n{len(gpu_nodes)}", nodes)
+    each = " ".join(TOOLS)
+    every = f"for tool in {each}; do numa-align show --gpus 0 --as $tool 2>&1 || exit; done"
+    assert "Traceback" not in machine.run(["bash", "-c", every], timeout=120, check=True).stdout
+
+
+@contextlib.contextmanager
+def running(machine: Machine, command: str, tasks: int) -> Iterator[str]:
+    """The number of a job of the user's whose tasks are all in their last command, a sleep."""
+    step = machine.start(command, user="user")
+    try:
+        find = "for i in $(seq 100); do squeue -h -o %i -t R | grep . && break; sleep 0.3; done"
+        job = machine.run(find, timeout=120, check=True).stdout.split()[0]
+        count = "for i in $(seq 300); do [ $(pgrep -c -x sleep -u user) -ge $0 ] && break; sleep 0.3; done"
+        machine.run(["bash", "-c", count, str(tasks)], timeout=150, check=True)
+        yield job
+    finally:
+        machine.run("scancel -u user; true")
+        step.wait(timeout=120)
+        machine.settle()
+
+
+def states_of(machine: Machine, job: str) -> dict[int, Any]:
+    """What the owner sees of the job's sleeping tasks."""
+    told = machine.run(f"numa-align job {job} --json", user="user", timeout=120)
+    return {p["task"]: p for p in json.loads(told.stdout)["processes"] if p["name"] == "sleep"}
+
+
 def assert_each_near(
     ranks: list[steps.Rank], node_of: dict[int, int], cpus: dict[int, frozenset[int]]
 ) -> None:
@@ -79,6 +141,43 @@ def test_without_the_plugin_run_and_the_task_prolog_do_its_work(bare: Machine) -
         assert rank.environment["NUMA_ALIGN_STATE"] == "aligned"
     assert result.stdout.count("numa-align: task ") == 4
     assert "memory policy of another process cannot be set" in result.stdout
+
+
+def test_a_batch_script_with_the_task_prolog_hands_the_binding_to_its_sruns(bare: Machine) -> None:
+    bare.configure(TASK_PROLOG)
+    script = f"#!/bin/bash\necho CPU=$SLURM_CPU_BIND\necho MEM=$SLURM_MEM_BIND\nsrun -c2 {PROBE}\n"
+    bare.put({"/tmp/batch.sh": script})
+    submit = "sbatch -n4 -c2 --gpus=4 --wait -o /tmp/batch.out /tmp/batch.sh"
+    bare.run(submit, user="user", cwd="/tmp", timeout=400, check=True)
+    result = bare.run("cat /tmp/batch.out", check=True)
+    assert "CPU=mask_cpu:0x" in result.stdout and "MEM=prefer,mask_mem:0x1,0x1,0x" in result.stdout
+    ranks = ranks_of(result)
+    assert len(ranks) == 4
+    for rank in ranks:
+        # A policy that is set can only be the variables': the task prolog of the step cannot set one.
+        assert rank.cpus <= CPUS[rank.rank // 2] and (rank.mode, rank.nodes) == (
+            "preferred", (rank.rank // 2,),
+        ), result.stdout  # fmt: skip
+        assert rank.pages_on(rank.rank // 2) >= 0.95
+    assert len(frozenset().union(*(rank.cpus for rank in ranks))) == 8
+
+
+def test_what_only_looks_knows_the_machine(machine: Machine) -> None:
+    assert_seen(machine, (0,) * 4 + (1,) * 4, CPUS)
+    assert machine.run("numa-align gpus 2", check=True).stdout.splitlines()[0] == "0,1"
+    assert machine.run("numa-align gpus 4", check=True).stdout.splitlines()[0] == "0,1,2,3"
+    five = machine.run("numa-align gpus 5", check=True).stdout
+    assert "no node has 5 GPUs" in five and "4 would be" in five
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_example_of_the_help_works(machine: Machine, name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None and command.epilog
+    result = machine.run(command.epilog.removeprefix("Example: "), timeout=300)
+    # doctor has findings in a machine without a driver; what is not understood ends with 2.
+    assert result.status in ((0, 1, 3) if name == "doctor" else (0,)), result.transcript()
+    assert result.stdout and "Traceback" not in result.stderr, result.transcript()
 
 
 def test_a_launchers_workers_divide_the_tasks_own_set(machine: Machine) -> None:
@@ -108,28 +207,18 @@ def test_check_counts_the_step_and_its_status_says_whether_all_are_aligned(machi
 
 def test_a_running_job_is_seen_whole_by_its_owner_and_root_and_in_part_by_others(machine: Machine) -> None:
     words = "srun --numa-align -n2 --gpus=2 bash -c 'numa-align check --no-total; sleep 1000'"
-    running = machine.start(words, user="user")
-    try:
-        find = "for i in $(seq 100); do squeue -h -o %i -t R | grep . && break; sleep 0.3; done"
-        job = machine.run(find, timeout=120, check=True).stdout.split()[0]
-        wait = "for i in $(seq 200); do [ $(pgrep -c -x sleep -u user) -ge 2 ] && break; sleep 0.3; done"
-        machine.run(wait, timeout=120, check=True)
-        data = json.loads(machine.run(f"numa-align job {job} --json", user="user", check=True).stdout)
-        tasks = {p["task"]: p for p in data["processes"] if p["name"] == "sleep"}
-        assert [tasks[rank]["state"] for rank in (0, 1)] == ["aligned", "aligned"], data
+    with running(machine, words, 2) as job:
+        tasks = states_of(machine, job)
+        assert [tasks[rank]["state"] for rank in (0, 1)] == ["aligned", "aligned"], tasks
         assert tasks[0]["distance"] == 10 and tasks[0]["policy"] == "preferred"
-        shown = machine.run(f"numa-align job {job} --svg /tmp/job.svg", check=True).stdout
+        shown = machine.run(f"numa-align job {job}", check=True).stdout
         assert "sleep" in shown and "preferred:0" in shown
-        assert "<svg" in machine.run("cat /tmp/job.svg", check=True).stdout
+        assert_drawn(machine, f"job {job}", 2)
         other = machine.run(f"numa-align job {job}", user="mallory")
         assert "as the owner" in other.stdout or "that this user can see" in other.stderr, other.transcript()
         assert "Traceback" not in other.stdout + other.stderr
         everywhere = machine.run(f"numa-align job {job} --all-nodes", user="user", timeout=120)
         assert "sleep" in everywhere.stdout, everywhere.transcript()
-    finally:
-        machine.run("scancel -u user; true")
-        running.wait(timeout=120)
-        machine.settle()
 
 
 def test_bad_input_is_one_line(machine: Machine) -> None:
@@ -211,7 +300,18 @@ def test_every_command_on_a_machine_of_four_nodes(nps: Machine) -> None:
         timeout=300,
     )
     assert result.status == 0 and "4 of 4 tasks aligned" in result.stdout, result.transcript()
-    seen = json.loads(nps.run("numa-align job --pid 1 --json", check=True).stdout)
-    assert seen["processes"][0]["cpu_nodes"] == [0, 1, 2, 3]
     cells = json.loads(nps.run("numa-align bench --quick --json", timeout=300, check=True).stdout)["memory"]
     assert len(cells) == 16
+
+
+def test_what_only_looks_knows_four_nodes(nps: Machine) -> None:
+    assert_seen(nps, (1, 1, 3, 3), NPS_CPUS)
+    seen = look(nps, "job --pid 1")
+    assert seen["processes"][0]["cpu_nodes"] == [0, 1, 2, 3]
+    with running(nps, "srun -n4 -c2 --gpus=4 numa-align run sleep 1000", 4) as job:
+        tasks = states_of(nps, job)
+        # Each has a core of its GPU's node and one of the node beside it.
+        assert [tasks[rank]["state"] for rank in range(4)] == ["partial"] * 4, tasks
+        assert [tasks[rank]["policy_nodes"] for rank in range(4)] == [[1], [1], [3], [3]]
+        assert [tasks[rank]["distance"] for rank in range(4)] == [nps.topology.near_distance] * 4
+        assert_drawn(nps, f"job {job}", 4)

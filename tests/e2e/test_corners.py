@@ -1,0 +1,102 @@
+"""Ways of getting a GPU that need a configuration or a machine of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from machine import Cluster, Machine, SlurmConfig, Topology
+
+from . import steps
+from .steps import PROBE, ranks_of
+from .truth import assert_all_aligned, assert_nobody_shares, assert_true, named_gpus
+
+pytestmark = pytest.mark.machine
+
+ROOT = Path(__file__).resolve().parents[2]
+
+INTERACTIVE = SlurmConfig(
+    slurm_extra=(
+        "LaunchParameters=use_interactive_step",
+        # Without --pty, which wants a terminal.
+        'InteractiveStepOptions="--interactive --preserve-env /bin/bash"',
+    )
+)
+#: Two of each GPU's parts; the last Gres= of a line is the one that counts.
+SHARDS = SlurmConfig(
+    slurm_extra=("GresTypes=gpu,shard",),
+    gres_extra=("NodeName=node1 Name=shard Count=16",),
+    node_extra="Gres=gpu:8,shard:16",
+)
+
+
+@pytest.fixture
+def configured(request: pytest.FixtureRequest, machine: Machine) -> Iterator[Machine]:
+    before = machine.config
+    machine.configure(request.param)
+    yield machine
+    machine.configure(before)
+
+
+@pytest.mark.parametrize("configured", [INTERACTIVE], indirect=True)
+def test_an_interactive_step_and_the_steps_in_it_are_aligned(configured: Machine) -> None:
+    """What is typed into salloc runs in a step of its own, that of the shell."""
+    words = "salloc --quiet --numa-align -n4 --gpus=4"  # no command: that is what starts the shell's step
+    typed = f"{PROBE}\nsrun {PROBE}\n"
+    result = configured.run(words, user="user", cwd="/tmp", stdin=typed, timeout=300, check=True)
+    ranks = ranks_of(result)
+    assert_all_aligned(ranks, configured.topology, 5)
+    assert len({rank.cpus for rank in ranks}) == 5, "the shell has the cores of its four tasks together"
+
+
+@pytest.mark.parametrize("configured", [SHARDS], indirect=True)
+def test_a_task_with_a_part_of_a_gpu_is_on_that_gpus_node(configured: Machine) -> None:
+    ranks = steps.step(configured, f"srun --numa-align -n1 -c8 --gres=shard:1 {PROBE}")
+    assert_all_aligned(ranks, configured.topology, 1)
+    assert [gpu.minor for gpu in named_gpus(ranks[0], configured.topology)] == list(ranks[0].gpus)
+
+
+@pytest.fixture
+def without_gres(machine: Machine) -> Iterator[Machine]:
+    """A site that gives out whole nodes and tells Slurm of no GPU: there is only the user's variable."""
+    before = machine.config
+    text = SlurmConfig().files([machine.node], with_project=True)["/etc/slurm/slurm.conf"]
+    text = re.sub(r"^GresTypes=.*\n| Gres=\S+", "", text, flags=re.MULTILINE)
+    machine.configure(SlurmConfig(constrain_devices=False, slurm_conf=text, gres_conf=""))
+    yield machine
+    machine.configure(before)
+
+
+def test_gpus_that_the_user_names_by_uuid_are_each_tasks(without_gres: Machine) -> None:
+    """In the user's order, as CUDA counts them. tests/native has more lists."""
+    gpus = without_gres.topology.gpu_table()
+    for numbers in ([6, 1], [7, 6, 5, 4, 3, 2, 1, 0]):
+        visible = {"CUDA_VISIBLE_DEVICES": ",".join(gpus[number].uuid for number in numbers)}
+        command = f"srun --numa-align -n{len(numbers)} -c{8 // len(numbers)} {PROBE}"
+        ranks = steps.step(without_gres, command, env=visible)
+        found = [[gpu.minor for gpu in named_gpus(rank, without_gres.topology)] for rank in ranks]
+        assert found == [[number] for number in numbers]
+        assert_all_aligned(ranks, without_gres.topology, len(numbers))
+        assert_nobody_shares(ranks)
+
+
+@pytest.mark.matrix
+def test_a_job_on_two_unlike_machines_is_aligned_on_both() -> None:
+    """GPUs 0-1 are on node 1 of the first and on node 0 of the second."""
+    first = Topology(cores_per_node=2, memory=640, gpus=(1, 1, 0, 0))
+    second = Topology(cores_per_node=2, threads=2, memory=640, gpus=(0, 0, 1, 1))
+    with Cluster((first, second), project=ROOT) as cluster:
+        for machine in cluster.machines:
+            machine.copy_in(steps.PROBE_FILE, "/opt/probe.py")
+        command = f"srun --numa-align -N2 --ntasks-per-node=4 --gpus-per-node=4 {PROBE}"
+        result = cluster.run(f"cd /tmp; {command}", user="user", timeout=300, check=True)
+        ranks = ranks_of(result)
+        assert len(ranks) == 8
+        for rank in ranks:
+            assert_true(rank, (first, second)[rank.rank // 4])
+            assert rank.environment["NUMA_ALIGN_STATE"] == "aligned", rank
+        assert [rank.nodes for rank in ranks] == [(1,), (1,), (0,), (0,), (0,), (0,), (1,), (1,)]
+        for half in (ranks[:4], ranks[4:]):
+            assert_nobody_shares(half)

@@ -1,0 +1,148 @@
+"""Machines that are not the usual two nodes: what tasks get there, by the kernel's word.
+
+Each machine is booted once for a Slurm; `make test` has one Slurm, the marker `matrix` the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from machine import Machine, SlurmConfig, Topology
+
+from . import steps
+from .steps import PROBE, Rank, ranks_of, warnings_of
+from .truth import assert_nobody_shares, assert_true, named_gpus
+
+pytestmark = pytest.mark.machine
+
+ROOT = Path(__file__).resolve().parents[2]
+VERSIONS = ("24.11", "22.05", "26.05")
+
+
+@dataclass(frozen=True)
+class Odd:
+    """A machine; the states of the tasks of `--gpus=N`, of `--gpus-per-task=1` and of one task with all."""
+
+    topology: Topology
+    states: tuple[str, str, str] = ("aligned", "aligned", "aligned")
+    config: SlurmConfig = field(default_factory=SlurmConfig)
+    first_index: int = 0  # GPUs that gres.conf leaves out
+
+
+#: Slurm counts GPUs from the first that gres.conf names: its index 0 is minor 2.
+INDEX_IS_NOT_MINOR = "".join(
+    f"NodeName=node1 Name=gpu File=/dev/nvidia{minor} Cores={'0-3' if minor < 4 else '4-7'}\n"
+    for minor in range(2, 8)
+)
+ODD = {
+    "SMT": Odd(Topology(cores_per_node=2, threads=2, gpus=(0, 0, 1, 1))),
+    # One core of each task is on the node beside, which has no GPU.
+    "NPS": Odd(
+        Topology(packages=2, nodes_per_package=2, cores_per_node=2, memory=512, gpus=(1, 1, 3, 3)),
+        states=("partial", "partial", "partial"),
+    ),
+    "node without memory": Odd(Topology(memory=(1536, 0), gpus=(0, 0, 1, 1))),
+    "one package, GPUs at -1": Odd(Topology(packages=1, memory=1536, gpus=(None,) * 4)),
+    "two nodes, GPUs at -1": Odd(Topology(gpus=(None,) * 4), states=("unaligned", "unaligned", "unaligned")),
+    "minors out of order": Odd(Topology(gpus=(1, 0, 1, 1, 0, 0, 1, 0), minors=(5, 2, 7, 0, 1, 6, 3, 4))),
+    "index is not minor": Odd(
+        Topology(),
+        config=SlurmConfig(gres_conf=INDEX_IS_NOT_MINOR, node_extra="Gres=gpu:6"),
+        first_index=2,
+    ),
+}
+
+
+def count_of(odd: Odd) -> int:
+    return len(odd.topology.gpus) - odd.first_index
+
+
+@dataclass(frozen=True)
+class Booted:
+    odd: Odd
+    machine: Machine
+
+
+def cells() -> Iterator[object]:
+    for version in VERSIONS:
+        for name in ODD:
+            marks = () if version == VERSIONS[0] else pytest.mark.matrix
+            yield pytest.param((version, name), marks=marks, id=f"{version}-{name}")
+
+
+@pytest.fixture(scope="module", params=list(cells()))
+def booted(request: pytest.FixtureRequest) -> Iterator[Booted]:
+    version, name = request.param
+    odd = ODD[name]
+    with Machine(odd.topology, version, project=ROOT, config=odd.config) as machine:
+        machine.copy_in(steps.PROBE_FILE, "/opt/probe.py")
+        yield Booted(odd, machine)
+
+
+def run(booted: Booted, options: str, state: str) -> list[Rank]:
+    """The tasks of a step, each truly in this state; unless they are aligned, one warning says more."""
+    command = f"srun --numa-align {options} {PROBE}"
+    result = booted.machine.run(command, user="user", cwd="/tmp", timeout=300, check=True)
+    ranks = ranks_of(result)
+    for rank in ranks:
+        assert_true(rank, booted.machine.topology)
+        assert rank.environment["NUMA_ALIGN_STATE"] == state, result.transcript()
+    assert len(warnings_of(result)) == (0 if state == "aligned" else 1), result.transcript()
+    return ranks
+
+
+def assert_whole_cores(ranks: list[Rank], topology: Topology) -> None:
+    for rank in ranks:
+        cores = {cpu // topology.threads for cpu in rank.cpus}
+        assert len(rank.cpus) == len(cores) * topology.threads, rank
+
+
+def assert_in_the_package(ranks: list[Rank], topology: Topology) -> None:
+    """No core of another package than the GPUs'."""
+    size = topology.nodes_per_package * topology.cores_per_node * topology.threads
+    for rank in ranks:
+        homes = {
+            gpu.node // topology.nodes_per_package
+            for gpu in named_gpus(rank, topology)
+            if gpu.node is not None
+        }
+        assert not homes or {cpu // size for cpu in rank.cpus} <= homes, rank
+
+
+def test_every_task_has_what_its_machine_can_give(booted: Booted) -> None:
+    odd, topology, count = booted.odd, booted.machine.topology, count_of(booted.odd)
+    each = topology.cpus // count
+    shared, own, alone = odd.states
+    ranks = run(booted, f"-n{count} -c{each} --gpus={count}", shared)
+    assert len(ranks) == count
+    assert_nobody_shares(ranks)
+    assert_whole_cores(ranks, topology)
+    assert_in_the_package(ranks, topology)
+    # By local id: Slurm's order is that of gres.conf, here by minor.
+    minors = sorted(gpu.minor for gpu in topology.gpu_table())[odd.first_index :]
+    assert [[gpu.minor for gpu in named_gpus(rank, topology)] for rank in ranks] == [
+        [minor] for minor in minors
+    ]
+    ranks = run(booted, f"-n{count} -c{each} --gpus-per-task=1", own)
+    assert sorted(gpu.minor for rank in ranks for gpu in named_gpus(rank, topology)) == minors
+    assert all([gpu.minor for gpu in named_gpus(rank, topology)] == list(rank.gpus) for rank in ranks)
+    assert_nobody_shares(ranks)
+    (rank,) = run(booted, f"-n1 -c{topology.cpus} --gpus={count}", alone)
+    assert len(rank.cpus) == topology.cpus
+
+
+@pytest.mark.parametrize("booted", [("24.11", "NPS")], indirect=True, ids=["24.11-NPS"])
+def test_the_advice_for_partial_tasks_followed_makes_them_aligned(booted: Booted) -> None:
+    result = booted.machine.run(f"srun --numa-align -n4 -c2 --gpus=4 {PROBE}", user="user", cwd="/tmp")
+    (warning,) = warnings_of(result)
+    assert "partial" in warning and "--numa-align=cpus=node" in warning, result.transcript()
+    result = booted.machine.run(
+        f"srun --numa-align=cpus=node -n4 -c2 --gpus=4 {PROBE}", user="user", cwd="/tmp"
+    )
+    assert warnings_of(result) == []
+    for rank in ranks_of(result):
+        assert_true(rank, booted.machine.topology)
+        assert rank.environment["NUMA_ALIGN_STATE"] == "aligned" and len(rank.cpus) == 2, rank

@@ -1,0 +1,104 @@
+"""Each other state than `aligned` has a real allocation and an advice; with that done, it is `aligned`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from machine import Machine, SlurmConfig, Topology
+
+from . import steps
+from .steps import PROBE, Rank, ranks_of, warnings_of
+from .truth import assert_true
+
+pytestmark = pytest.mark.machine
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def held(machine: Machine, options: str) -> Iterator[None]:
+    """Another job on the node meanwhile, on its first cores."""
+    words = f"salloc --no-shell --distribution=block:block {options}"
+    number = machine.run(words, user="user", check=True).stderr.rpartition("job allocation ")[2].split()[0]
+    try:
+        yield
+    finally:
+        machine.run(["scancel", number], check=True)
+        machine.settle()
+
+
+def one(machine: Machine, options: str) -> tuple[Rank, str]:
+    """The only task of a step and the only warning about it, "" where there is none."""
+    result = machine.run(f"srun {options} {PROBE}", user="user", cwd="/tmp", timeout=300, check=True)
+    (rank,) = ranks_of(result)
+    assert_true(rank, machine.topology)
+    (warning,) = warnings_of(result) or [""]
+    return rank, warning
+
+
+def assert_aligned(found: tuple[Rank, str]) -> Rank:
+    rank, warning = found
+    assert (rank.environment["NUMA_ALIGN_STATE"], warning) == ("aligned", "")
+    return rank
+
+
+@pytest.fixture
+def without_cores(machine: Machine) -> Iterator[Machine]:
+    """A gres.conf without Cores=, as deployers write it: GPU and cores are chosen apart."""
+    before = machine.config
+    machine.configure(SlurmConfig(gres_cores=False))
+    yield machine
+    machine.configure(before)
+
+
+def test_partial_and_its_advice(without_cores: Machine) -> None:
+    with held(without_cores, "-n3"):
+        # By default a core of another package is left unused; cpus=all takes what Slurm gave.
+        assert assert_aligned(one(without_cores, "--numa-align -n1 -c2 --gpus=1")).cpus == {3}
+        rank, warning = one(without_cores, "--numa-align=cpus=all -n1 -c2 --gpus=1")
+        assert rank.environment["NUMA_ALIGN_STATE"] == "partial"
+        assert rank.cpus == {3, 4} and rank.nodes == (0,)
+        assert "1 of 2 CPUs" in warning and "--numa-align=cpus=node" in warning
+        rank = assert_aligned(one(without_cores, "--numa-align=cpus=node -n1 -c2 --gpus=1"))
+        assert rank.cpus == {3}
+
+
+def test_memory_only_and_its_advice(without_cores: Machine) -> None:
+    with held(without_cores, "-n4"):
+        rank, warning = one(without_cores, "--numa-align -n1 --gpus=1")
+        assert rank.environment["NUMA_ALIGN_STATE"] == "memory-only"
+        assert rank.cpus == {4} and rank.nodes == (0,)
+        assert "--gres-flags=enforce-binding" in warning and "--exclusive" in warning
+    assert_aligned(one(without_cores, "--numa-align --exclusive -n1 --gpus=1"))
+
+
+def test_enforced_binding_is_the_other_half_of_that_advice(machine: Machine) -> None:
+    with held(machine, "-n4"):
+        rank = assert_aligned(one(machine, "--numa-align --gres-flags=enforce-binding -n1 --gpus=1"))
+        assert rank.cpus <= {4, 5, 6, 7}
+
+
+@pytest.fixture
+def silent() -> Iterator[Machine]:
+    """Firmware that says no GPU's node, as most virtual machines do."""
+    with Machine(Topology(gpus=(None,) * 4), project=ROOT) as booted:
+        booted.copy_in(steps.PROBE_FILE, "/opt/probe.py")
+        yield booted
+
+
+def test_unaligned_and_its_advice(silent: Machine) -> None:
+    rank, warning = one(silent, "--numa-align -n1 -c4 --gpus=4")
+    assert rank.environment["NUMA_ALIGN_STATE"] == "unaligned"
+    first = silent.topology.gpu_table()[0].bdf
+    assert f"which NUMA node GPU {first} is on" in warning and "override file" in warning
+    entries = "".join(
+        f'[[gpu]]\nbdf = "{gpu.bdf}"\nnode = {gpu.index // 2}\n' for gpu in silent.topology.gpu_table()
+    )
+    silent.put({"/etc/numa-align/override.toml": entries})
+    result = silent.run(f"srun --numa-align -n4 --gpus=4 {PROBE}", user="user", cwd="/tmp", timeout=300)
+    ranks = ranks_of(result)
+    assert [rank.environment["NUMA_ALIGN_STATE"] for rank in ranks] == ["aligned"] * 4, result.transcript()
+    assert [rank.nodes for rank in ranks] == [(0,), (0,), (1,), (1,)]
