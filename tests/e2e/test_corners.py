@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from machine import Cluster, Machine, SlurmConfig, Topology
 
 from . import steps
-from .steps import PROBE, ranks_of
-from .truth import assert_all_aligned, assert_nobody_shares, assert_true, named_gpus
+from .steps import PROBE, Rank, ranks_of
+from .truth import assert_all_aligned, assert_nobody_shares, named_gpus
 
 pytestmark = pytest.mark.machine
 
@@ -82,21 +82,50 @@ def test_gpus_that_the_user_names_by_uuid_are_each_tasks(without_gres: Machine) 
         assert_nobody_shares(ranks)
 
 
-@pytest.mark.matrix
-def test_a_job_on_two_unlike_machines_is_aligned_on_both() -> None:
-    """GPUs 0-1 are on node 1 of the first and on node 0 of the second."""
-    first = Topology(cores_per_node=2, memory=640, gpus=(1, 1, 0, 0))
-    second = Topology(cores_per_node=2, threads=2, memory=640, gpus=(0, 0, 1, 1))
-    with Cluster((first, second), project=ROOT) as cluster:
+#: GPUs 0-1 are on node 1 of the first and on node 0 of the second.
+UNLIKE = (
+    Topology(cores_per_node=2, memory=640, gpus=(1, 1, 0, 0)),
+    Topology(cores_per_node=2, threads=2, memory=640, gpus=(0, 0, 1, 1)),
+)
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Cluster]:
+    with Cluster(UNLIKE, project=ROOT) as cluster:
         for machine in cluster.machines:
             machine.copy_in(steps.PROBE_FILE, "/opt/probe.py")
-        command = f"srun --numa-align -N2 --ntasks-per-node=4 --gpus-per-node=4 {PROBE}"
-        result = cluster.run(f"cd /tmp; {command}", user="user", timeout=300, check=True)
-        ranks = ranks_of(result)
-        assert len(ranks) == 8
-        for rank in ranks:
-            assert_true(rank, (first, second)[rank.rank // 4])
-            assert rank.environment["NUMA_ALIGN_STATE"] == "aligned", rank
-        assert [rank.nodes for rank in ranks] == [(1,), (1,), (0,), (0,), (0,), (0,), (1,), (1,)]
-        for half in (ranks[:4], ranks[4:]):
-            assert_nobody_shares(half)
+        yield cluster
+
+
+def on_both(cluster: Cluster) -> list[Rank]:
+    """Four tasks a machine, those of the first machine first."""
+    command = f"cd /tmp; srun --numa-align -N2 --ntasks-per-node=4 --gpus-per-node=4 {PROBE}"
+    ranks = ranks_of(cluster.run(command, user="user", timeout=300, check=True))
+    assert len(ranks) == 8
+    return ranks
+
+
+def assert_half_is_aligned(ranks: Sequence[Rank], topology: Topology) -> None:
+    assert_all_aligned(ranks, topology, 4)
+    assert_nobody_shares(ranks)
+    assert [rank.nodes for rank in ranks] == [(gpu.node,) for gpu in topology.gpu_table()]
+
+
+@pytest.mark.matrix
+def test_a_job_on_two_unlike_machines_is_aligned_on_both(two: Cluster) -> None:
+    ranks = on_both(two)
+    assert_half_is_aligned(ranks[:4], UNLIKE[0])
+    assert_half_is_aligned(ranks[4:], UNLIKE[1])
+
+
+@pytest.mark.matrix
+def test_a_node_without_the_plugin_runs_its_tasks_as_slurm_placed_them(two: Cluster) -> None:
+    conf = "/etc/slurm/plugstack.conf.d/numa-align.conf"
+    two.machines[1].run(f"mv {conf} {conf}.away", check=True)
+    try:
+        ranks = on_both(two)
+    finally:
+        two.machines[1].run(f"mv {conf}.away {conf}", check=True)
+    assert_half_is_aligned(ranks[:4], UNLIKE[0])
+    assert all(not rank.environment and rank.mode == "default" for rank in ranks[4:])
+    assert two.run("sinfo -h -o %T", check=True).stdout.split() == ["idle"]

@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 
 from . import progress as progress_module
 from .cache import Cache
+from .context import Started
 from .guest import Command, Result
 from .hardware import Topology
 from .machine import SLURM, SLURM_LIMIT, Machine, bring_up
@@ -20,7 +20,7 @@ from .qemu import Link
 from .slurm import SlurmConfig
 
 
-class Cluster:
+class Cluster(Started):
     """`with Cluster((one, other)) as cluster:` node1 runs slurmctld too; `machines` are there one by one."""
 
     def __init__(
@@ -53,19 +53,9 @@ class Cluster:
             for number, topology in enumerate(topologies, 1)
         )
 
-    def __enter__(self) -> Cluster:
-        try:
-            self._boot()
-            self.configure(self.config)
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    def start_all(self) -> None:
+        self._boot()
+        self.configure(self.config)
 
     def _boot(self) -> None:
         """Both at once, as booting leaves CPUs idle; the first begins, since the second connects to its

@@ -7,11 +7,11 @@ import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from . import progress as progress_module
 from . import saved
 from .cache import Cache
+from .context import Started
 from .guest import Command, Guest, Result, Running
 from .hardware import Topology
 from .image import image_for
@@ -31,7 +31,7 @@ SLURM = "/usr/lib/machine/slurm"
 JOBS_OF_ONE_CONFIGURATION = 1000
 
 
-class Machine:
+class Machine(Started):
     """`with Machine(...) as machine:` boots it, brings Slurm up, and takes it away afterwards."""
 
     def __init__(
@@ -67,19 +67,9 @@ class Machine:
         self._qemu: Qemu | None = None
         self._guest: Guest | None = None
 
-    def __enter__(self) -> Machine:
-        try:
-            self.boot()
-            self.configure(self.config)
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    def start_all(self) -> None:
+        self.boot()
+        self.configure(self.config)
 
     @property
     def guest(self) -> Guest:

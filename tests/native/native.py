@@ -15,11 +15,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 
 import psutil
 from machine import CommandError, CommandTimeoutError, Result, SlurmConfig, Topology
 from machine.cache import Cache
+from machine.context import Started
 from machine.guest import PATH, USERS, Command
 from machine.image import GUEST_FILES, image_for
 from machine.machine import SLURM
@@ -49,7 +49,7 @@ def why_not() -> str | None:
     return None
 
 
-class Native:
+class Native(Started):
     """`with Native(...) as native:` starts munged, slurmctld and slurmd, and takes them away afterwards."""
 
     def __init__(
@@ -73,19 +73,9 @@ class Native:
         self._outer: subprocess.Popen[bytes] | None = None
         self._pid = 0
 
-    def __enter__(self) -> Native:
-        try:
-            self._start()
-            self.configure(self.config)
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    def start_all(self) -> None:
+        self._start()
+        self.configure(self.config)
 
     def _start(self) -> None:
         image = image_for(self.slurm, self.cache, self.progress)
