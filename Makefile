@@ -99,7 +99,8 @@ source:
 # One plugin package a release of Slurm: for the one whose headers are installed.
 deb: source
 	cp -r packaging/debian build/$(SOURCE)/debian
-	cd build/$(SOURCE)/debian && mv plugin.install numa-align-plugin-slurm$(SLURM_VERSION).install && \
+	cd build/$(SOURCE)/debian && for file in plugin.*; do \
+		mv $$file numa-align-plugin-slurm$(SLURM_VERSION).$${file#plugin.}; done && \
 		sed 's|@SLURM@|$(SLURM_VERSION)|g' control.in >control && sed 's|@VERSION@|$(VERSION)|' changelog.in >changelog
 	if test -n "$(MAN_PAGES)"; then echo usr/share/man >>build/$(SOURCE)/debian/numa-align.install; fi
 	cd build/$(SOURCE) && dpkg-buildpackage -b -us -uc $(DEB_OPTIONS)

@@ -6,9 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from machine import RELEASES
+from native import Native, why_not
+from native.native import WITHOUT_CGROUPS
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("LICENSE", "Makefile", "README.md", "docs", "packaging", "prolog", "slurm-conf", "spank")
@@ -148,14 +153,19 @@ def release() -> str:
     return done.stdout.strip()
 
 
-def test_debian_packages(copy: Path) -> None:
+@pytest.fixture(scope="module")
+def debian(copy: Path) -> dict[str, Path]:
+    """Name -> file of each package."""
     packages = built(copy, "deb", "dh", "DEB_OPTIONS=-d")
-    names = {path.name.partition("_")[0]: path for path in packages}
+    return {path.name.partition("_")[0]: path for path in packages}
+
+
+def test_debian_packages(debian: dict[str, Path]) -> None:
     plugin = f"numa-align-plugin-slurm{release()}"
-    assert {"numa-align", plugin} <= names.keys()
+    assert {"numa-align", plugin} <= debian.keys()
     listing = {
         name: subprocess.run(["dpkg", "-c", path], capture_output=True, text=True, check=True).stdout
-        for name, path in names.items()
+        for name, path in debian.items()
     }
     assert "./usr/lib/numa-align/numa-align.so" in listing[plugin]
     assert "numa-align.so" not in listing["numa-align"]
@@ -167,15 +177,80 @@ def test_debian_packages(copy: Path) -> None:
         assert name in listing["numa-align"]
 
 
+@pytest.fixture
+def clean(debian: dict[str, Path]) -> Iterator[Native]:
+    """A Debian with this host's release of Slurm, running, without numa-align; the packages in /pkg."""
+    reason = why_not() or (None if release() in RELEASES else f"no Debian with Slurm {release()} is known")
+    if reason is not None:
+        pytest.skip(reason)
+    include = "include /etc/slurm/plugstack.conf.d/*.conf"
+    with Native(release(), config=replace(WITHOUT_CGROUPS, plugstack_extra=(include,))) as native:
+        native.put({f"/pkg/{name}.deb": path.read_bytes() for name, path in debian.items()})
+        yield native
+
+
+#: Where dpkg keeps its own books, and what changes without it.
+LISTING = r"""
+cd / && find . -xdev \( -path ./var/lib/dpkg -o -path ./var/log -o -path ./var/spool -o -path ./tmp \) \
+    -prune -o -printf '%p %m %l\n' | sort; ls -dl /run/numa-align 2>&1
+"""
+
+
+def test_debian_packages_work_and_leave_no_trace(clean: Native) -> None:
+    plugin = f"numa-align-plugin-slurm{release()}"
+    conf = "/etc/slurm/plugstack.conf.d/numa-align.conf"
+    before = clean.run(LISTING).stdout
+    clean.run(f"dpkg -i /pkg/numa-align.deb /pkg/{plugin}.deb", check=True)
+    helped = clean.run("numa-align --help && srun --help", check=True)
+    assert "doctor" in helped.stdout and "--numa-align" in helped.stdout
+    assert "optional /usr/lib/numa-align/numa-align.so" in clean.run(f"cat {conf}", check=True).stdout
+    said = clean.run("srun -n1 --gpus=1 --numa-align=verbose true", user="user", check=True)
+    assert "numa-align: " in said.stderr
+    clean.run("SLURM_JOB_ID=9 numa-align-prolog && test -s /run/numa-align/9", check=True)
+    for command in ("conf all", "topo", "plan --help"):  # nothing may be compiled beside the files
+        clean.run(f"numa-align {command}", check=True)
+
+    clean.run("echo Epilog=/usr/sbin/numa-align-epilog >>/etc/slurm/slurm.conf", check=True)
+    refused = clean.run(f"dpkg -r {plugin} numa-align")
+    assert refused.status != 0 and "take that line out first" in refused.stderr
+    clean.run("sed -i /^Epilog=/d /etc/slurm/slurm.conf", check=True)
+
+    # Removed, not purged, with words of the site's in plugstack.conf.d: srun has nothing to complain about.
+    clean.run(f"dpkg -i /pkg/{plugin}.deb && sed -i 's/^optional .*/& off/' {conf}", check=True)
+    clean.run(f"dpkg -r {plugin} numa-align", check=True)
+    after = clean.run("srun -n1 true", user="user", check=True)
+    assert after.stderr == ""
+    clean.run(f"dpkg -i /pkg/numa-align.deb /pkg/{plugin}.deb && grep -q ' off$' {conf}", check=True)
+    clean.run(f"dpkg -P {plugin} numa-align", check=True)
+    assert clean.run(LISTING).stdout == before
+
+
 def test_rpm_packages(copy: Path) -> None:
     packages = built(copy, "rpm", "rpmbuild", "RPM_OPTIONS=--nodeps")
     plugin = next(path for path in packages if path.name.startswith(f"numa-align-plugin-slurm{release()}-"))
     main = next(path for path in packages if path.name.startswith("numa-align-0"))
-    for package, wanted in (
-        (plugin, "/usr/lib/numa-align/numa-align.so"),
-        (main, "/usr/sbin/numa-align-prolog"),
-    ):
-        query = ["rpm", "-qlp", str(package)]
+
+    def asked(question: str, package: Path) -> set[str]:
         environment = {**os.environ, "HOME": str(copy)}
-        done = subprocess.run(query, capture_output=True, text=True, check=True, env=environment)
-        assert wanted in done.stdout.split()
+        command = ["rpm", "-qp", *question.split(), str(package)]
+        return set(
+            subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+            .stdout.strip()
+            .split("\n")
+        )
+
+    conf = "/etc/slurm/plugstack.conf.d/numa-align.conf"
+    assert asked("-l", plugin) == {
+        "/usr/lib/numa-align",
+        "/usr/lib/numa-align/numa-align.so",
+        "/etc/slurm/plugstack.conf.d",
+        conf,
+    }
+    assert asked("--configfiles", plugin) == {conf}
+    assert asked("--configfiles", main) == {""}
+    wanted = {f"/{name}" for name in EXPECTED} - asked("-l", plugin)
+    # rpmbuild compresses manual pages where it is set up to.
+    assert {name for name in wanted if "/man/" not in name} <= asked("-l", main)
+    assert any(name.startswith("/usr/share/man/man8/numa-align-doctor.8") for name in asked("-l", main))
+    assert any(line.startswith("python(abi) = 3.") for line in asked("--requires", main))
+    assert {f"slurm < {release()}", f"slurm >= {release()}.99"} <= asked("--conflicts", plugin)
