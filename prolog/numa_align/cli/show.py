@@ -37,7 +37,7 @@ def command(
 
         eval docker run $(numa-align show --gpus 0,1 --as docker) IMAGE
 
-    Exit status: 0, 1 if the GPUs cannot be aligned here, 2 for wrong input.
+    Exit status: 0 if that is aligned, 1 if it is not (a remark says why), 2 for wrong input.
     """
     from ..apply import spec_of  # noqa: PLC0415
     from ..bind import Own, read_own  # noqa: PLC0415
