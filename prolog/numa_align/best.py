@@ -116,9 +116,9 @@ def _reasons(
     bridges: Mapping[str, Sequence[str]],
 ) -> tuple[str, ...]:
     reasons = []
-    if len(nodes) == 1:
+    if len(nodes) == 1 and nodes[0] is not None:
         reasons.append(f"all on node {nodes[0]}: no copy between them or from memory crosses nodes")
-    else:
+    elif len(nodes) > 1:
         most = max(len(gpus) for node, gpus in by_node.items() if node is not None)
         split = "+".join(map(str, shares))
         where = ", ".join("unknown" if node is None else str(node) for node in nodes)
@@ -132,5 +132,6 @@ def _reasons(
     if pairs:
         reasons.append(f"{pairs} of {all_pairs} pairs are behind one PCI switch")
     if any(gpu.node is None for gpu in chosen):
-        reasons.append("nothing says which node some of them are on")
+        which = "some of them are" if any(gpu.node is not None for gpu in chosen) else "they are"
+        reasons.append(f"nothing says which node {which} on (numa-align topo): the override file can")
     return tuple(reasons)

@@ -7,6 +7,7 @@ is not on every machine. Numbers of the calls are those of the kernel's ABI and 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 from collections.abc import Iterable
@@ -20,6 +21,9 @@ _CALLS = {"x86_64": (238, 239), "aarch64": (237, 236), "ppc64le": (261, 260), "r
 
 #: Names and numbers of linux/mempolicy.h.
 MODES = ("default", "preferred", "bind", "interleave", "local", "preferred-many", "weighted-interleave")
+
+#: Only a kernel with NUMA has it.
+_NODES = "/sys/devices/system/node"
 
 _MAX_NODES = 8192
 _MPOL_F_MEMS_ALLOWED = 4
@@ -96,6 +100,11 @@ def _call(which: int, *arguments: object) -> None:
         raise OSError(number, os.strerror(number))
 
 
+def _knows_no_policies(error: OSError) -> bool:
+    """A kernel without NUMA (CONFIG_NUMA=n): all memory is on the one node, and there is nothing to set."""
+    return error.errno == errno.ENOSYS and not os.path.isdir(_NODES)  # noqa: PTH112 - stdlib without pathlib
+
+
 def _bits(nodes: Iterable[int]) -> ctypes.Array[ctypes.c_ubyte]:
     words = (ctypes.c_ubyte * (_MAX_NODES // 8))()
     for node in nodes:
@@ -127,11 +136,16 @@ def allowed_nodes() -> tuple[int, ...]:
 
 
 def read_policy() -> tuple[str, tuple[int, ...]]:
-    """Mode (a name of set_mempolicy(2)) and nodes of the calling thread's policy. Raises BindError."""
+    """Mode (a name of set_mempolicy(2)) and nodes of the calling thread's policy. Raises BindError.
+
+    ``default`` on a kernel without NUMA.
+    """
     mode, words = ctypes.c_int(), _bits(())
     try:
         _call(1, ctypes.byref(mode), words, ctypes.c_ulong(_MAX_NODES), None, ctypes.c_ulong(0))
     except OSError as error:
+        if _knows_no_policies(error):
+            return "default", ()
         raise BindError(f"asking for the memory policy failed: {error.strerror}") from error
     number = mode.value & _MODE_MASK
     return (MODES[number] if number < len(MODES) else f"mode {number}"), _members(words)
@@ -140,15 +154,19 @@ def read_policy() -> tuple[str, tuple[int, ...]]:
 def set_policy(mode: str, nodes: Iterable[int] = ()) -> str:
     """Set the memory policy of the calling thread; returns the mode that was set.
 
-    preferred-many becomes local on kernels before 5.15, which do not know it. Raises BindError.
+    preferred-many becomes local on kernels before 5.15, which do not know it, and anything default on
+    one without NUMA. Raises BindError.
     """
     bare = mode in ("default", "local")
     words = None if bare else _bits(nodes)
     try:
         _call(0, ctypes.c_long(MODES.index(mode)), words, ctypes.c_ulong(0 if bare else _MAX_NODES))
     except OSError as error:
-        if mode == "preferred-many" and error.errno == 22:
+        if mode == "preferred-many" and error.errno == errno.EINVAL:
             return set_policy("local")
-        hint = "; containers forbid it unless started with --cap-add SYS_NICE" if error.errno == 1 else ""
+        if _knows_no_policies(error):
+            return "default"
+        forbidden = error.errno == errno.EPERM
+        hint = "; containers forbid it unless started with --cap-add SYS_NICE" if forbidden else ""
         raise BindError(f"setting the memory policy failed: {error.strerror}{hint}") from error
     return mode

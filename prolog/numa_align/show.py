@@ -9,6 +9,7 @@ from typing import Optional
 
 from .claim import Machine, Placement, Spec, Step
 from .cpulist import format_cpulist
+from .errors import RequestError
 from .model import Gpu, Topology
 
 TOOLS = ("numactl", "taskset", "docker", "podman", "kubernetes", "systemd", "env")
@@ -71,7 +72,9 @@ def _taskset(topology: Topology, placement: Placement, gpus: Sequence[Gpu]) -> S
 
 
 def _container(placement: Placement) -> str:
-    return f"--cpuset-cpus={_cpus(placement)} --cpuset-mems={_nodes(placement)}"
+    """Without --cpuset-mems where no node is known to be near: an empty list would be refused."""
+    nodes = f" --cpuset-mems={_nodes(placement)}" if placement.memory_nodes else ""
+    return f"--cpuset-cpus={_cpus(placement)}{nodes}"
 
 
 _HARD = (
@@ -150,14 +153,20 @@ def reserved_cpus(topology: Topology) -> tuple[int, ...]:
 def _kubernetes(topology: Topology, gpus: Sequence[Gpu]) -> Shown:
     reserved = reserved_cpus(topology)
     nodes = {gpu.node for gpu in gpus}
+    if None in nodes:
+        lost = next(gpu.bdf for gpu in gpus if gpu.node is None)
+        raise RequestError(
+            f"nothing says which NUMA node GPU {lost} is on, so no Pod can be made to fit it; name the node "
+            "in the override file (numa-align topo shows what is known)"
+        )
     policy = "single-numa-node" if len(nodes) == 1 else "restricted"
-    cpus, memory = _pod_share(topology, gpus, reserved)
-    smt = any(len(core.cpus) > 1 for core in topology.cores)
+    width = max((len(core.cpus) for core in topology.cores), default=1)
+    cpus, memory = _pod_share(topology, gpus, reserved, width)
     lines = [
         "# /var/lib/kubelet/config.yaml (KubeletConfiguration); drain the node and remove",
         "# /var/lib/kubelet/cpu_manager_state before the kubelet starts with it.",
         "cpuManagerPolicy: static",
-        *(["cpuManagerPolicyOptions:", '  full-pcpus-only: "true"'] if smt else []),
+        *(["cpuManagerPolicyOptions:", '  full-pcpus-only: "true"'] if width > 1 else []),
         f'reservedSystemCPUs: "{format_cpulist(reserved)}"',
         f"topologyManagerPolicy: {policy}",
         "topologyManagerScope: pod",
@@ -167,9 +176,11 @@ def _kubernetes(topology: Topology, gpus: Sequence[Gpu]) -> Shown:
         "resources:",
     ]
     for kind in ("requests", "limits"):
-        lines += [f"  {kind}:", f'    cpu: "{cpus}"', f"    memory: {memory}Mi"]
+        lines += [f"  {kind}:", f'    cpu: "{cpus or width}"', f"    memory: {memory}Mi"]
         lines += [f'    {name}: "{count}"' for name, count in _resources(gpus).items()]
     notes = ["the topology manager chooses the GPUs itself: a Pod asks for a number, not for these"]
+    if not cpus:
+        notes.append("there are fewer cores for Pods than GPUs: not every GPU can have a Pod of its own")
     if len(nodes) > 1:
         notes.append("these GPUs are on several nodes; single-numa-node would refuse such a Pod")
     if len([node for node in topology.nodes if node.kind != "gpu-memory"]) > 8:
@@ -185,8 +196,13 @@ def _resources(gpus: Sequence[Gpu]) -> dict[str, int]:
     return counts
 
 
-def _pod_share(topology: Topology, gpus: Sequence[Gpu], reserved: Sequence[int]) -> tuple[int, int]:
-    """CPUs and MiB of a Pod such that Pods for all GPUs of the machine fit beside each other."""
+def _pod_share(
+    topology: Topology, gpus: Sequence[Gpu], reserved: Sequence[int], width: int
+) -> tuple[int, int]:
+    """CPUs, in whole cores of ``width`` threads, and MiB of a Pod, such that Pods for all GPUs fit.
+
+    No CPUs where fewer cores than GPUs are left.
+    """
     machine = Machine.of(topology)
     left = tuple(cpu for cpu in topology.online if cpu not in set(reserved))
     memory_nodes = tuple(node.id for node in topology.nodes)
@@ -197,7 +213,6 @@ def _pod_share(topology: Topology, gpus: Sequence[Gpu], reserved: Sequence[int])
         node: min(len(slices[order[gpu.bdf]]) for gpu in topology.gpus if gpu.node == node)
         for node in {gpu.node for gpu in topology.gpus}
     }
-    width = max((len(core.cpus) for core in topology.cores), default=1)
     cpus = sum(fewest[gpu.node] for gpu in gpus) // width * width
     size = {node.id: node.memory_bytes for node in topology.nodes}
     memory = 0

@@ -79,6 +79,8 @@ def test_a_zombie_and_a_vanished_process_survive(job: subprocess.Popen[bytes]) -
     while "\nState:\tZ" not in Path(f"/proc/{child}/status").read_text():
         time.sleep(0.01)
     seen = look(child, read_topology(), {})
+    result = CliRunner().invoke(command, ["--pid", str(child)], catch_exceptions=False)
+    assert result.exit_code == 2 and f"{child}: a zombie: it has ended" in result.output
     os.waitpid(child, 0)
     assert seen is not None and seen.hidden and seen.hidden.startswith("a zombie")
     assert look(child, read_topology(), {}) is None

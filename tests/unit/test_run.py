@@ -14,8 +14,9 @@ import pytest
 from builder import Machine, on_nodes
 from numa_align.bind import Own
 from numa_align.claim import Spec
+from numa_align.errors import RequestError
 from numa_align.model import Topology
-from numa_align.run import Decision, Request, decide, line_of, warning_of
+from numa_align.run import Decision, Request, decide, line_of, refuse_foreign, warning_of
 
 TWO = Machine(packages=2, cores=8, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1))
 ALL = tuple(range(16))
@@ -144,6 +145,12 @@ def test_a_placed_task_keeps_its_place(two: Topology) -> None:
     variables = {k: v for k, v in place(two, gpus=(5,)).variables.items() if v is not None}
     again = place(two, {**task(5, 8), **variables}, cpus=tuple(sorted(NEAR[1])), openable={5})
     assert set(again.placement.cpus) == NEAR[1]
+
+
+def test_a_gpu_of_another_job_is_refused_in_a_line(two: Topology) -> None:
+    refuse_foreign(two, (0, 5), lambda device: True)
+    with pytest.raises(RequestError, match=r"/dev/nvidia5 may not be opened; it belongs to another job"):
+        refuse_foreign(two, (0, 5), lambda device: device != "/dev/nvidia5")
 
 
 def test_a_process_that_is_not_aligned_is_told_why_and_what_to_request(two: Topology) -> None:

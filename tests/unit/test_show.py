@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,14 +51,17 @@ def test_an_amd_gpu_goes_into_a_container_as_device_files(tmp_path: Path) -> Non
     assert "--device=/dev/kfd --device=/dev/dri/renderD128" in text and "--gpus" not in text
 
 
-def test_kubernetes_reserves_whole_cores_of_each_node_and_pods_for_all_gpus_fit(root: str) -> None:
-    assert reserved_cpus(TWO.topology()) == (0, 4, 8, 12)
-    text = shown(root, "0", "kubernetes")
-    assert 'reservedSystemCPUs: "0,4,8,12"' in text and "topologyManagerPolicy: single-numa-node" in text
+def test_kubernetes_reserves_whole_cores_of_each_node_and_pods_for_all_gpus_fit(
+    root: str, tmp_path: Path
+) -> None:
+    nine = replace(TWO, cores=9)
+    assert reserved_cpus(nine.topology()) == (0, 9, 18, 27)
+    text = shown(str(nine.write(tmp_path)), "0", "kubernetes")
+    assert 'reservedSystemCPUs: "0,9,18,27"' in text and "topologyManagerPolicy: single-numa-node" in text
     cpu = int(text.partition('cpu: "')[2].partition('"')[0])
     memory = int(text.partition("memory: ")[2].partition("Mi")[0])
-    # Three cores of two threads are left for four GPUs: whole cores for all four cannot be.
-    assert cpu * 4 <= 6 and memory * 4 <= 64 * 1024
+    # Eight cores of two threads are left for four GPUs.
+    assert cpu * 4 == 16 and memory * 4 <= 64 * 1024
     assert "topologyManagerPolicy: restricted" in shown(root, "0,7", "kubernetes")
 
 
@@ -73,6 +77,22 @@ def test_an_unknown_gpu_and_a_machine_without_gpus_are_a_line(root: str, tmp_pat
     ):
         with pytest.raises(NumaAlignError, match=says):
             shown(place, "9", "docker")
+
+
+def test_a_pod_has_a_core_at_least_and_it_is_said_if_not_all_gpus_can_have_one(root: str) -> None:
+    words = ["--root", root, "--gpus", "0", "--as", "kubernetes", "--json"]
+    data = json.loads(CliRunner().invoke(show_command, words, catch_exceptions=False).output)
+    # Three cores of two threads are left on its node, for four GPUs.
+    assert 'cpu: "2"' in data["text"] and any("fewer cores" in note for note in data["notes"])
+
+
+def test_a_gpu_of_which_nobody_knows_the_node_is_not_said_to_be_on_one(tmp_path: Path) -> None:
+    lost = str(Machine(packages=2, gpus=on_nodes(None, None, source="none")).write(tmp_path))
+    text = CliRunner().invoke(gpus_command, ["--root", lost, "2"], catch_exceptions=False).output
+    assert "nothing says which node they are on" in text and "None" not in text and "all on" not in text
+    assert "--cpuset-mems" not in shown(lost, "0", "docker")
+    with pytest.raises(RequestError, match="no Pod can be made to fit"):
+        shown(lost, "0", "kubernetes")
 
 
 def best(machine: Machine, count: int, switches: str = "") -> tuple[int, ...]:
