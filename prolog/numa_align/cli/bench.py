@@ -37,8 +37,8 @@ def command(
 ) -> None:
     """Measure bandwidth and latency from each node's CPUs to each node's memory, and copies to each GPU.
 
-    Copies need PyTorch or CuPy. Run it on an idle machine or with a whole node (srun --exclusive). Exit
-    status: 0, or 2 if it cannot be measured.
+    Copies need PyTorch or CuPy. Run it on an idle machine or with a whole node (srun --exclusive).
+    Exit status: 0, or 2 if it cannot be measured.
     """
     try:
         from ..copies import toolkit_of  # noqa: PLC0415
