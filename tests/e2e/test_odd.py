@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Optional
 
 import pytest
 from machine import Machine, SlurmConfig, Topology
@@ -29,13 +30,12 @@ class Odd:
     topology: Topology
     states: tuple[str, str, str] = ("aligned", "aligned", "aligned")
     config: SlurmConfig = field(default_factory=SlurmConfig)
-    first_index: int = 0  # GPUs that gres.conf leaves out
 
 
-#: Slurm counts GPUs from the first that gres.conf names: its index 0 is minor 2.
+#: Slurm counts GPUs as gres.conf names them: its index 0 is minor 4.
 INDEX_IS_NOT_MINOR = "".join(
     f"NodeName=node1 Name=gpu File=/dev/nvidia{minor} Cores={'0-3' if minor < 4 else '4-7'}\n"
-    for minor in range(2, 8)
+    for minor in (4, 5, 6, 7, 0, 1, 2, 3)
 )
 ODD = {
     "SMT": Odd(Topology(cores_per_node=2, threads=2, gpus=(0, 0, 1, 1))),
@@ -48,16 +48,8 @@ ODD = {
     "one package, GPUs at -1": Odd(Topology(packages=1, memory=1536, gpus=(None,) * 4)),
     "two nodes, GPUs at -1": Odd(Topology(gpus=(None,) * 4), states=("unaligned", "unaligned", "unaligned")),
     "minors out of order": Odd(Topology(gpus=(1, 0, 1, 1, 0, 0, 1, 0), minors=(5, 2, 7, 0, 1, 6, 3, 4))),
-    "index is not minor": Odd(
-        Topology(),
-        config=SlurmConfig(gres_conf=INDEX_IS_NOT_MINOR, node_extra="Gres=gpu:6"),
-        first_index=2,
-    ),
+    "index is not minor": Odd(Topology(), config=SlurmConfig(gres_conf=INDEX_IS_NOT_MINOR)),
 }
-
-
-def count_of(odd: Odd) -> int:
-    return len(odd.topology.gpus) - odd.first_index
 
 
 @dataclass(frozen=True)
@@ -82,16 +74,25 @@ def booted(request: pytest.FixtureRequest) -> Iterator[Booted]:
         yield Booted(odd, machine)
 
 
-def run(booted: Booted, options: str, state: str) -> list[Rank]:
-    """The tasks of a step, each truly in this state; unless they are aligned, one warning says more."""
+def run(booted: Booted, options: str, state: Optional[str] = None) -> list[Rank]:
+    """The tasks of a step, truly in the state that they say, which is this one for all.
+
+    If it is not `aligned`, one warning says more.
+    """
     command = f"srun --numa-align {options} {PROBE}"
     result = booted.machine.run(command, user="user", cwd="/tmp", timeout=300, check=True)
     ranks = ranks_of(result)
+    states = {rank.environment["NUMA_ALIGN_STATE"] for rank in ranks}
     for rank in ranks:
         assert_true(rank, booted.machine.topology)
-        assert rank.environment["NUMA_ALIGN_STATE"] == state, result.transcript()
-    assert len(warnings_of(result)) == (0 if state == "aligned" else 1), result.transcript()
+    assert state is None or states == {state}, result.transcript()
+    assert len(warnings_of(result)) == (0 if states == {"aligned"} else 1), result.transcript()
     return ranks
+
+
+def minors_of(ranks: list[Rank], topology: Topology) -> list[list[int]]:
+    """Of the GPUs that each task is said to use."""
+    return [[gpu.minor for gpu in named_gpus(rank, topology)] for rank in ranks]
 
 
 def assert_whole_cores(ranks: list[Rank], topology: Topology) -> None:
@@ -113,23 +114,22 @@ def assert_in_the_package(ranks: list[Rank], topology: Topology) -> None:
 
 
 def test_every_task_has_what_its_machine_can_give(booted: Booted) -> None:
-    odd, topology, count = booted.odd, booted.machine.topology, count_of(booted.odd)
-    each = topology.cpus // count
-    shared, own, alone = odd.states
+    topology = booted.machine.topology
+    in_order = [gpu.minor for gpu in topology.gpu_table()]  # CUDA counts what it may open by PCI address
+    count, each = len(in_order), topology.cpus // len(in_order)
+    shared, own, alone = booted.odd.states
     ranks = run(booted, f"-n{count} -c{each} --gpus={count}", shared)
-    assert len(ranks) == count
     assert_nobody_shares(ranks)
     assert_whole_cores(ranks, topology)
     assert_in_the_package(ranks, topology)
-    # By local id: Slurm's order is that of gres.conf, here by minor.
-    minors = sorted(gpu.minor for gpu in topology.gpu_table())[odd.first_index :]
-    assert [[gpu.minor for gpu in named_gpus(rank, topology)] for rank in ranks] == [
-        [minor] for minor in minors
-    ]
+    assert minors_of(ranks, topology) == [[minor] for minor in in_order]
     ranks = run(booted, f"-n{count} -c{each} --gpus-per-task=1", own)
-    assert sorted(gpu.minor for rank in ranks for gpu in named_gpus(rank, topology)) == minors
-    assert all([gpu.minor for gpu in named_gpus(rank, topology)] == list(rank.gpus) for rank in ranks)
     assert_nobody_shares(ranks)
+    assert minors_of(ranks, topology) == [list(rank.gpus) for rank in ranks]
+    assert len({rank.gpus for rank in ranks}) == count
+    ranks = run(booted, f"-n2 -c{each} --gpus=2")
+    used = [minor for minor in in_order if minor in ranks[0].gpus]
+    assert minors_of(ranks, topology) == [[minor] for minor in used] and len(used) == 2
     (rank,) = run(booted, f"-n1 -c{topology.cpus} --gpus={count}", alone)
     assert len(rank.cpus) == topology.cpus
 
