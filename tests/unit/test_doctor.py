@@ -15,7 +15,7 @@ from numa_align.cli.doctor import command
 from numa_align.errors import ConfError
 from numa_align_conf.doctor.checks import CHECKS, examine
 from numa_align_conf.doctor.model import Declared, Facts, Finding, Script
-from numa_align_conf.doctor.read import read_facts
+from numa_align_conf.doctor.read import prolog_seconds, read_facts
 from numa_align_conf.elf import built_for
 from numa_align_conf.facts import Machine as Hardware
 from numa_align_conf.facts import kind_of_one
@@ -154,6 +154,15 @@ BROKEN = [
         "Epilog=",
     ),
     (
+        edit("slurm.conf", "Epilog=/usr", "#Epilog=/usr"),
+        "epilog",
+        "fail",
+        "Epilog=/usr/sbin/numa-align-epilog",
+    ),
+    (mode("usr/sbin/numa-align-epilog"), "epilog", "fail", "chmod 755 /usr/sbin/numa-align-epilog"),
+    (lambda root: (root / "etc/slurm/cgroup.conf").unlink(), "constrain", "fail", "ConstrainCores=yes"),
+    (lambda root: (root / "etc/slurm/plugstack.conf").unlink(), "plugin", "fail", "plugstack.conf.d"),
+    (
         edit("slurm.conf", "RealMemory=", "CpuSpecList=0,2-3 RealMemory="),
         "spec-cpus",
         "warn",
@@ -169,12 +178,74 @@ def test_each_fault_is_found_alone(
     root = node(tmp_path)
     breaking(root)
     found = [finding for finding in wrong(facts(root)) if finding.check == check]
-    assert [finding.status for finding in found] == [status]
+    assert {finding.status for finding in found} == {status}
     assert change in found[0].change.replace(str(root), "")
     assert found[0].what
     assert found[0].cost
     # A node that is not declared is no longer checked against its declaration, all else has one fault.
     assert {finding.check for finding in wrong(facts(root))} <= {check, "gres-gpu"}
+
+
+def test_each_check_says_when_all_is_well(tmp_path: Path) -> None:
+    root = node(tmp_path)
+    edit("slurm.conf", "RealMemory=", "CpuSpecList=0-1 RealMemory=")(root)
+    write("proc/sys/kernel/numa_balancing", "0\n")(root)
+    write("proc/sys/vm/zone_reclaim_mode", "0\n")(root)
+    write("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n")(root)
+    write("proc/sys/kernel/random/boot_id", "00000000-2222\n")(root)
+    write("run/numa-align/77", "numa-align-table 1\nboot 00000000-2222\njob 77\nend 3\n")(root)
+    found = examine(replace(facts(root), persistence=True, prolog_seconds=0.1))
+    assert {finding.status for finding in found} == {"ok"}
+    assert sorted(finding.check for finding in found) == sorted(SAID_WHEN_WELL)
+
+
+#: Checks that have a word for a node that is as it should be; the others are silent.
+SAID_WHEN_WELL = (
+    *("gpu-node", "gres-cores", "node-shape", "task-plugin", "constrain", "constrain", "spec-cpus", "plugin"),
+    *("prolog", "epilog", "prolog-slow", "kernel", "kernel", "huge-pages", "persistence"),
+)
+
+
+def test_eager_huge_pages_are_a_warning(tmp_path: Path) -> None:
+    root = node(tmp_path)
+    write("sys/kernel/mm/transparent_hugepage/enabled", "[always] madvise never\n")(root)
+    assert wrong(facts(root)) == []
+    write("sys/kernel/mm/transparent_hugepage/defrag", "[always] defer madvise never\n")(root)
+    (finding,) = wrong(facts(root))
+    assert (finding.check, finding.status, "defrag is always" in finding.what) == ("huge-pages", "warn", True)
+
+
+def test_without_gres_conf_no_gpu_can_be_had(tmp_path: Path) -> None:
+    root = node(tmp_path)
+    (root / "etc/slurm/gres.conf").unlink()
+    found = wrong(facts(root))
+    assert {(finding.check, finding.status) for finding in found} == {("gres-gpu", "fail")}
+
+
+def test_detected_cores_are_left_to_slurm(tmp_path: Path) -> None:
+    root = node(tmp_path)
+    (root / "etc/slurm/gres.conf").write_text("AutoDetect=nvml\n")
+    (finding,) = (finding for finding in examine(facts(root)) if finding.check == "gres-cores")
+    assert (finding.status, "AutoDetect" in finding.what) == ("ok", True)
+
+
+def test_cores_of_another_node_as_azure_shipped_them(tmp_path: Path) -> None:
+    """Eight GPUs on four nodes of a machine, and gres.conf with the nodes in the order of their numbers."""
+    machine = Machine(packages=2, nodes=2, cores=4, gpus=on_nodes(1, 1, 0, 0, 3, 3, 2, 2))
+    root = node(tmp_path, machine)
+    lines = [
+        f"NodeName=n1 Name=gpu File=/dev/nvidia[{2 * n}-{2 * n + 1}] Cores={4 * n}-{4 * n + 3}\n"
+        for n in range(4)
+    ]
+    (root / "etc/slurm/gres.conf").write_text("".join(lines))
+    found = [finding for finding in wrong(facts(root)) if finding.check == "gres-cores-node"]
+    assert [finding.change.partition("Cores=")[2] for finding in found] == ["4-7", "0-3", "12-15", "8-11"]
+
+
+def test_the_prologs_work_is_timed_here() -> None:
+    seconds = prolog_seconds()
+    assert seconds is not None
+    assert 0 < seconds < 30
 
 
 def test_a_plugin_for_another_slurm_is_told_by_its_own_number(tmp_path: Path) -> None:

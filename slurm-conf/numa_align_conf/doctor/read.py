@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Optional
 
+import numa_align
 from numa_align.errors import ConfError
 from numa_align.gres import expand
 from numa_align.model import Topology
@@ -211,11 +212,10 @@ def _persistence(topology: Topology) -> Optional[bool]:
 
 def prolog_seconds() -> Optional[float]:
     """What the prolog's work takes here, Python's start included; None if it fails."""
-    package = Path(__file__).resolve()
-    paths = [path for path in sys.path if (Path(path) / "numa_align").is_dir()] or [str(package.parents[2])]
+    place = str(Path(numa_align.__file__).resolve().parents[1])
     with tempfile.TemporaryDirectory() as folder:
         code = (
-            f"import sys; sys.path[:0] = {paths!r}; from pathlib import Path; from numa_align.job import "
+            f"import sys; sys.path[:0] = [{place!r}]; from pathlib import Path; from numa_align.job import "
             f"write_job_table; write_job_table({{'SLURM_JOB_ID': '1'}}, directory=Path({folder!r}) / "
             "'tables')"
         )
