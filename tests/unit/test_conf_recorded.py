@@ -17,11 +17,14 @@ from xml.etree import ElementTree
 
 import pytest
 from builder.recorded import answered, unanswered
+from native import Native, why_not
+from native.native import WITHOUT_CGROUPS
 from numa_align.cpulist import parse_cpulist
 from numa_align.errors import ConfError
 from numa_align_conf.facts import Kind
 from numa_align_conf.generate import kinds_of_machine
 from numa_align_conf.gres import gres_conf
+from numa_align_conf.layout import PARAMETERS, layout_of
 from numa_align_conf.slurm import slurm_conf
 from numa_align_conf.version import Version
 
@@ -93,11 +96,17 @@ def test_slurm_takes_what_is_written_for_each_machine(
     assert {name: texts for name, texts in found.items() if texts} == {}
 
 
-def hwloc_cores(root: Path) -> list[set[int]]:
-    """The CPUs of each core in hwloc's logical order, read from the same files."""
+def hwloc_xml(root: Path) -> str:
+    """What hwloc reads from the same files."""
     words = f"lstopo-no-graphics --input {root} --input-format fsroot --of xml --no-io -"
-    done = subprocess.run(words.split(), capture_output=True, text=True, check=True, timeout=60)
-    cores = (one for one in ElementTree.fromstring(done.stdout).iter("object") if one.get("type") == "Core")
+    return subprocess.run(words.split(), capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def hwloc_cores(root: Path) -> list[set[int]]:
+    """The CPUs of each core in hwloc's logical order."""
+    cores = (
+        one for one in ElementTree.fromstring(hwloc_xml(root)).iter("object") if one.get("type") == "Core"
+    )
     return [
         {int(unit.attrib["os_index"]) for unit in core.iter("object") if unit.get("type") == "PU"}
         for core in cores
@@ -118,10 +127,14 @@ def misplaced(root: Path, kind: Kind, version: Version) -> Iterator[str]:
                 yield f"{record}: {sorted(cpus)} for {sorted(cpus_of[file])}"
 
 
-@pytest.mark.parametrize("version", [Version(24, 11), Version(26, 5)])
-def test_core_numbers_are_hwlocs(kinds: list[tuple[Path, Kind]], version: Version) -> None:
+def need_lstopo() -> None:
     if shutil.which("lstopo-no-graphics") is None:
         pytest.skip("lstopo is not installed (hwloc-nox)")
+
+
+@pytest.mark.parametrize("version", [Version(24, 11), Version(26, 5)])
+def test_core_numbers_are_hwlocs(kinds: list[tuple[Path, Kind]], version: Version) -> None:
+    need_lstopo()
     found = {root.name: list(misplaced(root, kind, version)) for root, kind in kinds}
     assert {name: texts for name, texts in found.items() if texts} == {}
     with_cores = sum("Cores=" in "".join(node_lines_text(kind, version)) for _, kind in kinds)
@@ -130,3 +143,31 @@ def test_core_numbers_are_hwlocs(kinds: list[tuple[Path, Kind]], version: Versio
 
 def node_lines_text(kind: Kind, version: Version) -> list[str]:
     return [line for line in gres_conf([kind], version).splitlines() if line.startswith("NodeName=")]
+
+
+SHAPE = re.compile(r"CPUs=(\d+) .*SocketsPerBoard=(\d+) CoresPerSocket=(\d+) ThreadsPerCore=(\d+)")
+
+
+@pytest.mark.matrix  # the only release whose slurmd -C can be told what is a socket
+def test_slurmd_sees_the_same_sockets_and_cores(kinds: list[tuple[Path, Kind]]) -> None:
+    """`slurmd -C` of real Slurm 26.05, which hwloc tells of the recorded machine in place of this one."""
+    need_lstopo()
+    if why_not() is not None:
+        pytest.skip(str(why_not()))
+    compared, different = 0, []
+    with Native("26.05", config=WITHOUT_CGROUPS) as native:
+        for root, kind in kinds:
+            native.put({"/tmp/machine.xml": hwloc_xml(root).encode()})
+            for name, word in PARAMETERS.items():
+                layout = layout_of(kind.topology, name)
+                if layout.flaw is not None:
+                    continue
+                command = f"HWLOC_XMLFILE=/tmp/machine.xml slurmd -C {f'--parameters={word}' if word else ''}"
+                said = SHAPE.search(native.run(command, check=True).stdout)
+                counts = (len(layout.sockets), layout.cores_per_socket, layout.threads)
+                ours = (len(kind.topology.online), *counts)
+                compared += 1
+                if said is None or tuple(map(int, said.groups())) != ours:
+                    different.append((root.name, name, ours, said and said[0]))
+    assert different == []
+    assert compared > 60
