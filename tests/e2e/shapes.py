@@ -26,7 +26,8 @@ SHAPES = {
     "a GPU a task": Shape("srun {ask} -n8 --gpus=8 {probe}", 8),
     "fewer tasks": Shape("srun {ask} -n2 -c4 --gpus=8 {probe}", 2),
     "uneven tasks": Shape("srun {ask} -n3 -c2 --gpus=8 --exclusive {probe}", 3, apart=False),
-    "more tasks": Shape("srun {ask} -n8 --gpus=4 --exclusive {probe}", 8),
+    # 26.05 gives four GPUs of one node, whose four cores then serve two tasks each.
+    "more tasks": Shape("srun {ask} -n8 --gpus=4 --exclusive {probe}", 8, apart=False),
     "gpus-per-task": Shape("srun {ask} -n8 --gpus-per-task=1 {probe}", 8),
     "ntasks-per-gpu": Shape("srun {ask} --ntasks-per-gpu=1 --gpus=8 {probe}", 8),
     "gpu-bind=none": Shape("srun {ask} -n8 --gpus=8 --gpu-bind=none {probe}", 8),
