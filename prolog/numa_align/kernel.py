@@ -129,6 +129,26 @@ def _read(path: Path, pid: int) -> str:
         raise KernelError(f"cannot read {path}: {error.strerror}") from error
 
 
+def read_environment(pid: int, root: Path = Path("/")) -> dict[str, str]:
+    """The environment that a process was started with (proc_pid_environ(5)).
+
+    Raises KernelError: no such process, or (HiddenError) not this user's to see.
+    """
+    try:
+        data = (root / "proc" / str(pid) / "environ").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        raise KernelError(f"there is no process {pid}") from None
+    except PermissionError as error:
+        raise HiddenError(
+            f"the environment of process {pid} is not shown to this user: {error.strerror}; ask as the "
+            "owner of the process or as root"
+        ) from error
+    except OSError as error:
+        raise KernelError(f"cannot read the environment of process {pid}: {error.strerror}") from error
+    pairs = (entry.decode(errors="surrogateescape").partition("=") for entry in data.split(b"\0"))
+    return {name: value for name, _, value in pairs if name}
+
+
 def _read_maps(folder: Path, pid: int) -> str:
     """numa_maps; empty on a kernel without NUMA, which has no such file and nothing to say."""
     if not (folder.parent / "self/numa_maps").exists() and (folder / "status").exists():

@@ -18,9 +18,10 @@ import psutil
 
 from .cpulist import parse_cpulist
 from .errors import KernelError, RequestError
-from .kernel import ProcessState, read_process
+from .kernel import ProcessState, read_environment, read_process
 from .model import Gpu, Topology
 from .verdict import Verdict, judge, nodes_of
+from .words import rank_of
 
 
 @dataclass(frozen=True)
@@ -62,17 +63,16 @@ class Seen:
 def pids_of_job(job: int, proc: Path = Path("/proc")) -> tuple[int, ...]:
     """Processes of a Slurm job on this node, ascending, without slurmstepd and the sleep of its extern step.
 
-    Told by the cgroup, whose path has ``job_N`` up to Slurm 25.11, and by SLURM_JOB_ID of the environment,
-    which only the owner and root can read.
+    Told by the cgroup, whose path has ``job_N`` up to Slurm 25.11. Where none has, by SLURM_JOB_ID of
+    the environment, which only the owner and root can read, and which a shell of salloc has too.
     """
-    found = []
-    for process in psutil.process_iter(["pid", "name"]):
-        pid, name = process.info["pid"], process.info["name"] or ""
-        if name.startswith("slurmstepd"):
-            continue
-        if _in_cgroup(proc / str(pid), job) or _in_environment(proc / str(pid), job):
-            found.append(pid)
-    return tuple(sorted(found))
+    pids = [
+        process.pid
+        for process in psutil.process_iter(["name"])
+        if not (process.info["name"] or "").startswith("slurmstepd")
+    ]
+    inside = [pid for pid in pids if _in_cgroup(proc / str(pid), job)]
+    return tuple(sorted(inside or (pid for pid in pids if _environment(pid).get("SLURM_JOB_ID") == str(job))))
 
 
 def _in_cgroup(folder: Path, job: int) -> bool:
@@ -84,18 +84,11 @@ def _in_cgroup(folder: Path, job: int) -> bool:
 
 
 def _environment(pid: int) -> Mapping[str, str]:
+    """Empty where it is hidden or the process has ended."""
     try:
-        return psutil.Process(pid).environ()
-    except (psutil.Error, OSError, ValueError):
+        return read_environment(pid)
+    except KernelError:
         return {}
-
-
-def _in_environment(folder: Path, job: int) -> bool:
-    try:
-        words = (folder / "environ").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return f"SLURM_JOB_ID={job}".encode() in words
 
 
 def with_children(pid: int) -> tuple[int, ...]:
@@ -119,7 +112,6 @@ def look(pid: int, topology: Topology, holders: Mapping[int, Sequence[Gpu]]) -> 
     except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
         return None
     environment = _environment(pid)
-    rank = environment.get("SLURM_PROCID", "")
     gpus = tuple(holders.get(pid, ())) or _told(environment, topology)
     state, verdict, hidden = None, None, None
     if status == psutil.STATUS_ZOMBIE:
@@ -133,7 +125,7 @@ def look(pid: int, topology: Topology, holders: Mapping[int, Sequence[Gpu]]) -> 
                 return None
             hidden = str(error)
     return Seen(
-        pid, name, int(rank) if rank.isdigit() else None, cpus, nodes_of(cpus, topology), threads_of(pid),
+        pid, name, rank_of(environment), cpus, nodes_of(cpus, topology), threads_of(pid),
         gpus, state, verdict, _distance(cpus, gpus, topology), hidden,
     )  # fmt: skip
 

@@ -34,6 +34,8 @@ def test_without_a_command_it_says_which_there_are() -> None:
         (["show", "--gpus", "0"], "numactl, taskset, docker, podman, kubernetes, systemd, env; see"),
         (["show", "--gpus", "0", "--as", "rkt"], "'rkt' is not one of 'numactl',"),
         (["run"], "there is no COMMAND to run; see `numa-align run --help`"),
+        (["job", "1", "--all-nodes", "--svg", "x"], "--all-nodes goes with neither --watch nor --svg"),
+        (["job", "1", "--watch", "--json"], "--watch goes with neither --svg nor --json"),
         (["job"], "say either a JOBID or --pid PID; see `numa-align job --help`"),
         (["gpus", "x"], "'COUNT'"),
         (["bench", "--plot", "no-such-folder/x.png"], "cannot draw no-such-folder/x.png"),

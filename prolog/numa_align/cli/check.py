@@ -13,42 +13,25 @@ import click
 
 from ..cpulist import format_cpulist
 from ..devices import gpus_of_task
-from ..errors import HiddenError, KernelError, RequestError
+from ..errors import RequestError
 from ..gather import count, leave, meeting_of
-from ..kernel import ProcessState, read_process
+from ..kernel import ProcessState, read_environment, read_process
 from ..model import Gpu, Topology
 from ..topology import read_topology
 from ..verdict import Verdict, judge
-
-
-def environment_of(pid: int) -> Mapping[str, str]:
-    """The environment that a process was started with. Raises KernelError."""
-    try:
-        data = Path(f"/proc/{pid}/environ").read_bytes()
-    except FileNotFoundError:
-        raise KernelError(f"there is no process {pid}") from None
-    except PermissionError as error:
-        raise HiddenError(
-            f"the environment of process {pid} is not shown to this user: {error.strerror}; ask as the "
-            "owner of the process or as root"
-        ) from error
-    except OSError as error:
-        raise KernelError(f"cannot read the environment of process {pid}: {error.strerror}") from error
-    pairs = (entry.decode(errors="surrogateescape").partition("=") for entry in data.split(b"\0"))
-    return {name: value for name, _, value in pairs if name}
+from ..words import gpus_fields, gpus_text, memory_text, rank_of
 
 
 def as_json(
     state: ProcessState, gpus: Sequence[Gpu], verdict: Verdict, environment: Mapping[str, str]
 ) -> dict[str, Any]:
     """The verdict as ``check --json`` prints it; docs/check.md describes the fields."""
-    rank = environment.get("SLURM_PROCID", "")
     return {
         "version": 1,
-        "task": int(rank) if rank.isdigit() else None,
+        "task": rank_of(environment),
         "node": environment.get("SLURMD_NODENAME"),
         "pid": state.pid,
-        "gpus": [{"bdf": gpu.bdf, "minor": gpu.minor, "node": gpu.node} for gpu in gpus],
+        "gpus": gpus_fields(gpus),
         "cpus": format_cpulist(state.cpus),
         "cpu_nodes": list(verdict.cpu_nodes),
         "policy": state.policy.mode,
@@ -60,24 +43,15 @@ def as_json(
     }
 
 
-def _gpu_text(gpus: Sequence[Gpu]) -> str:
-    names = (
-        f"{gpu.bdf if gpu.minor is None else gpu.minor}@{'?' if gpu.node is None else gpu.node}"
-        for gpu in gpus
-    )
-    return ",".join(names) or "none"
-
-
 def as_line(
     state: ProcessState, gpus: Sequence[Gpu], verdict: Verdict, environment: Mapping[str, str]
 ) -> str:
     """One line for a person: GPU minor@node, CPUs@nodes, policy, memory by node, state."""
-    rank = environment.get("SLURM_PROCID")
-    pages = " ".join(f"{size / 2**20:.1f}MiB@{node}" for node, size in state.bytes_by_node.items())
+    rank = rank_of(environment)
     line = (
-        f"{'task ' + rank if rank else f'pid {state.pid}'}: gpu {_gpu_text(gpus)}"
+        f"{f'pid {state.pid}' if rank is None else f'task {rank}'}: gpu {gpus_text(gpus) or 'none'}"
         f"  cpus {format_cpulist(state.cpus)}@{','.join(map(str, verdict.cpu_nodes))}"
-        f"  policy {state.policy}  memory {pages or 'none'}  {verdict.state}"
+        f"  policy {state.policy}  memory {memory_text(state.bytes_by_node) or 'none'}  {verdict.state}"
     )
     return f"{line} ({verdict.reason})" if verdict.reason else line
 
@@ -86,7 +60,7 @@ def inspect(
     pid: Optional[int], topology: Topology
 ) -> tuple[ProcessState, tuple[Gpu, ...], Verdict, Mapping[str, str]]:
     """Ask the kernel about a process (None: this one) and judge it."""
-    environment = os.environ if pid is None else environment_of(pid)
+    environment = os.environ if pid is None else read_environment(pid)
     state = read_process(os.getpid() if pid is None else pid)
     gpus = gpus_of_task(topology.gpus, environment)
     return state, gpus, judge(state, gpus, topology), environment

@@ -16,6 +16,7 @@ from ..cpulist import format_cpulist
 from ..errors import RequestError
 from ..model import Topology
 from ..topology import read_topology
+from ..words import gpus_fields, gpus_text, memory_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -61,6 +62,10 @@ def command(
     """
     if (job is None) == (pid is None):
         raise click.UsageError("say either a JOBID or --pid PID", ctx)
+    if all_nodes and (watch or svg):
+        raise click.UsageError("--all-nodes goes with neither --watch nor --svg", ctx)
+    if watch and (svg or as_json):
+        raise click.UsageError("--watch goes with neither --svg nor --json", ctx)
     if all_nodes:
         _on_all_nodes(job, threads=threads, as_json=as_json)
     topology = read_topology()
@@ -178,8 +183,6 @@ def picture(seen: Sequence[Seen], threads: bool = False) -> RenderableType:
 
 def _cells(process: Seen) -> tuple[str, ...]:
     nodes = ",".join(map(str, process.cpu_nodes))
-    pages = process.state.bytes_by_node if process.state else {}
-    gpus = ",".join(f"{gpu.bdf if gpu.index is None else gpu.index}@{gpu.node}" for gpu in process.gpus)
     return (
         str(process.pid),
         "" if process.rank is None else str(process.rank),
@@ -187,8 +190,8 @@ def _cells(process: Seen) -> tuple[str, ...]:
         str(len(process.threads)),
         f"{format_cpulist(process.cpus)}@{nodes}" if process.cpus else "-",
         str(process.state.policy) if process.state else "?",
-        " ".join(f"{size / 2**20:.1f}MiB@{node}" for node, size in pages.items()) or "-",
-        gpus or "-",
+        (memory_text(process.state.bytes_by_node) if process.state else "") or "-",
+        gpus_text(process.gpus) or "-",
         "-" if process.distance is None else str(process.distance),
     )
 
@@ -221,7 +224,7 @@ def _fields(process: Seen) -> dict[str, Any]:
         "policy": state.policy.mode if state else None,
         "policy_nodes": list(state.policy.nodes) if state else None,
         "bytes_by_node": {str(n): size for n, size in state.bytes_by_node.items()} if state else None,
-        "gpus": [{"bdf": gpu.bdf, "minor": gpu.minor, "node": gpu.node} for gpu in process.gpus],
+        "gpus": gpus_fields(process.gpus),
         "distance": process.distance,
         "state": verdict.state if verdict else None,
         "reason": verdict.reason if verdict else process.hidden,
