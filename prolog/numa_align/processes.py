@@ -61,7 +61,7 @@ class Seen:
 
 
 def pids_of_job(job: int, proc: Path = Path("/proc")) -> tuple[int, ...]:
-    """Processes of a Slurm job on this node, ascending, without slurmstepd and the sleep of its extern step.
+    """Processes of a Slurm job on this node, ascending, but for slurmstepd, its extern step and this one.
 
     Told by the cgroup, whose path has ``job_N`` up to Slurm 25.11. Where none has, by SLURM_JOB_ID of
     the environment, which only the owner and root can read, and which a shell of salloc has too.
@@ -69,7 +69,7 @@ def pids_of_job(job: int, proc: Path = Path("/proc")) -> tuple[int, ...]:
     pids = [
         process.pid
         for process in psutil.process_iter(["name"])
-        if not (process.info["name"] or "").startswith("slurmstepd")
+        if process.pid != os.getpid() and not (process.info["name"] or "").startswith("slurmstepd")
     ]
     inside = [pid for pid in pids if _in_cgroup(proc / str(pid), job)]
     return tuple(sorted(inside or (pid for pid in pids if _environment(pid).get("SLURM_JOB_ID") == str(job))))

@@ -44,11 +44,26 @@ def test_the_processes_of_a_job_are_found_and_judged(job: subprocess.Popen[bytes
     assert {process.name for process in seen} == {"sh", "sleep"}
     assert all(process.state and process.state.bytes_by_node for process in seen)
     assert status_of(seen) == 0
+    shown = CliRunner().invoke(command, [str(JOB)], catch_exceptions=False).output
+    assert shown.startswith(f"job {JOB} on {os.uname().nodename}\n")
+
+
+def test_who_looks_is_no_process_of_the_job() -> None:
+    """As a step of the job's beside it, which --all-nodes starts."""
+    program = (
+        f"from numa_align.processes import pids_of_job; import os; print(os.getpid() in pids_of_job({JOB}))"
+    )
+    environment = {**os.environ, "SLURM_JOB_ID": str(JOB)}
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "False\n"
 
 
 def test_the_json_names_every_thread(job: subprocess.Popen[bytes]) -> None:
     result = CliRunner().invoke(command, [str(JOB), "--json"], catch_exceptions=False)
-    data = json.loads(result.output)
+    (line,) = result.output.splitlines()
+    data = json.loads(line)
     assert data["job"] == JOB and len(data["processes"]) == 2
     (thread,) = data["processes"][0]["threads"]
     assert thread["tid"] == job.pid and thread["cpus"] == data["processes"][0]["cpus"]

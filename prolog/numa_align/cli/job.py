@@ -74,13 +74,13 @@ def command(
         return
     seen = inspect(job, pid, topology)
     if as_json:
-        click.echo(json.dumps(to_json(job, seen), indent=1))
+        click.echo(json.dumps(to_json(job, seen)))
     else:
         from rich.console import Console  # noqa: PLC0415
 
         # A file or a pipe has no width to keep to.
         width = None if sys.stdout.isatty() else 180
-        Console(highlight=False, width=width).print(picture(seen, threads))
+        Console(highlight=False, width=width).print(picture(job, seen, threads))
     if svg:
         from ..svg import draw_processes, write  # noqa: PLC0415
 
@@ -122,6 +122,8 @@ def _on_all_nodes(job: Optional[int], *, threads: bool, as_json: bool) -> NoRetu
     if srun is None:
         raise RequestError("--all-nodes needs srun, which is not in PATH")
     words = [srun, f"--jobid={job}", "--overlap", "--ntasks-per-node=1", "--mem=0", "--cpu-bind=none"]
+    # Lines of several nodes may mix: labels part them, and JSON is a line a node.
+    words += [] if as_json else ["--label"]
     words += ["numa-align", "job", str(job)]
     words += ["--threads"] if threads else []
     words += ["--json"] if as_json else []
@@ -140,17 +142,17 @@ def _watch(
 
     console = Console(highlight=False)
     first = inspect(job, pid, topology)
-    with Live(picture(first, threads), console=console, auto_refresh=False) as live:
+    with Live(picture(job, first, threads), console=console, auto_refresh=False) as live:
         while True:
             try:
                 time.sleep(interval)
-                live.update(picture(inspect(job, pid, topology), threads), refresh=True)
+                live.update(picture(job, inspect(job, pid, topology), threads), refresh=True)
             except (KeyboardInterrupt, RequestError):
                 return
 
 
-def picture(seen: Sequence[Seen], threads: bool = False) -> RenderableType:
-    """A table for the terminal, and below it what needs a sentence."""
+def picture(job: Optional[int], seen: Sequence[Seen], threads: bool = False) -> RenderableType:
+    """A table for the terminal, above it which job on which node, and below it what needs a sentence."""
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415
     from rich.console import Group  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
@@ -178,7 +180,8 @@ def picture(seen: Sequence[Seen], threads: bool = False) -> RenderableType:
             cells = ("", "", f"  {thread.tid} {thread.name}", "", format_cpulist(thread.cpus))
             table.add_row(*cells, style="dim")
     remarks = [Text(f"{process.pid}: {text}") for process in seen for text in _remarks(process)]
-    return Group(table, *remarks)
+    heading = [] if job is None else [Text(f"job {job} on {os.uname().nodename}")]
+    return Group(*heading, table, *remarks)
 
 
 def _cells(process: Seen) -> tuple[str, ...]:
