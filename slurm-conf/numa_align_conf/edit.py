@@ -11,6 +11,7 @@ from numa_align.errors import ConfError
 
 from .conffile import ConfFile, Line, parse_conf
 from .facts import fold, unfold
+from .gres import comment
 from .others import CGROUP_SETTINGS
 from .slurm import NodeLine, Setting
 
@@ -73,15 +74,30 @@ def edited_slurm(file: ConfFile, settings: Sequence[Setting], nodes: Sequence[No
     """
     draft = _Draft(file)
     for setting in settings:
-        line = _last(file.lines, setting.key.lower())
-        if line is None:
+        lines = [line for line in file.lines if line.key == setting.key.lower()]
+        if not lines:
             draft.append(["", *setting.lines()])
-            continue
-        value = _merged(line.pairs[0][1], setting)
-        if value != line.pairs[0][1]:
-            draft.replace(line, [f"{setting.key}={value}"])
+        elif setting.rule in ("beside", "call"):
+            _add_script(draft, lines, setting)
+        elif setting.rule != "keep":
+            value = _merged(lines[-1].pairs[0][1], setting)
+            if value != lines[-1].pairs[0][1]:
+                draft.replace(lines[-1], [f"{setting.key}={value}"])
     draft.append(_edited_nodes(file, draft, nodes))
     return draft.texts()
+
+
+def _add_script(draft: _Draft, lines: Sequence[Line], setting: Setting) -> None:
+    """Our prolog or epilog beside the site's, which stays."""
+    name = Path(setting.value).name
+    ours = [line for line in lines if Path(line.pairs[0][1]).name == name]
+    if ours and ours[-1].pairs[0][1] != setting.value:
+        draft.replace(ours[-1], [f"{setting.key}={setting.value}"])
+    elif not ours and setting.rule == "beside":
+        draft.append(["", *setting.lines()])
+    elif not ours:
+        text = f"{setting.key}= is yours, and this Slurm runs one only: have it call {setting.value} too."
+        draft.append(["", *comment(f"{text} {setting.reason}")])
 
 
 def edited_cgroup(file: ConfFile) -> dict[Path, str]:
@@ -134,13 +150,9 @@ def _with_pairs(names: Sequence[str], line: Line) -> str:
     return " ".join([f"NodeName={fold(names)}", *rest])
 
 
-def _last(lines: Sequence[Line], key: str) -> Optional[Line]:
-    return next((line for line in reversed(lines) if line.key == key), None)
-
-
 def _merged(old: str, setting: Setting) -> str:
     """The value with our words; of a list all old words stay."""
-    if not setting.adds:
+    if setting.rule == "replace":
         same = sorted(old.lower().split(",")) == sorted(setting.value.lower().split(","))
         return old if same else setting.value
     words = [word for word in old.split(",") if word]

@@ -21,12 +21,17 @@ PROLOG_LIMIT = 60
 
 @dataclass(frozen=True)
 class Setting:
-    """One line of slurm.conf with its reason. ``adds`` says that other words of the same line may stay."""
+    """One line of slurm.conf with its reason.
+
+    ``rule`` says what becomes of a line that a site has already: ``replace`` it; ``add`` words that are
+    missing; ``keep`` it, as a value that is chosen is as good; ``beside``: Slurm runs the scripts of several
+    lines, so that ours comes as one more; ``call``: Slurm runs one script, and the site's has to call ours.
+    """
 
     key: str
     value: str
     reason: str
-    adds: bool = False
+    rule: str = "replace"
 
     def lines(self) -> Iterator[str]:
         """Reason and line."""
@@ -38,7 +43,7 @@ def settings(kinds: Sequence[Kind], version: Version, sbin: str = "/usr/sbin") -
     """The settings outside the NodeName lines, in the order in which they are written."""
     found = [*_placement(version), *_sockets(layouts(kinds, version), version), *_scripts(version, sbin)]
     if any(kind.topology.gpus for kind in kinds):
-        found.insert(0, Setting("GresTypes", "gpu", "GPUs are a resource of their own.", adds=True))
+        found.insert(0, Setting("GresTypes", "gpu", "GPUs are a resource of their own.", rule="add"))
     return tuple(found)
 
 
@@ -53,7 +58,7 @@ def _placement(version: Version) -> Iterator[Setting]:
             "ENFORCE_BINDING_GRES (from 23.11.2 on): only cores near a job's GPUs are given with them, so "
             "that jobs may wait longer; --gres-flags=disable-binding opts out. CR_Core_Memory in place of "
             "CR_Core counts memory too.",
-            adds=True,
+            rule="add",
         )
     else:
         yield Setting(
@@ -62,7 +67,7 @@ def _placement(version: Version) -> Iterator[Setting]:
             f"Slurm {version} has no ENFORCE_BINDING_GRES: jobs ask for cores near their GPUs by "
             "--gres-flags=enforce-binding, or `numa-align conf lua` has it added for them. CR_Core_Memory "
             "in place of CR_Core counts memory too.",
-            adds=True,
+            rule="add",
         )
     yield Setting(
         "TaskPlugin",
@@ -73,7 +78,7 @@ def _placement(version: Version) -> Iterator[Setting]:
         "TaskPluginParam",
         "autobind=cores",
         "A task is bound to cores, not to threads of different ones, where Slurm binds at all.",
-        adds=True,
+        rule="add",
     )
     yield Setting("ProctrackType", "proctrack/cgroup", "What task/cgroup builds upon.")
 
@@ -86,29 +91,31 @@ def _sockets(chosen: Sequence[Layout], version: Version) -> Iterator[Setting]:
             ",".join(sorted(str(word) for word in words)),
             "gres.conf may name whole sockets only, and NUMA nodes are smaller than packages: slurmd is to "
             "count them as sockets, on all nodes. Sockets and CoresPerSocket below are counted so too.",
-            adds=True,
+            rule="add",
         )
 
 
 def _scripts(version: Version, sbin: str) -> Iterator[Setting]:
+    rule = "beside" if version.runs_several_scripts else "call"
     yield Setting(
         "Prolog",
         f"{sbin}/numa-align-prolog",
         "Describes the node for the plugin, 0.1 s a job and node. Must exist on every node: a Prolog that "
         "cannot be run drains the node.",
+        rule,
     )
-    yield Setting("Epilog", f"{sbin}/numa-align-epilog", "Takes that description away again.")
+    yield Setting("Epilog", f"{sbin}/numa-align-epilog", "Takes that description away again.", rule)
     yield Setting(
         "PrologFlags",
         "Alloc,Contain",
         "Alloc: the Prolog runs before the first task starts, on every node of the job. Contain: processes "
         "of ssh sessions count to the job.",
-        adds=True,
+        rule="add",
     )
     reason = f"The scripts end within 10 s; Slurm's default is to wait for ever, {PROLOG_LIMIT} s are ample."
     keys = ("PrologTimeout", "EpilogTimeout") if version.has_two_time_limits else ("PrologEpilogTimeout",)
     for key in keys:
-        yield Setting(key, str(PROLOG_LIMIT), reason)
+        yield Setting(key, str(PROLOG_LIMIT), reason, "keep")
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,14 @@ class Version(NamedTuple):
         return self >= (23, 11)
 
     @property
+    def runs_several_scripts(self) -> bool:
+        """Prolog= and Epilog= may stand on several lines (24.05); before, the last line counts alone.
+
+        Seen with 22.05.8, 24.11.5 and 26.05.5; a comma is part of a path in all of them.
+        """
+        return self >= (24, 5)
+
+    @property
     def has_two_time_limits(self) -> bool:
         """PrologTimeout and EpilogTimeout in place of PrologEpilogTimeout (25.05)."""
         return self >= (25, 5)

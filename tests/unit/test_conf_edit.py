@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,26 @@ def test_a_plugin_in_an_included_file_is_not_listed_twice(tmp_path: Path) -> Non
     assert files_changed("plugstack", tmp_path / "plugstack.conf") == {
         "numa-align.conf": ["optional /usr/lib/numa-align/numa-align.so"]
     }
+
+
+SITE = "Prolog=/site/prolog\nEpilog=/opt/sbin/numa-align-epilog\nPrologTimeout=300\nPrologEpilogTimeout=300\n"
+
+
+def test_the_sites_own_prolog_stays(tmp_path: Path) -> None:
+    removed, added = changes("slurm", SITE, tmp_path)
+    assert removed == ["Epilog=/opt/sbin/numa-align-epilog"]
+    assert "Prolog=/usr/sbin/numa-align-prolog" in added
+    assert "Epilog=/usr/sbin/numa-align-epilog" in added
+    assert not any("Timeout" in line for line in added)
+
+
+def test_where_slurm_runs_one_prolog_it_is_to_call_ours(tmp_path: Path) -> None:
+    (tmp_path / "slurm.conf").write_text(SITE)
+    diff = compare("slurm", replace(REQUEST, version=Version(22, 5)), tmp_path / "slurm.conf")
+    assert "+Prolog=" not in diff
+    assert (
+        "+# Prolog= is yours, and this Slurm runs one only: have it call /usr/sbin/numa-align-prolog" in diff
+    )
 
 
 def test_plugstack_has_one_line_of_ours(tmp_path: Path) -> None:

@@ -303,6 +303,34 @@ def test_a_site_prolog_beside_ours_is_checked_too(tmp_path: Path) -> None:
     assert finding.what.endswith("/opt/site does not exist")
 
 
+@pytest.mark.parametrize("version", [Version(22, 5), V24])
+def test_several_prologs_run_only_where_slurm_runs_them(version: Version, tmp_path: Path) -> None:
+    root = node(tmp_path, TWO, version)
+    write("site/prolog", "#!/bin/sh\n")(root)
+    (root / "site/prolog").chmod(0o755)
+    edit(
+        "slurm.conf",
+        "Prolog=/usr/sbin/numa-align-prolog",
+        "Prolog=/usr/sbin/numa-align-prolog\nProlog=/site/prolog",
+    )(root)
+    found = [finding for finding in wrong(facts(root, version)) if finding.check == "prolog"]
+    if version == V24:
+        assert found == []
+        return
+    (finding,) = found
+    assert finding.change == "/site/prolog: have it call /usr/sbin/numa-align-prolog"
+    write("site/prolog", "#!/bin/sh\n/usr/sbin/numa-align-prolog\n")(root)
+    assert wrong(facts(root, version)) == []
+
+
+def test_a_comma_is_part_of_a_prologs_path(tmp_path: Path) -> None:
+    root = node(tmp_path)
+    edit("slurm.conf", "Prolog=/usr/sbin/numa-align-prolog", "Prolog=/usr/sbin/numa-align-prolog,/bin/true")(
+        root
+    )
+    assert any("numa-align-prolog,/bin/true does not exist" in finding.what for finding in wrong(facts(root)))
+
+
 def test_a_login_node_has_little_to_be_wrong(tmp_path: Path) -> None:
     root = node(tmp_path, Machine(packages=1))
     edit("slurm.conf", "NodeName=n1", "NodeName=n[2-9]")(root)

@@ -65,11 +65,12 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Script:
-    """A prolog or epilog that slurm.conf names."""
+    """A prolog or epilog that slurm.conf names; ``ours``: it is this project's, or a site's that calls it."""
 
     path: str
     exists: bool
     executable: bool
+    ours: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numa_align
 from numa_align.errors import ConfError
 from numa_align.gres import expand
 from numa_align.model import Topology
-from numa_align.sysfs import Tree
+from numa_align.sysfs import Tree, read_text
 from numa_align.topology import read_topology
 
 from ..conffile import Line, read_conf
@@ -67,11 +67,12 @@ def read_facts(
     if not topology.cores:
         raise ConfError(f"{root}: no CPU is described below it; is there a sys/devices/system/cpu?")
     live = tree.is_live and slurm_conf is None
+    version = version or (installed_version() if tree.is_live else None)
     return Facts(
         name=node,
         topology=topology,
         layout=_layout(topology, settings, own),
-        version=version or (installed_version() if tree.is_live else None),
+        version=version,
         slurm_conf=None if slurm is None else str(slurm),
         settings=settings,
         places=places,
@@ -81,7 +82,7 @@ def read_facts(
         cgroup_conf=None if slurm is None else str(slurm.with_name("cgroup.conf")),
         cgroup=_cgroup(slurm, root),
         plugins=tuple(_plugins(slurm, settings, root)),
-        scripts={key: tuple(_scripts(settings.get(key, ""), tree)) for key in ("prolog", "epilog")},
+        scripts={key: tuple(_scripts(lines, key, version, tree)) for key in ("prolog", "epilog")},
         kernel=_kernel(tree),
         persistence=_persistence(topology) if tree.is_live else None,
         prolog_seconds=prolog_seconds() if tree.is_live and topology.gpus else None,
@@ -177,14 +178,16 @@ def _plugins(slurm: Optional[Path], settings: Mapping[str, str], root: str) -> I
             yield Plugin(entry.place, entry.words[0], entry.words[1], file.is_file(), built_for(file))
 
 
-def _scripts(value: str, tree: Tree) -> Iterator[Script]:
-    for path in filter(None, value.split(",")):
+def _scripts(lines: Sequence[Line], key: str, version: Optional[Version], tree: Tree) -> Iterator[Script]:
+    """What Slurm runs: the scripts of all lines, or of the last."""
+    paths = [line.pairs[0][1] for line in lines if line.key == key]
+    for path in paths if version is None or version.runs_several_scripts else paths[-1:]:
         file = Path(tree.path(path.lstrip("/")))
         names = sorted(file.parent.glob(file.name)) if re.search(r"[*?\[]", path) else [file]
         for name in names or [file]:
-            yield Script(
-                str(name) if names != [file] else path, name.is_file(), os.access(name, os.R_OK | os.X_OK)
-            )
+            said = str(name) if names != [file] else path
+            ours = "numa-align" in name.name or f"numa-align-{key}" in (read_text(str(name)) or "")
+            yield Script(said, name.is_file(), os.access(name, os.R_OK | os.X_OK), ours)
 
 
 def _kernel(tree: Tree) -> dict[str, str]:

@@ -198,7 +198,7 @@ def prolog(facts: Facts) -> Iterator[Finding]:
     for key in ("prolog", "epilog"):
         scripts = facts.scripts.get(key, ())
         place = facts.place(key)
-        if not any("numa-align" in script.path for script in scripts):
+        if not any(script.ours for script in scripts):
             cost = (
                 "each task describes the node itself"
                 if key == "prolog"
@@ -206,15 +206,20 @@ def prolog(facts: Facts) -> Iterator[Finding]:
             )
             name = key.capitalize()
             change = f"{place}: {name}=/usr/sbin/numa-align-{key}"
+            if scripts and not facts.checked_version.runs_several_scripts:
+                change = f"{scripts[-1].path}: have it call /usr/sbin/numa-align-{key}"
             yield Finding(key, "fail", f"{name} is not numa-align-{key}", cost, change)
         for script in scripts:
             if not script.exists or not script.executable:
                 wrong = "cannot be run" if script.exists else "does not exist"
                 cost = "slurmd drains every node that gets a job"
-                yield Finding(
-                    key, "fail", f"{place}: {script.path} {wrong}", cost, f"chmod 755 {script.path}"
+                change = (
+                    f"chmod 755 {script.path}"
+                    if script.exists
+                    else f"{place}: take {script.path} out, or put it there"
                 )
-            elif "numa-align" in script.path:
+                yield Finding(key, "fail", f"{place}: {script.path} {wrong}", cost, change)
+            elif script.ours:
                 yield Finding(key, "ok", f"{script.path} is there")
     yield from _prolog_times(facts)
 
