@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import QMPClient
+from qemu.qmp import ConnectError, QMPClient
 
 from . import background
 from .cache import digest
@@ -82,12 +82,21 @@ def await_running(qemu: Qemu) -> None:
 
 
 async def _connected(qemu: Qemu) -> QMPClient:
+    """The socket's file is there a moment before QEMU listens on it, which on a busy host is seen."""
     while not qemu.monitor_socket.exists():
         qemu.check()
         await asyncio.sleep(PAUSE)
-    monitor = QMPClient("monitor")
-    await monitor.connect(str(qemu.monitor_socket))
-    return monitor
+    while True:
+        monitor = QMPClient("monitor")
+        try:
+            await monitor.connect(str(qemu.monitor_socket))
+        except ConnectError as error:
+            if not isinstance(error.exc, ConnectionRefusedError):
+                raise
+            qemu.check()
+            await asyncio.sleep(PAUSE)
+        else:
+            return monitor
 
 
 async def _status(monitor: QMPClient, request: str) -> str:
