@@ -96,12 +96,6 @@ def place_here(
     return applied
 
 
-def forget(environment: MutableMapping[str, str]) -> None:
-    """Take away variables that are not about this process."""
-    for name in VARIABLES:
-        environment.pop(name, None)
-
-
 def thread_count() -> int:
     """Threads of the calling process."""
     return len(os.listdir("/proc/self/task"))  # noqa: PTH208

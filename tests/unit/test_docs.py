@@ -70,7 +70,7 @@ def test_the_shell_completes_commands_and_options() -> None:
             "COMP_WORDS": words,
             "COMP_CWORD": str(words.count(" ")),
         }
-        program = "from numa_align.cli import cli; cli(prog_name='numa-align')"
+        program = "from numa_align.cli import main; main()"
         return subprocess.run(
             [sys.executable, "-c", program], env={**os.environ, **own}, capture_output=True, text=True,
             check=False, timeout=60,
