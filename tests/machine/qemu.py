@@ -24,6 +24,10 @@ TCG = ("-accel", "tcg,thread=multi", "-cpu", "max,cx16=off,la57=off")
 then, and the kernel's allocator (slub), which uses it, then dies at boot. Without la57: a page walk has four
 levels instead of five."""
 
+WITH_THREADS = (*TCG[:-1], f"{TCG[-1]},vendor=GenuineIntel")
+"""For a machine whose cores have several threads: the emulated CPU is else an AMD one of family 15, on which
+Linux 6.1 (Debian 12) takes every thread for a core."""
+
 KVM = ("-accel", "kvm", "-cpu", "host")
 
 KVM_TRIAL = 20.0
@@ -134,7 +138,7 @@ def boot_arguments(
     """
     return [
         "-machine", "q35",
-        *accelerator,
+        *(WITH_THREADS if topology.threads > 1 and accelerator == TCG else accelerator),
         "-kernel", str(image.kernel),
         "-initrd", str(image.initramfs),
         "-append", f"{KERNEL_WORDS} {words}",
