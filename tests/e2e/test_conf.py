@@ -117,8 +117,9 @@ def near(machine: Machine, kind: Kind, jobs: int, order: list[int]) -> int:
     ``order`` has the minors by Slurm's index. Slurm's numbers of CPUs are Linux's here, see `numbers_hold`.
     """
     # Without Cores= such a job takes a core of every socket: of four cores there are two at a time then.
-    at_once = "3" if len(kind.topology.cores) >= 8 else "1"
-    done = machine.run(["/opt/allocate", str(jobs), at_once], user="user", timeout=900, check=True)
+    narrow = "Cores=" not in (machine.config.gres_conf or "") and len(kind.topology.cores) < 8
+    command = ["/opt/allocate", str(jobs), "1" if narrow else "3"]
+    done = machine.run(command, user="user", timeout=900, check=True)
     shown = re.findall(r"JobId=(\d+)\nCPU_IDs=(\S+) Mem=\d+ GRES=\S*IDX:(\d+)", done.stdout)
     given = {job: (cpus, order[int(index)]) for job, cpus, index in shown}
     assert len(given) == jobs, done.stdout + done.stderr
