@@ -2,9 +2,9 @@
 
     python tests/bench/topology.py
 
-Prints the recorded machine that takes longest (if the archive is there), a prolog from start to exit with
-``python3 -I``, and how the time grows with nodes, CPUs and GPUs on built machines. Exits with 1 if a
-bound is exceeded: 30 ms for the recorded machine, 80 ms for the prolog.
+Prints the recorded machine that takes longest (if the archive is there), the job prolog from start to exit
+as slurmd runs it (``python3 -I -S``, table written), and how the time grows with nodes, CPUs and GPUs on
+built machines. Exits with 1 if a bound is exceeded: 30 ms for the recorded machine, 80 ms for the prolog.
 """
 
 from __future__ import annotations
@@ -41,14 +41,15 @@ def median(action: Callable[[], object], rounds: int) -> float:
     return statistics.median(times)
 
 
-def prolog(python: str, root: Path) -> Callable[[], object]:
-    """A process that does of the prolog what this module's subject has in it."""
+def prolog(python: str, root: Path, folder: Path) -> Callable[[], object]:
+    """The process that numa-align-prolog starts, on a machine below ``root`` and with a folder for tables."""
+    job = {"SLURM_JOB_ID": "1", "SLURM_JOB_GPUS": "0,1,2,3,4,5,6,7"}
     program = (
-        f"import sys; sys.path.insert(0, {str(_PACKAGE)!r}); "
-        f"from numa_align.topology import fingerprint, read_topology; read_topology({str(root)!r}); "
-        f"fingerprint({str(root)!r})"
+        f"import sys; sys.path.insert(0, {str(_PACKAGE)!r})\n"
+        "from numa_align.job import Path, write_job_table\n"
+        f"write_job_table({job!r}, Path({str(root)!r}), Path({str(folder)!r}))"
     )
-    return lambda: subprocess.run([python, "-I", "-c", program], check=True)
+    return lambda: subprocess.run([python, "-I", "-S", "-c", program], check=True)
 
 
 def recorded_machines(rounds: int) -> tuple[float, Path]:
@@ -97,9 +98,9 @@ def main() -> int:
         large = Machine(packages=2, nodes=4, caches=4, cores=4, smt=2, gpus=on_nodes(*range(8)))
         root = large.write(Path(folder) / "prolog")
         empty = median(
-            lambda: subprocess.run([arguments.python, "-I", "-c", "pass"], check=True), arguments.rounds
+            lambda: subprocess.run([arguments.python, "-I", "-S", "-c", "pass"], check=True), arguments.rounds
         )
-        spent = median(prolog(arguments.python, root), arguments.rounds)
+        spent = median(prolog(arguments.python, root, Path(folder) / "tables"), arguments.rounds)
         print(f"start to exit, {len(large.online)} CPUs, 8 GPUs: {spent:.1f} ms (bound {PROLOG_BOUND:.0f})")
         print(f"    of it, an interpreter that does nothing: {empty:.1f} ms")
         exceeded |= spent > PROLOG_BOUND

@@ -14,6 +14,7 @@ import click
 
 from ..cpulist import format_cpulist
 from ..errors import RequestError
+from ..fingerprint import fingerprint
 from ..model import Topology
 from ..topology import read_topology
 from ..words import gpus_fields, gpus_text, memory_text
@@ -141,11 +142,14 @@ def _watch(
     from rich.live import Live  # noqa: PLC0415
 
     console = Console(highlight=False)
+    known = fingerprint()
     first = inspect(job, pid, topology)
     with Live(picture(job, first, threads), console=console, auto_refresh=False) as live:
         while True:
             try:
                 time.sleep(interval)
+                if fingerprint() != known:  # MIG instances, a driver or CPUs came or went meanwhile
+                    known, topology = fingerprint(), read_topology()
                 live.update(picture(job, inspect(job, pid, topology), threads), refresh=True)
             except (KeyboardInterrupt, RequestError):
                 return
