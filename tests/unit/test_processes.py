@@ -148,7 +148,11 @@ def two_open(tmp_path: Path) -> Iterator[tuple[Topology, list[int]]]:
 
 
 def _child(files: list[int], **variables: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(["sleep", "60"], pass_fds=files, env={"PATH": os.environ["PATH"], **variables})
+    child = subprocess.Popen(["sleep", "60"], pass_fds=files, env={"PATH": os.environ["PATH"], **variables})
+    # exec closes the files of Popen, which then returns, before the kernel shows the new environment.
+    while not Path(f"/proc/{child.pid}/environ").read_bytes():
+        time.sleep(0.01)
+    return child
 
 
 def test_of_the_device_files_that_a_task_has_open_the_plugin_s_word_tells_its_own(
