@@ -161,6 +161,13 @@ int na_devices_of_step(spank_t spank, const struct na_machine *machine, int gpus
 	return kept;
 }
 
+bool na_devices_not_named(spank_t spank)
+{
+	char list[LIST_MAX];
+
+	return !get_list(spank, "SLURM_STEP_GPUS", list, sizeof(list));
+}
+
 static int entries(const char *list)
 {
 	int count = 1;

@@ -20,4 +20,10 @@ int na_devices_of_step(spank_t spank, const struct na_machine *machine, int gpus
 int na_devices_of_task(spank_t spank, const struct na_machine *machine, const int *step_gpus, int step_count,
 		       int gpus[NA_MAX_GPUS]);
 
+/*
+ * Whether Slurm names no GPU of the step itself. It names the job's all the same: a task that may open
+ * none of them then belongs to a step without GPUs (--gres=none in a job with --exclusive, 26.05).
+ */
+bool na_devices_not_named(spank_t spank);
+
 #endif

@@ -205,6 +205,8 @@ static void align(spank_t spank, int id, struct na_placement *placement)
 	if (!task.cpus_by_hand && step->spec.cpus != NA_CPUS_ALL)
 		na_cpuset_of_step(spank, &task.mask, &step->cpus);
 	task.visible_count = na_devices_of_task(spank, step->machine, step->gpus, step->gpu_count, task.visible);
+	if (task.visible_count == 0 && na_devices_not_named(spank))
+		step->gpu_count = 0;
 	task.turn = take_turn(&task);
 	if (!na_step_place(step, &task, placement)) {
 		fail_with(placement, "claiming cores failed", ENOMEM);

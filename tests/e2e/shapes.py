@@ -58,7 +58,6 @@ SHAPES = {
         8,
         apart=False,
     ),
-    "a job of two parts": Shape("srun {ask} -n2 --gpus=2 {probe} : {ask} -n2 -c2 --gpus=2 {probe}", 4),
     "without GPUs": Shape("srun {ask} -n8 --exclusive --gres=none {probe}", 8),
     "a batch script itself": Shape(
         "sbatch --quiet --wait {ask} -n1 -c8 --gpus=8 -o /tmp/cell.out --wrap '{probe}'; cat /tmp/cell.out", 1

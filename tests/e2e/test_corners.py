@@ -119,6 +119,17 @@ def test_a_job_on_two_unlike_machines_is_aligned_on_both(two: Cluster) -> None:
 
 
 @pytest.mark.matrix
+def test_both_parts_of_a_heterogeneous_job_are_aligned(two: Cluster) -> None:
+    """Slurm puts them on different nodes; each is a step of its own job, and has a table of its own."""
+    part = f"--numa-align -N1 -n4 --gpus=4 {PROBE}"
+    result = two.run(f"cd /tmp; srun -w node1 {part} : -w node2 {part}", user="user", timeout=300, check=True)
+    ranks = ranks_of(result)
+    assert len(ranks) == 8
+    assert_half_is_aligned(ranks[:4], UNLIKE[0])
+    assert_half_is_aligned(ranks[4:], UNLIKE[1])
+
+
+@pytest.mark.matrix
 def test_a_node_without_the_plugin_runs_its_tasks_as_slurm_placed_them(two: Cluster) -> None:
     conf = "/etc/slurm/plugstack.conf.d/numa-align.conf"
     two.machines[1].run(f"mv {conf} {conf}.away", check=True)

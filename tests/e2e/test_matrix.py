@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 import pytest
 from machine import Machine, SlurmConfig, Topology
@@ -47,16 +48,44 @@ BOOTS = {
 FULL = "24.11"
 
 
-@pytest.fixture(scope="module", params=BOOTS)
-def cluster(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """Two nodes of four cores, GPUs 0-3 and 4-7; for one Slurm the machine that other modules have booted."""
-    if request.param == FULL:
-        yield request.getfixturevalue("machine")
-        return
-    boot = BOOTS[request.param]
-    with Machine(Topology(), boot.slurm, cgroup=boot.cgroup, project=ROOT) as booted:
-        booted.copy_in(steps.PROBE_FILE, "/opt/probe.py")
-        yield booted
+class Booted:
+    """One machine at a time: two nodes of four cores, GPUs 0-3 and 4-7.
+
+    Not a fixture of the module with parameters, which pytest makes anew for each test with one more.
+    """
+
+    def __init__(self) -> None:
+        self._name = ""
+        self._machine: Optional[Machine] = None
+
+    def get(self, name: str) -> Machine:
+        if self._machine is None or name != self._name:
+            self.stop()
+            boot = BOOTS[name]
+            self._machine = Machine(Topology(), boot.slurm, cgroup=boot.cgroup, project=ROOT)
+            self._machine.__enter__()
+            self._machine.copy_in(steps.PROBE_FILE, "/opt/probe.py")
+            self._name = name
+        return self._machine
+
+    def stop(self) -> None:
+        if self._machine is not None:
+            self._machine.stop()
+            self._machine = None
+
+
+@pytest.fixture(scope="module")
+def booted() -> Iterator[Booted]:
+    machines = Booted()
+    yield machines
+    machines.stop()
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest, booted: Booted) -> Machine:
+    """For one Slurm it is the machine that other modules have booted."""
+    name = request.param
+    return request.getfixturevalue("machine") if name == FULL else booted.get(name)
 
 
 def cells() -> Iterator[object]:
@@ -71,7 +100,7 @@ def test_every_way_of_starting_work_is_aligned(cluster: Machine, name: str) -> N
     check_shape(cluster, name)
 
 
-@pytest.fixture(params=CONFIGS)
+@pytest.fixture
 def configured(request: pytest.FixtureRequest, cluster: Machine) -> Iterator[Machine]:
     before = cluster.config
     cluster.configure(CONFIGS[request.param])
@@ -80,6 +109,8 @@ def configured(request: pytest.FixtureRequest, cluster: Machine) -> Iterator[Mac
 
 
 @pytest.mark.matrix
+@pytest.mark.parametrize("configured", CONFIGS, indirect=True)
+@pytest.mark.parametrize("cluster", BOOTS, indirect=True)
 def test_every_configuration_aligns_and_stays_inside_the_step(configured: Machine) -> None:
     for options in ("-n8 --gpus=8", "-n8 --gpus-per-task=1"):
         ranks = steps.step(configured, f"srun --numa-align {options} {PROBE}")
