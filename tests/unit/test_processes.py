@@ -24,6 +24,16 @@ from numa_align.topology import read_topology
 JOB = 770077
 
 
+def _wait_for_exec(pid: int, name: str) -> None:
+    """Until a process is this program: Popen returns in the middle of exec, when it closes files.
+
+    From then on the kernel shows no environment until it shows the new one.
+    """
+    folder = Path(f"/proc/{pid}")
+    while (folder / "comm").read_text() != f"{name}\n" or not (folder / "environ").read_bytes():
+        time.sleep(0.01)
+
+
 @pytest.fixture
 def job() -> Iterator[subprocess.Popen[bytes]]:
     """A shell and its child, as a job's environment marks them."""
@@ -31,6 +41,8 @@ def job() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(["sh", "-c", "sleep 60; :"], env=environment) as process:
         while len(with_children(process.pid)) < 2:
             time.sleep(0.01)
+        for pid, name in zip(with_children(process.pid), ("sh", "sleep")):
+            _wait_for_exec(pid, name)
         yield process
         for pid in reversed(with_children(process.pid)):
             os.kill(pid, 9)
@@ -149,9 +161,7 @@ def two_open(tmp_path: Path) -> Iterator[tuple[Topology, list[int]]]:
 
 def _child(files: list[int], **variables: str) -> subprocess.Popen[bytes]:
     child = subprocess.Popen(["sleep", "60"], pass_fds=files, env={"PATH": os.environ["PATH"], **variables})
-    # exec closes the files of Popen, which then returns, before the kernel shows the new environment.
-    while not Path(f"/proc/{child.pid}/environ").read_bytes():
-        time.sleep(0.01)
+    _wait_for_exec(child.pid, "sleep")
     return child
 
 
