@@ -125,7 +125,9 @@ def test_every_configuration_aligns_and_stays_inside_the_step(configured: Machin
     ]
     numbers = [result.stderr.rpartition("job allocation ")[2].split()[0] for result in held]
     try:
-        look = "scontrol -d show job $SLURM_JOB_ID | sed -n 's/.*CPU_IDs=\\(\\S*\\).*/step has \\1/p'"
+        look = (
+            "scontrol -d show job $SLURM_JOB_ID | sed -n 's/^ *Nodes=.*CPU_IDs=\\(\\S*\\).*/step has \\1/p'"
+        )
         script = f"srun --numa-align {PROBE}; {look}"
         words = ["salloc", "--quiet", "-n2", "--gpus=2", "bash", "-c", script]
         result = configured.run(words, user="user", cwd="/tmp", timeout=300, check=True)
