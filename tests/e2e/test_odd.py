@@ -1,6 +1,7 @@
 """Machines that are not the usual two nodes: what tasks get there, by the kernel's word.
 
-Each machine is booted once for a Slurm; `make test` has one Slurm, the marker `matrix` the others.
+Each machine is booted once for a Slurm. `make test` has most of them with one Slurm, a minute each; `matrix`
+marks the rest.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Odd:
     topology: Topology
     states: tuple[str, str, str] = ("aligned", "aligned", "aligned")
     config: SlurmConfig = field(default_factory=SlurmConfig)
+    everyday: bool = True
 
 
 #: Slurm counts GPUs as gres.conf names them: its index 0 is minor 4.
@@ -44,8 +46,8 @@ ODD = {
         Topology(packages=2, nodes_per_package=2, cores_per_node=2, memory=512, gpus=(1, 1, 3, 3)),
         states=("partial", "partial", "partial"),
     ),
-    "node without memory": Odd(Topology(memory=(1536, 0), gpus=(0, 0, 1, 1))),
-    "one package, GPUs at -1": Odd(Topology(packages=1, memory=1536, gpus=(None,) * 4)),
+    "node without memory": Odd(Topology(memory=(1536, 0), gpus=(0, 0, 1, 1)), everyday=False),
+    "one package, GPUs at -1": Odd(Topology(packages=1, memory=1536, gpus=(None,) * 4), everyday=False),
     "two nodes, GPUs at -1": Odd(Topology(gpus=(None,) * 4), states=("unaligned", "unaligned", "unaligned")),
     "minors out of order": Odd(Topology(gpus=(1, 0, 1, 1, 0, 0, 1, 0), minors=(5, 2, 7, 0, 1, 6, 3, 4))),
     "index is not minor": Odd(Topology(), config=SlurmConfig(gres_conf=INDEX_IS_NOT_MINOR)),
@@ -60,8 +62,9 @@ class Booted:
 
 def cells() -> Iterator[object]:
     for version in VERSIONS:
-        for name in ODD:
-            marks = () if version == VERSIONS[0] else pytest.mark.matrix
+        for name, odd in ODD.items():
+            everyday = version == VERSIONS[0] and odd.everyday
+            marks = () if everyday else pytest.mark.matrix
             yield pytest.param((version, name), marks=marks, id=f"{version}-{name}")
 
 
