@@ -19,6 +19,7 @@ class Shape:
     tasks: int
     version: str = "22.05"  # the first that has it
     apart: bool = True
+    apart_from: str = "22.05"  # the first whose tasks do not share GPUs
 
 
 #: {ask} is the option and {probe} the program; scripts see them as $ASK and $PROBE.
@@ -29,9 +30,9 @@ SHAPES = {
     # 26.05 gives four GPUs of one node, whose four cores then serve two tasks each.
     "more tasks": Shape("srun {ask} -n8 --gpus=4 --exclusive {probe}", 8, apart=False),
     "gpus-per-task": Shape("srun {ask} -n8 --gpus-per-task=1 {probe}", 8),
-    "ntasks-per-gpu": Shape("srun {ask} --ntasks-per-gpu=1 --gpus=8 {probe}", 8),
+    "ntasks-per-gpu": Shape("srun {ask} --ntasks-per-gpu=1 --gpus=8 {probe}", 8, apart_from="24.11"),
     "gpu-bind=none": Shape("srun {ask} -n8 --gpus=8 --gpu-bind=none {probe}", 8),
-    "gpu-bind=single": Shape("srun {ask} -n8 --gpus=8 --gpu-bind=single:1 {probe}", 8),
+    "gpu-bind=single": Shape("srun {ask} -n8 --gpus=8 --gpu-bind=single:1 {probe}", 8, apart_from="24.11"),
     "gpu-bind=map": Shape("srun {ask} -n8 --gpus=8 --gpu-bind=map_gpu:7,6,5,4,3,2,1,0 {probe}", 8),
     "gpu-bind=mask": Shape("srun {ask} -n2 -c4 --gpus=8 --gpu-bind=mask_gpu:0x0f,0xf0 {probe}", 2),
     "gpu-bind=closest": Shape("srun {ask} -n8 --gpus=8 --gpu-bind=closest {probe}", 8),
@@ -88,5 +89,5 @@ def check_shape(machine: Machine, name: str) -> None:
         pytest.skip(f"Slurm {shape.version} and later")
     ranks = run_shape(machine, shape)
     assert_all_aligned(ranks, machine.topology, shape.tasks)
-    if shape.apart:
+    if shape.apart and machine.slurm >= shape.apart_from:
         assert_nobody_shares(ranks)
