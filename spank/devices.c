@@ -154,6 +154,7 @@ int na_devices_of_step(spank_t spank, const struct na_machine *machine, int gpus
 		qsort(gpus, (size_t)count, sizeof(*gpus), compare_positions);
 		return count;
 	}
+	/* Slurm's index is not known on this node, or nobody names any: what the job may open. */
 	count = accessible(machine, open);
 	for (int i = 0; i < count; i++)
 		if (machine->gpus[open[i]].in_job != 0)

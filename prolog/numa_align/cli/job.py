@@ -170,8 +170,9 @@ def _watch(
         while True:
             try:
                 time.sleep(interval)
-                if fingerprint() != known:  # MIG instances, a driver or CPUs came or went meanwhile
-                    known, topology = fingerprint(), read_topology()
+                now = fingerprint()
+                if now != known:  # MIG instances, a driver or CPUs came or went meanwhile
+                    known, topology = now, read_topology()
                 live.update(picture(job, inspect(job, pid, topology), threads), refresh=True)
             except (KeyboardInterrupt, RequestError):
                 return
