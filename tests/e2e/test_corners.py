@@ -136,7 +136,7 @@ def test_a_running_job_is_seen_on_both_machines(two: Cluster) -> None:
     submit = f"cd /tmp; sbatch --parsable {options} --wrap 'srun sleep 1000'"
     job = two.run(submit, user="user", check=True).stdout.strip()
     try:
-        wait = "for i in $(seq 200); do [ $(pgrep -c -x sleep) -ge 4 ] && exit; sleep 0.3; done; exit 1"
+        wait = "for i in $(seq 200); do [ $(pgrep -cfx 'sleep 1000') -ge 4 ] && exit; sleep 0.3; done; exit 1"
         for machine in two.machines:
             machine.run(wait, check=True)
         seen = two.run(f"numa-align job {job} --all-nodes --json", user="user", timeout=300, check=True)

@@ -128,7 +128,7 @@ def test_slurmd_restarted_under_a_job_leaves_it_and_serves_the_next_step(native:
             ["srun", f"--jobid={job}", "--overlap", "--numa-align", "sh", "-c", f"sleep 4; {PROBE}"],
             user="user",
         )
-        native.run("until pgrep -x sleep; do sleep 0.05; done", check=True, timeout=10)
+        native.run("until pgrep -fx 'sleep 4'; do sleep 0.05; done", check=True, timeout=10)
         native.run(
             "pkill -x slurmd; while pgrep -x slurmd; do sleep 0.05; done; slurmd", check=True, timeout=20
         )
