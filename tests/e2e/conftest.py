@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from machine import Machine, Topology
 
-from . import steps
-
-ROOT = Path(__file__).resolve().parents[2]
+from .machines import booted
 
 
 @pytest.fixture(scope="session")
 def machine() -> Iterator[Machine]:
     """Two nodes of four cores, GPUs 0-3 and 4-7, Slurm 24.11, the project installed."""
-    with Machine(Topology(), project=ROOT) as booted:
-        booted.copy_in(steps.PROBE_FILE, "/opt/probe.py")
-        yield booted
+    with booted(Topology()) as ready:
+        yield ready

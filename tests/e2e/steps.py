@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Protocol
 
 from machine import Machine, Result
 
 PROBE = "python3 -S -E /opt/probe.py"
 PROBE_FILE = Path(__file__).with_name("probe.py")
+
+
+class Runs(Protocol):
+    """A machine in QEMU or a native cluster."""
+
+    def run(self, command: str, *, user: str = ..., timeout: float = ..., check: bool = ...) -> Result:
+        """Run a text for bash inside."""
+
+
+def put_probe(machine: Machine) -> None:
+    machine.copy_in(PROBE_FILE, "/opt/probe.py")
+
+
+@contextlib.contextmanager
+def allocated(cluster: Runs, options: str, *, user: str = "user") -> Iterator[str]:
+    """The number of a job that runs nothing of its own; afterwards it is over, epilog and all."""
+    said = cluster.run(f"salloc --no-shell {options}", user=user, check=True, timeout=120).stderr
+    number = said.rpartition("job allocation ")[2].split()[0]
+    try:
+        yield number
+    finally:
+        gone = f'until [ -z "$(squeue --noheader --jobs={number} 2>/dev/null)" ]; do sleep 0.1; done'
+        cluster.run(f"scancel {number}; {gone}", check=True, timeout=120)
 
 
 def cpus(text: str) -> frozenset[int]:

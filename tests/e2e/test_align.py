@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from machine import Machine
 
-from .steps import PROBE, Rank, ranks_of, step, warnings_of
+from .steps import PROBE, Rank, allocated, ranks_of, step, warnings_of
 
 pytestmark = pytest.mark.machine
 
@@ -171,11 +171,8 @@ def test_the_epilog_leaves_no_table(machine: Machine) -> None:
 @pytest.fixture(scope="module")
 def job(machine: Machine) -> Iterator[str]:
     """A job whose table can be spoiled between its steps."""
-    result = machine.run("salloc --no-shell -n2 --gpus=2", user="user", timeout=120, check=True)
-    number = result.stderr.rpartition("job allocation ")[2].split()[0]
-    yield number
-    machine.run(f"scancel {number}", check=True)
-    machine.settle()
+    with allocated(machine, "-n2 --gpus=2") as number:
+        yield number
 
 
 DAMAGE = {

@@ -20,6 +20,7 @@ from numa_align.cli import COMMANDS, cli
 from numa_align.show import TOOLS
 
 from . import steps
+from .machines import booted, configured
 from .steps import PROBE, ranks_of, step
 
 # Not for every run: each machine takes minutes.
@@ -37,19 +38,16 @@ LAUNCHER = Path(__file__).with_name("launcher.py")
 @pytest.fixture
 def bare(machine: Machine) -> Iterator[Machine]:
     """The shared machine without the plugin and the job prolog."""
-    before = machine.config
-    machine.configure(NO_PLUGIN)
-    yield machine
-    machine.configure(before)
+    with configured(machine, NO_PLUGIN):
+        yield machine
 
 
 @pytest.fixture(scope="module")
 def nps() -> Iterator[Machine]:
     """Four nodes in two packages, GPUs on one node of each package."""
     shape = Topology(packages=2, nodes_per_package=2, cores_per_node=2, memory=512, gpus=(1, 1, 3, 3))
-    with Machine(shape, project=ROOT, config=NO_PLUGIN) as booted:
-        booted.copy_in(steps.PROBE_FILE, "/opt/probe.py")
-        yield booted
+    with booted(shape, config=NO_PLUGIN) as ready:
+        yield ready
 
 
 def look(machine: Machine, command: str) -> Any:

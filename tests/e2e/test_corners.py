@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 from machine import Cluster, Machine, SlurmConfig, Topology
 
-from . import steps
+from . import machines, steps
+from .machines import ROOT
 from .steps import PROBE, Rank, ranks_of
 from .truth import assert_all_aligned, assert_nobody_shares, named_gpus
 
 pytestmark = pytest.mark.machine
-
-ROOT = Path(__file__).resolve().parents[2]
 
 INTERACTIVE = SlurmConfig(
     slurm_extra=(
@@ -35,10 +33,8 @@ SHARDS = SlurmConfig(
 
 @pytest.fixture
 def configured(request: pytest.FixtureRequest, machine: Machine) -> Iterator[Machine]:
-    before = machine.config
-    machine.configure(request.param)
-    yield machine
-    machine.configure(before)
+    with machines.configured(machine, request.param):
+        yield machine
 
 
 @pytest.mark.parametrize("configured", [INTERACTIVE], indirect=True)
@@ -62,12 +58,11 @@ def test_a_task_with_a_part_of_a_gpu_is_on_that_gpus_node(configured: Machine) -
 @pytest.fixture
 def without_gres(machine: Machine) -> Iterator[Machine]:
     """A site that gives out whole nodes and tells Slurm of no GPU: there is only the user's variable."""
-    before = machine.config
     text = SlurmConfig().files([machine.node], with_project=True)["/etc/slurm/slurm.conf"]
     text = re.sub(r"^GresTypes=.*\n| Gres=\S+", "", text, flags=re.MULTILINE)
-    machine.configure(SlurmConfig(constrain_devices=False, slurm_conf=text, gres_conf=""))
-    yield machine
-    machine.configure(before)
+    config = SlurmConfig(constrain_devices=False, slurm_conf=text, gres_conf="")
+    with machines.configured(machine, config):
+        yield machine
 
 
 def test_gpus_that_the_user_names_by_uuid_are_each_tasks(without_gres: Machine) -> None:
@@ -94,7 +89,7 @@ UNLIKE = (
 def two() -> Iterator[Cluster]:
     with Cluster(UNLIKE, project=ROOT) as cluster:
         for machine in cluster.machines:
-            machine.copy_in(steps.PROBE_FILE, "/opt/probe.py")
+            steps.put_probe(machine)
         yield cluster
 
 

@@ -7,21 +7,19 @@ One boot serves all cells of a version. `make test` has one Slurm in full and th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Optional
 
 import pytest
 from machine import Machine, SlurmConfig, Topology
 
-from . import steps
+from . import machines, steps
 from .shapes import SHAPES, SHORT, check_shape
-from .steps import PROBE, ranks_of
+from .steps import PROBE, allocated, ranks_of
 from .truth import assert_all_aligned, assert_nobody_shares, assert_true
 
 pytestmark = pytest.mark.machine
-
-ROOT = Path(__file__).resolve().parents[2]
 
 #: What differs from the stock configuration.
 CONFIGS = {
@@ -50,41 +48,34 @@ FULL = "24.11"
 ALREADY = ("a GPU a task", "gpus-per-task", "gpu-bind=closest", "a step of a script", "salloc")
 
 
-class Booted:
-    """One machine at a time: two nodes of four cores, GPUs 0-3 and 4-7.
+class OneAtATime:
+    """Two nodes of four cores, GPUs 0-3 and 4-7.
 
     Not a fixture of the module with parameters, which pytest makes anew for each test with one more.
     """
 
-    def __init__(self) -> None:
-        self._name = ""
-        self._machine: Optional[Machine] = None
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._up: Optional[tuple[str, Machine]] = None
 
     def get(self, name: str) -> Machine:
-        if self._machine is None or name != self._name:
-            self.stop()
+        if self._up is None or self._up[0] != name:
+            self._up = None
+            self._stack.close()
             boot = BOOTS[name]
-            self._machine = Machine(Topology(), boot.slurm, cgroup=boot.cgroup, project=ROOT)
-            self._machine.__enter__()
-            self._machine.copy_in(steps.PROBE_FILE, "/opt/probe.py")
-            self._name = name
-        return self._machine
-
-    def stop(self) -> None:
-        if self._machine is not None:
-            self._machine.stop()
-            self._machine = None
+            machine = self._stack.enter_context(machines.booted(Topology(), boot.slurm, cgroup=boot.cgroup))
+            self._up = (name, machine)
+        return self._up[1]
 
 
 @pytest.fixture(scope="module")
-def booted() -> Iterator[Booted]:
-    machines = Booted()
-    yield machines
-    machines.stop()
+def booted() -> Iterator[OneAtATime]:
+    with ExitStack() as stack:
+        yield OneAtATime(stack)
 
 
 @pytest.fixture
-def cluster(request: pytest.FixtureRequest, booted: Booted) -> Machine:
+def cluster(request: pytest.FixtureRequest, booted: OneAtATime) -> Machine:
     """For one Slurm it is the machine that other modules have booted."""
     name = request.param
     return request.getfixturevalue("machine") if name == FULL else booted.get(name)
@@ -106,10 +97,8 @@ def test_every_way_of_starting_work_is_aligned(cluster: Machine, name: str) -> N
 
 @pytest.fixture
 def configured(request: pytest.FixtureRequest, cluster: Machine) -> Iterator[Machine]:
-    before = cluster.config
-    cluster.configure(CONFIGS[request.param])
-    yield cluster
-    cluster.configure(before)
+    with machines.configured(cluster, CONFIGS[request.param]):
+        yield cluster
 
 
 @pytest.mark.matrix
@@ -123,21 +112,12 @@ def test_every_configuration_aligns_and_stays_inside_the_step(configured: Machin
         gpus = [rank.environment["NUMA_ALIGN_GPUS"] for rank in ranks]
         assert len(set(gpus)) == 8, gpus
     # The third job of two cores: whoever sees more CPUs than the step has must not take them.
-    held = [
-        configured.run("salloc --no-shell --distribution=block:block -n3", user="user", check=True)
-        for _ in range(2)
-    ]
-    numbers = [result.stderr.rpartition("job allocation ")[2].split()[0] for result in held]
-    try:
-        look = (
-            "scontrol -d show job $SLURM_JOB_ID | sed -n 's/^ *Nodes=.*CPU_IDs=\\(\\S*\\).*/step has \\1/p'"
-        )
-        script = f"srun --numa-align {PROBE}; {look}"
-        words = ["salloc", "--quiet", "-n2", "--gpus=2", "bash", "-c", script]
+    first = "--distribution=block:block -n3"
+    look = "scontrol -d show job $SLURM_JOB_ID | sed -n 's/^ *Nodes=.*CPU_IDs=\\(\\S*\\).*/step has \\1/p'"
+    script = f"srun --numa-align {PROBE}; {look}"
+    words = ["salloc", "--quiet", "-n2", "--gpus=2", "bash", "-c", script]
+    with allocated(configured, first), allocated(configured, first):
         result = configured.run(words, user="user", cwd="/tmp", timeout=300, check=True)
-    finally:
-        configured.run(["scancel", *numbers], check=True)
-        configured.settle()
     (has,) = [line.split()[-1] for line in result.stdout.splitlines() if line.startswith("step has ")]
     ranks = ranks_of(result)
     assert len(ranks) == 2

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Optional
 
 import pytest
 from machine import Machine, SlurmConfig, Topology
 
-from . import steps
+from . import machines
 from .steps import PROBE, Rank, ranks_of, warnings_of
 from .truth import assert_nobody_shares, assert_true, named_gpus
 
 pytestmark = pytest.mark.machine
 
-ROOT = Path(__file__).resolve().parents[2]
 VERSIONS = ("24.11", "22.05", "26.05")
 
 
@@ -72,8 +70,7 @@ def cells() -> Iterator[object]:
 def booted(request: pytest.FixtureRequest) -> Iterator[Booted]:
     version, name = request.param
     odd = ODD[name]
-    with Machine(odd.topology, version, project=ROOT, config=odd.config) as machine:
-        machine.copy_in(steps.PROBE_FILE, "/opt/probe.py")
+    with machines.booted(odd.topology, version, config=odd.config) as machine:
         yield Booted(odd, machine)
 
 

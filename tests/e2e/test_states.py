@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from machine import Machine, SlurmConfig, Topology
 
-from . import steps
-from .steps import PROBE, Rank, ranks_of, warnings_of
+from .machines import booted, configured
+from .steps import PROBE, Rank, allocated, ranks_of, warnings_of
 from .truth import assert_true
 
 pytestmark = pytest.mark.machine
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@contextmanager
-def held(machine: Machine, options: str) -> Iterator[None]:
-    """Another job on the node meanwhile, on its first cores."""
-    words = f"salloc --no-shell --distribution=block:block {options}"
-    number = machine.run(words, user="user", check=True).stderr.rpartition("job allocation ")[2].split()[0]
-    try:
-        yield
-    finally:
-        machine.run(["scancel", number], check=True)
-        machine.settle()
+#: Another job takes the first cores of the node.
+FIRST = "--distribution=block:block"
 
 
 def one(machine: Machine, options: str) -> tuple[Rank, str]:
@@ -48,14 +35,12 @@ def assert_aligned(found: tuple[Rank, str]) -> Rank:
 @pytest.fixture
 def without_cores(machine: Machine) -> Iterator[Machine]:
     """A gres.conf without Cores=, as deployers write it: GPU and cores are chosen apart."""
-    before = machine.config
-    machine.configure(SlurmConfig(gres_cores=False))
-    yield machine
-    machine.configure(before)
+    with configured(machine, SlurmConfig(gres_cores=False)):
+        yield machine
 
 
 def test_partial_and_its_advice(without_cores: Machine) -> None:
-    with held(without_cores, "-n3"):
+    with allocated(without_cores, f"{FIRST} -n3"):
         # By default a core of another package is left unused; cpus=all takes what Slurm gave.
         assert assert_aligned(one(without_cores, "--numa-align -n1 -c2 --gpus=1")).cpus == {3}
         rank, warning = one(without_cores, "--numa-align=cpus=all -n1 -c2 --gpus=1")
@@ -67,7 +52,7 @@ def test_partial_and_its_advice(without_cores: Machine) -> None:
 
 
 def test_memory_only_and_its_advice(without_cores: Machine) -> None:
-    with held(without_cores, "-n4"):
+    with allocated(without_cores, f"{FIRST} -n4"):
         rank, warning = one(without_cores, "--numa-align -n1 --gpus=1")
         assert rank.environment["NUMA_ALIGN_STATE"] == "memory-only"
         assert rank.cpus == {4} and rank.nodes == (0,)
@@ -76,7 +61,7 @@ def test_memory_only_and_its_advice(without_cores: Machine) -> None:
 
 
 def test_enforced_binding_is_the_other_half_of_that_advice(machine: Machine) -> None:
-    with held(machine, "-n4"):
+    with allocated(machine, f"{FIRST} -n4"):
         rank = assert_aligned(one(machine, "--numa-align --gres-flags=enforce-binding -n1 --gpus=1"))
         assert rank.cpus <= {4, 5, 6, 7}
 
@@ -84,9 +69,8 @@ def test_enforced_binding_is_the_other_half_of_that_advice(machine: Machine) -> 
 @pytest.fixture
 def silent() -> Iterator[Machine]:
     """Firmware that says no GPU's node, as most virtual machines do."""
-    with Machine(Topology(gpus=(None,) * 4), project=ROOT) as booted:
-        booted.copy_in(steps.PROBE_FILE, "/opt/probe.py")
-        yield booted
+    with booted(Topology(gpus=(None,) * 4)) as ready:
+        yield ready
 
 
 def test_unaligned_and_its_advice(silent: Machine) -> None:

@@ -15,18 +15,6 @@ PLUGSTACK = "/etc/slurm/plugstack.conf.d/numa-align.conf"
 LIBRARY = "/usr/lib/numa-align/numa-align.so"
 
 
-@contextlib.contextmanager
-def job(native: Native, options: str, user: str = "user") -> Iterator[str]:
-    """A job to run steps in: a step needs not wait for the epilog of the last one."""
-    result = native.run(f"salloc --no-shell {options}", user=user, check=True)
-    number = result.stderr.rpartition("job allocation ")[2].split()[0]
-    try:
-        yield number
-    finally:
-        gone = f'until [ -z "$(squeue --noheader --jobs={number} 2>/dev/null)" ]; do sleep 0.1; done'
-        native.run(f"scancel {number}; {gone}", check=True, timeout=60)
-
-
 def ask(native: Native, job: str, options: str, env: Optional[Mapping[str, str]] = None) -> Rank:
     """What the kernel says of the one task of `srun OPTIONS` in a job."""
     command = f"srun --jobid={job} --overlap -n1 {options} {PROBE}"

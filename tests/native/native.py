@@ -13,7 +13,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -134,10 +133,6 @@ class Native(Started):
         self.run([SLURM, "start", "slurmctld", "slurmd"], timeout=SLURM_LIMIT, check=True)
         self.settle()
         self.progress(f"native Slurm {self.slurm} is ready after {time.monotonic() - begin:.1f} s")
-
-    def reconfigure(self, **changes: object) -> None:
-        """`configure` with some values of the present configuration replaced."""
-        self.configure(replace(self.config, **changes))  # type: ignore[arg-type]
 
     def settle(self) -> None:
         """Wait until the node is idle, with no job left on it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from machine import CommandError
 from numa_align_conf.others import cli_filter_lua
@@ -23,7 +25,7 @@ def test_only_what_asks_for_numa_align_gets_near_cores_only(native: Native) -> N
     native.put({"/etc/slurm/cli_filter.lua": cli_filter_lua(parse_version(native.slurm))})
     try:
         try:
-            native.reconfigure(slurm_extra=("CliFilterPlugins=lua",))
+            native.configure(replace(before, slurm_extra=("CliFilterPlugins=lua",)))
         except CommandError:
             pytest.skip("this Slurm is built without Lua")
         assert {words: enforced(native, words) for words in ASKED} == ASKED

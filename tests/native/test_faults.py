@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from e2e.steps import PROBE, Rank, ranks_of
+from e2e.steps import PROBE, Rank, allocated, ranks_of
 from machine import RELEASES, Result
 from machine.cache import Cache
 from machine.image import image_for
@@ -123,7 +123,7 @@ def test_a_step_from_a_login_node_without_the_plugin_follows_the_nodes_default(
 
 
 def test_slurmd_restarted_under_a_job_leaves_it_and_serves_the_next_step(native: Native) -> None:
-    with asking.job(native, "-n1 --gpus=1") as job:
+    with allocated(native, "-n1 --gpus=1") as job:
         step = native.start(
             ["srun", f"--jobid={job}", "--overlap", "--numa-align", "sh", "-c", f"sleep 4; {PROBE}"],
             user="user",
@@ -211,7 +211,7 @@ def test_a_run_directory_that_takes_no_file_costs_no_job(native: Native, mount: 
 def test_tables_that_no_epilog_took_away_are_swept_by_a_later_one(native: Native) -> None:
     submit(native)
     native.run(f"touch {RUN}/77 {RUN}/.78.new {RUN}/79; touch -d '2 days ago' {RUN}/77 {RUN}/.78.new")
-    with asking.job(native, "-n1 --gpus=1") as job:
+    with allocated(native, "-n1 --gpus=1") as job:
         native.run(f"touch -d '2 days ago' {RUN}/{job}", check=True)
         native.run("srun -n1 --gpus=1 --numa-align true", user="user", check=True)
         native.run(f"until [ ! -e {RUN}/77 ]; do sleep 0.1; done", check=True, timeout=20)
@@ -221,7 +221,7 @@ def test_tables_that_no_epilog_took_away_are_swept_by_a_later_one(native: Native
 
 
 def test_strict_fails_the_task_before_it_starts_with_the_reason(native: Native) -> None:
-    with asking.job(native, "-n2 -O --gpus=1") as job:
+    with allocated(native, "-n2 -O --gpus=1") as job:
         native.run(f"rm {RUN}/{job}", check=True)
         command = f"srun --jobid={job} --overlap -n1 --numa-align=strict sh -c 'echo started'"
         result = native.run(command, user="user")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from e2e.steps import PROBE, ranks_of
+from e2e.steps import PROBE, allocated, ranks_of
 
 from native import Native
 
-from . import asking
 from .asking import last_job, said_by_plugin
 
 pytestmark = pytest.mark.native
@@ -38,7 +37,7 @@ NASTY = {
 
 @pytest.fixture(scope="module")
 def job(native: Native) -> Iterator[str]:
-    with asking.job(native, "-n1 --gpus=2") as number:
+    with allocated(native, "-n1 --gpus=2") as number:
         yield number
 
 

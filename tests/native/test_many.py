@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from e2e.machines import configured
 
 from native import Native
 
@@ -43,9 +46,7 @@ def test_jobs_in_a_row_leave_nothing(native: Native, rounds: tuple[int, ...]) ->
 
 def test_twenty_jobs_at_once_are_all_aligned(native: Native) -> None:
     extra = "PartitionName=crowd Nodes=node1 OverSubscribe=FORCE:32 State=UP"
-    before = native.config
-    native.reconfigure(slurm_extra=(extra,))
-    try:
+    with configured(native, replace(native.config, slurm_extra=(extra,))):
         script = f"#!/bin/sh\n#SBATCH -p crowd -n1 --numa-align\n{JOB.replace('--gpus=1 ', '')}; sleep 1\n"
         native.put({"/tmp/crowd.sh": script}, mode=0o755)
         submit = "for i in $(seq 20); do sbatch -W -o %j.out /tmp/crowd.sh & done; wait"
@@ -54,5 +55,3 @@ def test_twenty_jobs_at_once_are_all_aligned(native: Native) -> None:
         assert states == ["aligned"] * 20
         assert_healthy(native)
         assert native.run(f"ls -A {RUN}", check=True).stdout == ""
-    finally:
-        native.configure(before)

@@ -7,11 +7,10 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from e2e.steps import PROBE, ranks_of
+from e2e.steps import PROBE, allocated, ranks_of
 
 from native import Native
 
-from . import asking
 from .asking import ask, last_job, said_by_plugin, site
 
 pytestmark = pytest.mark.native
@@ -21,7 +20,7 @@ DEFAULT = ("default", ())
 
 @pytest.fixture(scope="module")
 def job(native: Native) -> Iterator[str]:
-    with asking.job(native, "-n1 --gpus=4") as number:
+    with allocated(native, "-n1 --gpus=4") as number:
         yield number
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from e2e.machines import configured
 
 from native import Native
 
@@ -23,12 +26,11 @@ def test_a_users_srun_binds_its_tasks_apart_and_prints_the_states(native: Native
 
 
 def test_a_batch_script_hands_the_binding_to_its_sruns(native: Native) -> None:
-    native.reconfigure(slurm_extra=(f"TaskProlog={PROLOG}",))
     script = f"#!/bin/bash\necho CPU=$SLURM_CPU_BIND\necho MEM=$SLURM_MEM_BIND\nsrun {ASK}\n"
     native.put({"/tmp/batch.sh": script.encode()})
-    native.run(
-        "sbatch -n2 --gpus=2 --wait -o /tmp/batch.out /tmp/batch.sh", user="user", cwd="/tmp", check=True
-    )
+    submit = "sbatch -n2 --gpus=2 --wait -o /tmp/batch.out /tmp/batch.sh"
+    with configured(native, replace(native.config, slurm_extra=(f"TaskProlog={PROLOG}",))):
+        native.run(submit, user="user", cwd="/tmp", check=True)
     out = native.run("cat /tmp/batch.out", check=True).stdout
     assert "CPU=mask_cpu:0x" in out and "MEM=prefer,mask_mem:0x1,0x1" in out, out
     answers = [line.split() for line in out.splitlines() if "affinity list" in line]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
+from e2e.machines import configured
 from e2e.steps import PROBE, ranks_of
 from machine.slurm import Node
 
@@ -17,13 +19,11 @@ pytestmark = pytest.mark.native
 @pytest.fixture(scope="module")
 def without_gres(native: Native) -> Iterator[Native]:
     """Slurm knows of no GPU, as where whole nodes are given out."""
-    before = native.config
     node = Node("node1", "10.11.12.1", native.topology)
-    text = before.files([node], with_project=True, first_job=90_000)["/etc/slurm/slurm.conf"]
+    text = native.config.files([node], with_project=True, first_job=90_000)["/etc/slurm/slurm.conf"]
     text = re.sub(r"^GresTypes=.*\n| Gres=\S+", "", text, flags=re.MULTILINE)
-    native.reconfigure(slurm_conf=text, gres_conf="")
-    yield native
-    native.configure(before)
+    with configured(native, replace(native.config, slurm_conf=text, gres_conf="")):
+        yield native
 
 
 def gpus_of_tasks(native: Native, visible: str, count: int) -> list[list[int]]:

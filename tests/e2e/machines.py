@@ -1,0 +1,47 @@
+"""Machines with the project and the probe in them, and their configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Optional, Protocol, TypeVar
+
+from machine import Machine, SlurmConfig, Topology
+
+from .steps import put_probe
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Configurable(Protocol):
+    """A machine in QEMU or a native cluster."""
+
+    config: SlurmConfig
+
+    def configure(self, config: SlurmConfig) -> None:
+        """Restart its Slurm with another configuration."""
+
+
+Cluster = TypeVar("Cluster", bound=Configurable)
+
+
+@contextmanager
+def booted(
+    topology: Topology, slurm: str = "24.11", *, config: Optional[SlurmConfig] = None, cgroup: int = 2
+) -> Iterator[Machine]:
+    """A machine that is ready for `srun --numa-align PROBE`."""
+    with Machine(topology, slurm, project=ROOT, config=config, cgroup=cgroup) as machine:
+        put_probe(machine)
+        yield machine
+
+
+@contextmanager
+def configured(cluster: Cluster, config: SlurmConfig) -> Iterator[Cluster]:
+    """The cluster with another configuration meanwhile."""
+    before = cluster.config
+    try:
+        cluster.configure(config)
+        yield cluster
+    finally:
+        cluster.configure(before)
