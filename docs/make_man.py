@@ -44,6 +44,8 @@ def paragraphs(text: str) -> list[str]:
     """Help text: blank lines part paragraphs, indented ones are examples."""
     lines = []
     for block in inspect.cleandoc(text).split("\n\n"):
+        if not block.strip():
+            continue  # what is left before "Exit status:"; Python before 3.13 keeps its indentation
         if block.startswith("    "):
             lines += [".PP", ".EX", *(escape(line) for line in block.splitlines()), ".EE"]
         else:
