@@ -61,26 +61,31 @@ class Seen:
 
 
 def pids_of_job(job: int, proc: Path = Path("/proc")) -> tuple[int, ...]:
-    """Processes of a Slurm job on this node, ascending, but for slurmstepd, its extern step and this one.
+    """Processes of a Slurm job on this node, ascending, but for Slurm's own and this one.
 
     Told by the cgroup, whose path has ``job_N`` up to Slurm 25.11. Where none has, by SLURM_JOB_ID of
     the environment, which only the owner and root can read, and which a shell of salloc has too.
     """
-    pids = [
-        process.pid
-        for process in psutil.process_iter(["name"])
-        if process.pid != os.getpid() and not (process.info["name"] or "").startswith("slurmstepd")
-    ]
-    inside = [pid for pid in pids if _in_cgroup(proc / str(pid), job)]
+    running = {process.pid: process.info for process in psutil.process_iter(["name", "ppid"])}
+    daemons = {pid for pid, info in running.items() if (info["name"] or "").startswith("slurmstepd")}
+    pids = running.keys() - daemons - {os.getpid()}
+    inside = []
+    for pid in pids:
+        step = _step_of(proc / str(pid), job)
+        # The extern step has a sleep of slurmstepd's, and what pam_slurm_adopt(8) brings: the user's ssh.
+        if step is not None and not (step == "extern" and running[pid]["ppid"] in daemons):
+            inside.append(pid)
     return tuple(sorted(inside or (pid for pid in pids if _environment(pid).get("SLURM_JOB_ID") == str(job))))
 
 
-def _in_cgroup(folder: Path, job: int) -> bool:
+def _step_of(folder: Path, job: int) -> Optional[str]:
+    """The step of the job that a process is in, by its cgroup; None if it is in none."""
     try:
         text = (folder / "cgroup").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return False
-    return re.search(rf"/job_{job}/(?!step_extern)", text) is not None
+        return None
+    found = re.search(rf"/job_{job}/step_(\w+)", text)
+    return found and found.group(1)
 
 
 def _environment(pid: int) -> Mapping[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -45,7 +47,7 @@ def job() -> Iterator[subprocess.Popen[bytes]]:
             _wait_for_exec(pid, name)
         yield process
         for pid in reversed(with_children(process.pid)):
-            os.kill(pid, 9)
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_the_processes_of_a_job_are_found_and_judged(job: subprocess.Popen[bytes]) -> None:
@@ -70,6 +72,27 @@ def test_who_looks_is_no_process_of_the_job() -> None:
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
     assert result.stdout == "False\n"
+
+
+def test_of_the_extern_step_only_what_was_adopted_is_the_users(
+    tmp_path: Path, job: subprocess.Popen[bytes]
+) -> None:
+    """pam_slurm_adopt puts what an ssh starts into that step, beside a sleep that slurmstepd started."""
+    daemon = tmp_path / "slurmstepd"
+    shutil.copy(shutil.which("sh") or "", daemon)
+    with subprocess.Popen([daemon, "-c", "sleep 60; :"]) as stepd:
+        while len(with_children(stepd.pid)) < 2:
+            time.sleep(0.01)
+        task, adopted = with_children(job.pid)
+        steps = {task: "0", adopted: "extern", **dict.fromkeys(with_children(stepd.pid), "extern")}
+        for pid, step in steps.items():
+            (tmp_path / str(pid)).mkdir()
+            path = f"0::/system.slice/slurmstepd.scope/job_{JOB}/step_{step}/user/task_0\n"
+            (tmp_path / str(pid) / "cgroup").write_text(path)
+        found = pids_of_job(JOB, tmp_path)
+        for pid in reversed(with_children(stepd.pid)):
+            os.kill(pid, signal.SIGKILL)
+    assert found == (task, adopted)
 
 
 def test_the_json_names_every_thread(job: subprocess.Popen[bytes]) -> None:
