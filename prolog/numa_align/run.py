@@ -153,6 +153,10 @@ def _as_worker(context: _Context, visible: tuple[int, ...], worker: Worker) -> t
     if 0 < len(shown) < len(gpus):
         # The launcher shows each worker its own GPU; equal ones are taken to go round (DESIGN).
         return step, Task(worker.rank, shown, mask, worker.rank // len(gpus))
+    if 1 < worker.count < len(gpus):
+        # Programs open GPU number LOCAL_RANK: the last ones, for which the map has slices, are nobody's.
+        used = gpus[: worker.count]
+        return replace(step, gpus=used), Task(worker.rank, used, mask)
     choice = choose_gpus(worker.rank, worker.count, len(gpus))
     mine = gpus[choice.first : choice.first + choice.count]
     cpus = _mapped(context, mine) if context.spec.cpus == "slice" else ()

@@ -115,6 +115,23 @@ def test_workers_of_a_launcher_share_out_the_tasks_own_set(two: Topology) -> Non
         assert decision.placement.memory_nodes == (rank // 4,)
 
 
+def test_of_fewer_workers_than_gpus_each_uses_the_gpu_of_its_number(two: Topology) -> None:
+    """As in `torch.cuda.set_device(LOCAL_RANK)`: no core is kept for the GPUs that are nobody's."""
+    found = [place(two, worker(rank, 6)).placement for rank in range(6)]
+    assert [placement.gpus for placement in found] == [(rank,) for rank in range(6)]
+    assert [placement.cpus for placement in found[:4]] == [(2 * rank, 2 * rank + 1) for rank in range(4)]
+    assert [placement.cpus for placement in found[4:]] == [(8, 9, 10, 11), (12, 13, 14, 15)]
+    aligned = {"NUMA_ALIGN_CPUS": "0-15", "NUMA_ALIGN_GPUS": ",".join(gpu.bdf for gpu in two.gpus)}
+    slices = ";".join(
+        f"{gpu.bdf}={2 * gpu.minor}-{2 * gpu.minor + 1}@{gpu.node}"
+        for gpu in two.gpus
+        if gpu.minor is not None
+    )
+    inside = place(two, worker(5, 6, NUMA_ALIGN_MAP=slices, **aligned)).placement
+    assert (inside.gpus, inside.cpus) == ((5,), (12, 13, 14, 15))
+    assert place(two, worker(0, 1)).placement.gpus == tuple(range(8)), "who is alone may use them all"
+
+
 def test_a_worker_takes_what_the_map_of_its_task_says(two: Topology) -> None:
     bdfs = [gpu.bdf for gpu in two.gpus]
     slices = f"{bdfs[1]}=3@0;{bdfs[2]}=4-5@0"
