@@ -1,7 +1,8 @@
-"""torchrun and DataLoader: workers that Slurm never sees, each in its own part of the task's set."""
+"""torchrun, accelerate, DataLoader: workers that Slurm never sees, each in its part of the task's set."""
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,14 @@ from numa_align.topology import read_topology
 from gpu.cluster import NOBODY, Cluster
 from gpu.tasks import TRAIN, Task, program, read, uuids
 
-TORCHRUN = f"{Path(sys.executable).parent}/torchrun --standalone --nproc-per-node=2 --no-python"
+BIN = Path(sys.executable).parent
+TORCHRUN = f"{BIN}/torchrun --standalone --nproc-per-node=2 --no-python"
+ACCELERATE = (
+    f"{BIN}/accelerate launch --multi_gpu --num_machines=1 --num_processes=2 --mixed_precision=no"
+    " --dynamo_backend=no --no_python"
+)
+#: By the module that has it.
+LAUNCHERS = {"torch": TORCHRUN, "accelerate": ACCELERATE}
 
 
 def in_their_parts(workers: Sequence[Task]) -> None:
@@ -34,9 +42,12 @@ def in_their_parts(workers: Sequence[Task]) -> None:
 
 
 @pytest.mark.gpus(2)
-def test_torchrun_s_workers_divide_an_aligned_task(cluster: Cluster) -> None:
+@pytest.mark.parametrize("module", LAUNCHERS)
+def test_a_launcher_s_workers_divide_an_aligned_task(cluster: Cluster, module: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
     cluster.put("train.py", TRAIN.read_bytes())
-    srun = f"srun --numa-align -n1 -c8 --gpus=2 {TORCHRUN} numa-align run {program()}"
+    srun = f"srun --numa-align -n1 -c8 --gpus=2 {LAUNCHERS[module]} numa-align run {program()}"
     done = cluster.run(srun, user=NOBODY, timeout=240, check=True)
     print(f"$ {srun}\n{done.stdout}{done.stderr}")
     workers = read(done.stdout)
