@@ -1,7 +1,8 @@
 """Who the calling process is: a task of a step, a worker that a launcher started inside one, or alone.
 
-torchrun, Composer, accelerate and deepspeed set LOCAL_RANK and LOCAL_WORLD_SIZE for each worker
-(PyTorch: "torchrun (Elastic Launch)", Environment Variables). Pure: an environment in, values out.
+torchrun, Composer and accelerate set LOCAL_RANK and LOCAL_WORLD_SIZE for each worker (PyTorch: "torchrun
+(Elastic Launch)", Environment Variables); deepspeed calls the latter LOCAL_SIZE
+(deepspeed/launcher/launch.py). Pure: an environment in, values out.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ def worker_of(
     given = local_rank is not None
     rank = local_rank if given else to_number(environment.get("LOCAL_RANK"))
     count = local_world_size
-    if count is None:
-        count = to_number(environment.get("LOCAL_WORLD_SIZE"))
+    for name in ("LOCAL_WORLD_SIZE", "LOCAL_SIZE"):
+        count = to_number(environment.get(name)) if count is None else count
     if rank is None or (count is None and not given):
         return None
     if not given and Worker(rank, count or 1) == _as_task(environment):

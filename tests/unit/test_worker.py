@@ -25,6 +25,8 @@ TASKS = {"SLURM_STEP_TASKS_PER_NODE": "4", "SLURM_NODEID": "0"}
         ({"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "x"}, None),
         ({"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}, Worker(1, 4)),
         ({"LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "4", "SLURM_LOCALID": "0"}, Worker(2, 4)),
+        # deepspeed
+        ({"LOCAL_RANK": "1", "LOCAL_SIZE": "4"}, Worker(1, 4)),
         # A job script that copies Slurm's numbers for each task: the task is what they name.
         ({"LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "4", "SLURM_LOCALID": "2", **TASKS}, None),
         ({"LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "4", "SLURM_LOCALID": "1", **TASKS}, Worker(2, 4)),
