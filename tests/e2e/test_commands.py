@@ -210,8 +210,9 @@ def test_a_running_job_is_seen_whole_by_its_owner_and_root_and_in_part_by_others
         everywhere = machine.run(f"numa-align job {job} --all-nodes", user="user", timeout=120)
         assert "sleep" in everywhere.stdout, everywhere.transcript()
         # What an ssh into the job starts is put there by pam_slurm_adopt.
-        step = f"/sys/fs/cgroup/system.slice/slurmstepd.scope/job_{job}/step_extern/user/task_*/cgroup.procs"
-        machine.run(f"tail -f /dev/null & echo $! > $(ls -d {step} | head -n1)", check=True)
+        extern = f"/sys/fs/cgroup/system.slice/*slurmstepd.scope/job_{job}/step_extern/user/task_special"
+        start = f"tail -f /dev/null >/dev/null 2>&1 & echo $! > $(echo {extern})/cgroup.procs"
+        machine.run(start, check=True)
         adopted = machine.run(f"numa-align job {job} --json", timeout=120)
         names = [process["name"] for process in json.loads(adopted.stdout)["processes"]]
         assert names.count("tail") == 1 and names.count("sleep") == 2, "not the sleep of the extern step"
