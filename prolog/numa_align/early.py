@@ -30,10 +30,10 @@ def bind_local_rank(
     """Bind this process to its part of the task's CPUs and memory.
 
     Call it first of all, before CUDA, torch or numpy start threads and touch memory. The worker is
-    LOCAL_RANK of LOCAL_WORLD_SIZE (LOCAL_SIZE with deepspeed), which launchers set, unless said here;
-    without either the process is the task itself. ``spec`` has the words of ``srun --numa-align=``. Fails
-    open: what goes wrong is a `RuntimeWarning` and the program runs on; None is returned if nothing could
-    be decided.
+    LOCAL_RANK of LOCAL_WORLD_SIZE, or what its launcher calls them (`worker.RANKS`, `worker.SIZES`), unless
+    said here; without either the process is the task itself. ``spec`` has the words of
+    ``srun --numa-align=``. Fails open: what goes wrong is a `RuntimeWarning` and the program runs on; None
+    is returned if nothing could be decided.
     With ``strict`` among the words a process that is not aligned gets NumaAlignError instead.
     """
     try:

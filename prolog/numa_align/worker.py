@@ -1,8 +1,6 @@
 """Who the calling process is: a task of a step, a worker that a launcher started inside one, or alone.
 
-torchrun, Composer and accelerate set LOCAL_RANK and LOCAL_WORLD_SIZE for each worker (PyTorch: "torchrun
-(Elastic Launch)", Environment Variables); deepspeed calls the latter LOCAL_SIZE
-(deepspeed/launcher/launch.py). Pure: an environment in, values out.
+Launchers number their workers in variables, see RANKS and SIZES. Pure: an environment in, values out.
 """
 
 from __future__ import annotations
@@ -14,6 +12,12 @@ from typing import Optional
 from .cpulist import parse_cpulist
 from .devices import place_of, to_number
 from .errors import RequestError
+
+#: A worker's number on its node: torchrun (PyTorch: "torchrun (Elastic Launch)", Environment Variables),
+#: Composer, accelerate, deepspeed; Open MPI's mpirun; MPICH's and Intel MPI's (hydra).
+RANKS = ("LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID")
+#: How many there are on the node. deepspeed says LOCAL_SIZE (deepspeed/launcher/launch.py).
+SIZES = ("LOCAL_WORLD_SIZE", "LOCAL_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,8 @@ def worker_of(
     ``gpus``. Raises RequestError for a rank that is not below the number of workers.
     """
     given = local_rank is not None
-    rank = local_rank if given else to_number(environment.get("LOCAL_RANK"))
-    count = local_world_size
-    for name in ("LOCAL_WORLD_SIZE", "LOCAL_SIZE"):
-        count = to_number(environment.get(name)) if count is None else count
+    rank = local_rank if given else _first(environment, RANKS)
+    count = _first(environment, SIZES) if local_world_size is None else local_world_size
     if rank is None or (count is None and not given):
         return None
     if not given and Worker(rank, count or 1) == _as_task(environment):
@@ -61,6 +63,12 @@ def worker_of(
     if not 0 <= rank < count:
         raise RequestError(f"local rank {rank} is not below the number of local workers, {count}")
     return Worker(rank, count)
+
+
+def _first(environment: Mapping[str, str], names: Sequence[str]) -> Optional[int]:
+    """The first of these variables that is a number."""
+    numbers = (to_number(environment.get(name)) for name in names)
+    return next((number for number in numbers if number is not None), None)
 
 
 def _as_task(environment: Mapping[str, str]) -> Worker:

@@ -27,6 +27,14 @@ TASKS = {"SLURM_STEP_TASKS_PER_NODE": "4", "SLURM_NODEID": "0"}
         ({"LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "4", "SLURM_LOCALID": "0"}, Worker(2, 4)),
         # deepspeed
         ({"LOCAL_RANK": "1", "LOCAL_SIZE": "4"}, Worker(1, 4)),
+        # Open MPI; MPICH and Intel MPI; a torchrun that mpirun started
+        ({"OMPI_COMM_WORLD_LOCAL_RANK": "1", "OMPI_COMM_WORLD_LOCAL_SIZE": "4"}, Worker(1, 4)),
+        ({"MPI_LOCALRANKID": "0", "MPI_LOCALNRANKS": "4"}, Worker(0, 4)),
+        (
+            {"LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "4", "MPI_LOCALRANKID": "0", "MPI_LOCALNRANKS": "1"},
+            Worker(2, 4),
+        ),
+        ({"OMPI_COMM_WORLD_LOCAL_RANK": "1"}, None),
         # A job script that copies Slurm's numbers for each task: the task is what they name.
         ({"LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "4", "SLURM_LOCALID": "2", **TASKS}, None),
         ({"LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "4", "SLURM_LOCALID": "1", **TASKS}, Worker(2, 4)),

@@ -61,11 +61,12 @@ def command(
 ) -> None:
     """Bind to the CPUs and the memory nearest to the GPUs, then run COMMAND in this process.
 
-    In a worker of torchrun, Composer, accelerate or deepspeed (LOCAL_RANK and LOCAL_WORLD_SIZE or LOCAL_SIZE
-    are set) it takes that worker's part of the task's own set:
+    In a worker of torchrun, Composer, accelerate, deepspeed or mpirun, told by their variables, it takes that
+    worker's part of the task's own set:
 
         torchrun --nproc-per-node=8 --no-python numa-align run python train.py
         deepspeed --no_python --no_local_rank numa-align run python train.py
+        mpirun -np 8 --bind-to none numa-align run ./program
 
     What cannot be bound is a warning and COMMAND runs all the same, unless SPEC says strict. Exit status:
     that of COMMAND; 1 if strict and not aligned; 2 for wrong input; 126 if COMMAND cannot be executed, 127
