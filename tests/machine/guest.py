@@ -13,12 +13,12 @@ import io
 import shlex
 import tarfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Union, cast
 
-from qemu.qmp import QMPClient
+from qemu.qmp import QMPClient, QMPError
 
 from . import background
 
@@ -32,6 +32,8 @@ MESSAGE_LIMIT = 64 * 1024 * 1024
 """Bytes of one answer; the agent itself stops collecting a command's output at 16 MiB."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25
+
+MOMENT = 0.2
 
 USERS: dict[str, int] = {"root": 0, "user": 1000, "mallory": 1001}
 
@@ -160,7 +162,18 @@ class Guest:
                 ping.cancel()
                 raise TimeoutError(f"the guest's agent did not answer within {timeout:g} s")
             time.sleep(0.02)
-        ping.result()
+        with self._cut_off_by_qemu():
+            ping.result()
+
+    @contextlib.contextmanager
+    def _cut_off_by_qemu(self) -> Iterator[None]:
+        """That QEMU has ended is the better error; its status is there a moment after its socket."""
+        try:
+            yield
+        except (TimeoutError, EOFError, ConnectionError, QMPError):
+            time.sleep(MOMENT)
+            self._alive()
+            raise
 
     async def _connected(self) -> QMPClient:
         client = QMPClient("guest")
@@ -178,11 +191,8 @@ class Guest:
 
     def ask(self, request: str, **arguments: object) -> dict[str, Any]:
         """One request of the agent's own protocol."""
-        try:
+        with self._cut_off_by_qemu():
             return cast(dict[str, Any], self._ask(request, arguments, ANSWER_LIMIT))
-        except (TimeoutError, EOFError, ConnectionError):
-            self._alive()
-            raise
 
     def _ask(self, request: str, arguments: Mapping[str, object], limit: float) -> object:
         if self._client is None:

@@ -17,14 +17,14 @@ from .hardware import Topology
 from .image import image_for
 from .progress import Progress
 from .project import build_project
-from .qemu import Link, Qemu, accelerator, boot_arguments
+from .qemu import Link, Qemu, QemuError, accelerator, boot_arguments
 from .slurm import Node, SlurmConfig
 
 BOOT_LIMIT = 240.0
 SLURM_LIMIT = 240.0
 #: A saved machine is up in two seconds; what has not woken by then does not.
 WAKE_LIMIT = 30.0
-SAVES = 3
+BOOTS = SAVES = 3
 
 ADDRESS = "10.11.12.{}"
 """Of the machine with that number."""
@@ -119,8 +119,17 @@ class Machine(Started):
     def _boot(self, arguments: Sequence[str]) -> None:
         shape = f"{self.topology.cpus} CPUs, {self.topology.nodes} NUMA nodes"
         self.progress(f"booting {self.name}: {shape}, Slurm {self.slurm}")
-        self._start_qemu(arguments)
-        self.guest.connect(BOOT_LIMIT)
+        for attempt in range(1, BOOTS + 1):
+            self._start_qemu(arguments)
+            try:
+                self.guest.connect(BOOT_LIMIT)
+                break
+            except QemuError:
+                # QEMU 7.2 crashes now and then while it emulates a boot; a guest that panics is none of that.
+                if attempt == BOOTS or not self.qemu.crashed():
+                    raise
+                self.progress(f"QEMU has crashed; booting {self.name} again")
+                self.stop()
         self._add_gpus()
 
     def _save(self, arguments: Sequence[str], folder: Path) -> None:
@@ -138,12 +147,12 @@ class Machine(Started):
         state.unlink()
 
     def _wakes_up(self, arguments: Sequence[str], state: Path) -> bool:
-        """Whether every CPU's timer goes on: of a Linux 6.1 that QEMU 10 saved, one often does not."""
+        """Whether every CPU's timer goes on: one of them may not, most often with Linux 6.1 and QEMU 10."""
         sleeps = "".join(f"taskset -c {cpu} sleep 0.05 & " for cpu in range(self.topology.cpus))
         try:
             self._resume(arguments, state, WAKE_LIMIT)
             self.guest.run(f"{sleeps} wait", timeout=WAKE_LIMIT, check=True)
-        except (CommandError, TimeoutError):
+        except (CommandError, QemuError, TimeoutError):
             return False
         finally:
             self.stop()

@@ -88,6 +88,10 @@ class Qemu:
     def ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
 
+    def crashed(self) -> bool:
+        """Whether a signal ended it, as opposed to its guest."""
+        return self._process is not None and (self._process.poll() or 0) < 0
+
     def check(self) -> None:
         """Raise if QEMU has ended."""
         if self.ended():
