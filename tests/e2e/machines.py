@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,11 @@ class Configurable(Protocol):
 
 
 Cluster = TypeVar("Cluster", bound=Configurable)
+
+
+def without_gres(slurm_conf: str) -> str:
+    """A slurm.conf that tells Slurm of no GPU, as where whole nodes are given out."""
+    return re.sub(r"^GresTypes=.*\n| Gres=\S+", "", slurm_conf, flags=re.MULTILINE)
 
 
 @contextmanager

@@ -26,7 +26,6 @@ from .steps import PROBE, ranks_of, step
 # Not for every run: each machine takes minutes.
 pytestmark = [pytest.mark.machine, pytest.mark.matrix]
 
-ROOT = Path(__file__).resolve().parents[2]
 CPUS = {0: frozenset(range(4)), 1: frozenset(range(4, 8))}
 NO_PLUGIN = SlurmConfig(plugstack_include=None, prolog=None, epilog=None)
 TASK_PROLOG = replace(NO_PLUGIN, slurm_extra=("TaskProlog=/usr/bin/numa-align-task-prolog",))

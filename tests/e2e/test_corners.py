@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -59,8 +58,7 @@ def test_a_task_with_a_part_of_a_gpu_is_on_that_gpus_node(configured: Machine) -
 def without_gres(machine: Machine) -> Iterator[Machine]:
     """A site that gives out whole nodes and tells Slurm of no GPU: there is only the user's variable."""
     text = SlurmConfig().files([machine.node], with_project=True)["/etc/slurm/slurm.conf"]
-    text = re.sub(r"^GresTypes=.*\n| Gres=\S+", "", text, flags=re.MULTILINE)
-    config = SlurmConfig(constrain_devices=False, slurm_conf=text, gres_conf="")
+    config = SlurmConfig(constrain_devices=False, slurm_conf=machines.without_gres(text), gres_conf="")
     with machines.configured(machine, config):
         yield machine
 

@@ -102,14 +102,13 @@ class Machine(Started):
         accelerated = accelerator(image, self.cache)
         arguments = boot_arguments(image, self.topology, words, accelerated, self.link)
         begin = time.monotonic()
+        state = None
         if self.resume and self.link is None:
             key = saved.key_of(arguments, self.topology, image.key)
             entry = self.cache.entry("saved", key, lambda scratch: self._save(arguments, scratch), saved.KEPT)
             state = entry / "state"
-            if state.exists():
-                self._resume(arguments, state)
-            else:
-                self._boot(arguments)
+        if state is not None and state.exists():
+            self._resume(arguments, state)
         else:
             self._boot(arguments)
         if payload is not None:

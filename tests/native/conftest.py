@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from e2e.machines import ROOT
+from e2e.steps import PROBE_FILE
 from machine import RELEASES
 
 from native import Native, why_not
-
-ROOT = Path(__file__).resolve().parents[2]
-PROBE_FILE = ROOT / "tests/e2e/probe.py"
-
 
 #: `make test` runs one version in full; of the others it sees what is left in tests/e2e.
 VERSIONS = [pytest.param(v, marks=() if v == "24.11" else pytest.mark.matrix) for v in RELEASES]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from e2e.machines import ROOT
 from e2e.steps import PROBE, Rank, allocated, ranks_of
 from machine import RELEASES, Result
 from machine.cache import Cache
@@ -20,7 +21,6 @@ from native import Native
 
 from . import asking
 from .asking import LIBRARY, assert_healthy, plugstack, said_by_plugin
-from .conftest import ROOT
 
 pytestmark = pytest.mark.native
 

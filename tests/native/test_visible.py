@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from e2e.machines import configured
+from e2e import machines
 from e2e.steps import PROBE, ranks_of
 from machine.slurm import Node
 
@@ -21,8 +20,8 @@ def without_gres(native: Native) -> Iterator[Native]:
     """Slurm knows of no GPU, as where whole nodes are given out."""
     node = Node("node1", "10.11.12.1", native.topology)
     text = native.config.files([node], with_project=True, first_job=90_000)["/etc/slurm/slurm.conf"]
-    text = re.sub(r"^GresTypes=.*\n| Gres=\S+", "", text, flags=re.MULTILINE)
-    with configured(native, replace(native.config, slurm_conf=text, gres_conf="")):
+    config = replace(native.config, slurm_conf=machines.without_gres(text), gres_conf="")
+    with machines.configured(native, config):
         yield native
 
 
