@@ -132,7 +132,7 @@ $(VENV)/.apt: $(APT_LISTS)
 		{ apt-get update -q && apt-get install -q -y --no-install-recommends $$(cat $(APT_LISTS)); }
 	mkdir -p $(VENV) && touch $@
 
-$(VENV)/.installed: pyproject.toml setup.py $(wildcard spank/*.[ch] spank/*.py) | $(VENV)/.apt
+$(VENV)/.installed: pyproject.toml setup.py $(wildcard spank/*.[ch] spank/placement/*.[ch] spank/*.py) | $(VENV)/.apt
 	python3 -m venv $(VENV)
 	$(RUN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@

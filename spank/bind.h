@@ -2,8 +2,8 @@
 #ifndef NUMA_ALIGN_BIND_H
 #define NUMA_ALIGN_BIND_H
 
-#include "set.h"
-#include "step.h"
+#include "placement/bitset.h"
+#include "placement/place.h"
 
 /* Each returns 0 or an errno. */
 int na_bind_get_cpus(struct na_set *cpus);

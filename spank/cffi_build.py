@@ -1,7 +1,7 @@
 """Compiles the claim for Python: the same C files that make up the plugin.
 
 ``setup.py`` names `ffibuilder`; the result is the module ``numa_align._claim``. Only the parts
-that touch nothing outside their arguments are compiled (PURE in spank/Makefile).
+that touch nothing outside their arguments are compiled (spank/placement).
 """
 
 import sys
@@ -10,8 +10,7 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-PURE = ("set", "machine", "table", "units", "level", "claim", "part", "spec", "judge", "step")
-SOURCES = [f"spank/{name}.c" for name in PURE]
+SOURCES = sorted(f"spank/placement/{path.name}" for path in (HERE / "placement").glob("*.c"))
 
 DECLARATIONS = """
 struct na_set { uint64_t word[128]; };
@@ -83,9 +82,9 @@ def builder(root: Path) -> FFI:
     ffi.cdef(DECLARATIONS)
     ffi.set_source(
         "numa_align._claim",
-        '#include "claim.h"\n#include "spec.h"\n#include "step.h"\n#include "table.h"\n',
+        '#include "claim.h"\n#include "place.h"\n#include "spec.h"\n#include "table.h"\n',
         sources=[str(root / source) for source in SOURCES],
-        include_dirs=[str(HERE)],
+        include_dirs=[str(HERE / "placement")],
         define_macros=[("_GNU_SOURCE", "1")],
         extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden"],
     )

@@ -4,7 +4,7 @@
 
 #include <slurm/spank.h>
 
-#include "set.h"
+#include "placement/bitset.h"
 
 /* Call in user_init: keeps what only slurmstepd itself is told. */
 void na_cpuset_remember(spank_t spank);

@@ -4,7 +4,7 @@
 
 #include <slurm/spank.h>
 
-#include "machine.h"
+#include "placement/machine.h"
 
 /*
  * The GPUs of the whole step on this node, as positions in machine->gpus, ascending. Called in

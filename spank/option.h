@@ -4,7 +4,7 @@
 
 #include <slurm/spank.h>
 
-#include "spec.h"
+#include "placement/spec.h"
 
 /* Registers --numa-align. Legal in slurm_spank_init only (spank(7)). */
 void na_option_register(spank_t spank);

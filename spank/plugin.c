@@ -8,7 +8,7 @@ SPANK_PLUGIN(numa_align, 1)
 #pragma GCC visibility pop
 
 #include "option.h"
-#include "stepd.h"
+#include "hooks.h"
 
 int slurm_spank_init(spank_t spank, int count, char **arguments)
 {

@@ -9,7 +9,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "table.h"
+#include "placement/table.h"
 
 static bool only_root_writes(const struct stat *status)
 {

@@ -2,7 +2,7 @@
 #ifndef NUMA_ALIGN_TABLE_FILE_H
 #define NUMA_ALIGN_TABLE_FILE_H
 
-#include "machine.h"
+#include "placement/machine.h"
 
 #ifndef NA_RUN_DIR
 #define NA_RUN_DIR "/run/numa-align"

@@ -13,14 +13,14 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING costs the prolog an import
 if TYPE_CHECKING:
-    from .early import bind_local_rank, worker_init
+    from .process.in_python import bind_local_rank, worker_init
 
 __all__ = ["__version__", "bind_local_rank", "worker_init"]
 
 
 def __getattr__(name: str) -> object:
     if name in ("bind_local_rank", "worker_init"):
-        from . import early  # noqa: PLC0415
+        from .process import in_python  # noqa: PLC0415
 
-        return getattr(early, name)
+        return getattr(in_python, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

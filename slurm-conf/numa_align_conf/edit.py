@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Optional
 
 from numa_align.errors import ConfError
+from numa_align.slurm_files.conffile import ConfFile, Line, parse_conf
 
-from .conffile import ConfFile, Line, parse_conf
 from .facts import fold, unfold
 from .gres import comment
 from .others import CGROUP_SETTINGS

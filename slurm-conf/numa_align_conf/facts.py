@@ -17,7 +17,7 @@ from typing import Any, Optional
 
 from numa_align.cpulist import parse_cpulist
 from numa_align.errors import ConfError
-from numa_align.model import NODE_KINDS, SOURCES, Core, Gpu, Node, Topology
+from numa_align.topology.model import NODE_KINDS, SOURCES, Core, Gpu, Node, Topology
 
 JSON_VERSION = 1
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from numa_align.errors import ConfError
-from numa_align.nvidia import mig_instances
+from numa_align.slurm_files.conffile import read_conf
 from numa_align.sysfs import Tree
-from numa_align.topology import read_topology
+from numa_align.topology.gpu.nvidia import mig_instances
+from numa_align.topology.read import read_topology
 
 from . import edit
-from .conffile import read_conf
 from .facts import Kind, Machine, check_topology, host_memory_mib, kind_of_one, read_kinds, unfold
 from .gres import gres_conf
 from .nvml import nvlinks

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Optional
 
 from numa_align.cpulist import format_cpulist
-from numa_align.model import Gpu
+from numa_align.topology.model import Gpu
 
 from .facts import Kind
 from .layout import Layout, choose_kind, cores_of, layout_of

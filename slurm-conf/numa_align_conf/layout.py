@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Callable, Optional
 
-from numa_align.model import Core, Gpu, Topology
+from numa_align.topology.model import Core, Gpu, Topology
 
 from .version import Version
 

@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 from numa_align.cpulist import parse_cpulist
 
-from .doctor.model import Declared
+from .model import Declared
 
 _LIMIT = 20
 

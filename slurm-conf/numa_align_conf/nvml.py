@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Optional
 
-from numa_align.model import Gpu
-from numa_align.pci import normalise_bdf
+from numa_align.topology.gpu.pci import normalise_bdf
+from numa_align.topology.model import Gpu
 
 _MAX_LINKS = 36
 

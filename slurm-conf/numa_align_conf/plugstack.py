@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from numa_align.errors import ConfError
-
-from .conffile import ConfFile
+from numa_align.slurm_files.conffile import ConfFile
 
 _MAX_DEPTH = 8
 

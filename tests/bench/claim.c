@@ -7,9 +7,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "claim.h"
-#include "step.h"
-#include "table.h"
+#include "placement/claim.h"
+#include "placement/place.h"
+#include "placement/table.h"
 
 #define TEXT_MAX (4 << 20)
 #define ROUNDS 200

@@ -20,7 +20,6 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 SPANK = HERE.parents[1] / "spank"
-PURE = ("set", "machine", "table", "units", "level", "claim", "part", "spec", "judge", "step")
 CLAIM_BOUND, PLACE_BOUND = 1000.0, 300.0
 
 #: Nodes, cores, threads a core, GPUs, tasks.
@@ -38,7 +37,7 @@ SHAPES: dict[str, Shape] = {
 def build(folder: Path) -> Path:
     """Compiles the benchmark as the plugin is compiled."""
     program = folder / "claim"
-    sources = [str(SPANK / f"{name}.c") for name in PURE]
+    sources = [str(path) for path in sorted((SPANK / "placement").glob("*.c"))]
     flags = ["-O2", "-std=c11", "-D_GNU_SOURCE", f"-I{SPANK}"]
     subprocess.run(["cc", *flags, "-o", str(program), str(HERE / "claim.c"), *sources], check=True)
     return program

@@ -33,8 +33,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "prolog"))
 
 from builder import Device, ExtraNode, Machine, on_nodes
 from numa_align.cpulist import format_cpulist
-from numa_align.model import Core, Topology
-from numa_align.plan import Request, make_plan, select_cpus
+from numa_align.placement.plan import Request, make_plan, select_cpus
+from numa_align.topology.model import Core, Topology
 
 Slices = list[tuple[int, ...]]
 

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "prolog"))
 
 from builder import MEMORY, Machine, on_nodes
 from builder.recorded import answered, archive, unanswered, unpacked
-from numa_align.topology import read_topology
+from numa_align.topology.read import read_topology
 
 _PACKAGE = Path(__file__).parents[2] / "prolog"
 READ_BOUND, PROLOG_BOUND = 30.0, 80.0
@@ -46,7 +46,7 @@ def prolog(python: str, root: Path, folder: Path) -> Callable[[], object]:
     job = {"SLURM_JOB_ID": "1", "SLURM_JOB_GPUS": "0,1,2,3,4,5,6,7"}
     program = (
         f"import sys; sys.path.insert(0, {str(_PACKAGE)!r})\n"
-        "from numa_align.job import Path, write_job_table\n"
+        "from numa_align.hooks.prolog import Path, write_job_table\n"
         f"write_job_table({job!r}, Path({str(root)!r}), Path({str(folder)!r}))"
     )
     return lambda: subprocess.run([python, "-I", "-S", "-c", program], check=True)

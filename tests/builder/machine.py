@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Optional
 
-from numa_align.model import Core, Gpu, Node, Topology
+from numa_align.topology.model import Core, Gpu, Node, Topology
 
 from . import tree
 

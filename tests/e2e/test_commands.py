@@ -17,7 +17,7 @@ import click
 import pytest
 from machine import Machine, SlurmConfig, Topology
 from numa_align.cli import COMMANDS, cli
-from numa_align.show import TOOLS
+from numa_align.view.export import TOOLS
 
 from . import steps
 from .machines import booted, configured

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from machine import Machine, SlurmConfig, Topology
 from numa_align.cpulist import parse_cpulist
-from numa_align_conf.conffile import parse_conf
+from numa_align.slurm_files.conffile import parse_conf
 from numa_align_conf.edit import edited_cgroup, edited_slurm
 from numa_align_conf.facts import Kind, host_memory_mib, parse_topology
 from numa_align_conf.facts import Machine as Facts

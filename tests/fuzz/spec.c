@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "set.h"
-#include "spec.h"
+#include "placement/bitset.h"
+#include "placement/spec.h"
 
 static void check(bool holds, const char *what)
 {

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "claim.h"
-#include "step.h"
-#include "table.h"
+#include "placement/claim.h"
+#include "placement/place.h"
+#include "placement/table.h"
 
 struct bytes {
 	const uint8_t *at, *end;

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from numa_align.model import Gpu
-from numa_align.topology import read_topology
+from numa_align.topology.model import Gpu
+from numa_align.topology.read import read_topology
 
 from gpu.cluster import Cluster, why_not
 

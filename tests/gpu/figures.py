@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Optional
 
 from numa_align.cpulist import format_cpulist
-from numa_align.topology import read_topology
+from numa_align.topology.read import read_topology
 
 from gpu.cluster import FOLDER, NOBODY, PREFIX, Cluster, why_not
 from gpu.driver import by_nvml, driver_version, hiding
@@ -72,7 +72,7 @@ def python(*flags: str) -> list[str]:
     """A process that reads the machine, as the prolog does, and with what else Python has without -S."""
     program = (
         f"import sys; sys.path.insert(0, {str(PACKAGE)!r})\n"
-        "from numa_align.topology import read_topology\n"
+        "from numa_align.topology.read import read_topology\n"
         "gpus = read_topology().gpus\n"
         "sys.exit(0 if gpus else 1)"
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from numa_align.pci import normalise_bdf
+from numa_align.topology.gpu.pci import normalise_bdf
 
 from gpu.cluster import FOLDER, NOBODY, Cluster
 from gpu.driver import by_nvml

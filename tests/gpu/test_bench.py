@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numa_align.copies import TOOLKITS, pinned, toolkit_of
-from numa_align.model import Gpu
-from numa_align.topology import read_topology
+from numa_align.bench.gpu_copies import TOOLKITS, pinned, toolkit_of
+from numa_align.topology.model import Gpu
+from numa_align.topology.read import read_topology
 
 COPIES = Path(__file__).with_name("copies.py")
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from numa_align.cpulist import parse_cpulist
-from numa_align.model import Gpu
-from numa_align.pci import normalise_bdf
-from numa_align.topology import read_topology
+from numa_align.topology.gpu.pci import normalise_bdf
+from numa_align.topology.model import Gpu
+from numa_align.topology.read import read_topology
 
 from gpu.driver import by_nvml, topology_json, without_files
 
@@ -45,7 +45,7 @@ def test_without_the_driver_s_files_it_is_nvml_that_answers() -> None:
     """Blocking NVML's module has to show: otherwise the test above compares nothing."""
     program = (
         "import sys; sys.modules['pynvml'] = None\n"
-        "from numa_align.topology import read_topology\n"
+        "from numa_align.topology.read import read_topology\n"
         "print([gpu.minor for gpu in read_topology().gpus])"
     )
     minors = json.loads(without_files([sys.executable, "-c", program]).replace("None", "null"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from numa_align.model import Gpu
+from numa_align.topology.model import Gpu
 
 from gpu.cluster import NOBODY, Cluster
 from gpu.driver import running_on

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from numa_align.cpulist import parse_cpulist
-from numa_align.model import Gpu
-from numa_align.topology import read_topology
+from numa_align.topology.model import Gpu
+from numa_align.topology.read import read_topology
 
 from gpu.cluster import NOBODY, Cluster
 from gpu.tasks import TRAIN, Task, program, read, uuids

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 from numa_align.cpulist import parse_cpulist
-from numa_align.model import Gpu
-from numa_align.topology import read_topology
+from numa_align.topology.model import Gpu
+from numa_align.topology.read import read_topology
 
 from gpu.cluster import FOLDER, NOBODY, Cluster
 from gpu.tasks import Task, train, uuids

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Optional
 
 from hypothesis import strategies as st
-from numa_align.model import Core, Gpu, Node, Topology
+from numa_align.topology.model import Core, Gpu, Node, Topology
 
 GIB = 1 << 30
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Optional
 
-from numa_align.claim import Machine, Placement
-from numa_align.model import Topology
-from numa_align.plan import Plan
+from numa_align.placement.claim import Machine, Placement
+from numa_align.placement.plan import Plan
+from numa_align.topology.model import Topology
 from unit.machines import Near
 
 Slices = Sequence[Sequence[int]]

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from builder import Machine
 from click.testing import CliRunner
-from numa_align.bind import read_policy
+from numa_align.bench.host_memory import Cell, Effort, local_to_remote, measure_memory, pairs
 from numa_align.cli.bench import command
 from numa_align.errors import RequestError
-from numa_align.measure import Cell, Effort, local_to_remote, measure_memory, pairs
-from numa_align.topology import read_topology
+from numa_align.process.affinity import read_policy
+from numa_align.topology.read import read_topology
 
 TINY = Effort(1 << 20, 1, 2000)
 

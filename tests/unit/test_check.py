@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from numa_align.errors import HiddenError, KernelError
-from numa_align.kernel import read_process
+from numa_align.process.state import read_process
 
 
 def check(*arguments: str) -> subprocess.CompletedProcess[str]:

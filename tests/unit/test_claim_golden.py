@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Optional
 
 from builder import Device, ExtraNode, Machine, on_nodes
-from numa_align.claim import Placement
 from numa_align.cpulist import format_cpulist
-from numa_align.model import Topology
-from numa_align.plan import Request, make_plan, select_cpus
+from numa_align.placement.claim import Placement
+from numa_align.placement.plan import Request, make_plan, select_cpus
+from numa_align.topology.model import Topology
 
 
 def plan(

@@ -9,8 +9,8 @@ from typing import Optional
 from builder import Machine as Built
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from numa_align.claim import Machine
-from numa_align.model import Core, Node, Topology
+from numa_align.placement.claim import Machine
+from numa_align.topology.model import Core, Node, Topology
 from unit.machines import LARGE, SMALL, Shape, subsets, topologies
 from unit.promises import Case, Slices, check
 

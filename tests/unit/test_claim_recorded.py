@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from builder.recorded import answered, unanswered
-from numa_align.claim import Machine, Spec
-from numa_align.model import Topology
-from numa_align.plan import Request, make_plan, to_json
-from numa_align.topology import read_topology
+from numa_align.placement.claim import Machine, Spec
+from numa_align.placement.plan import Request, make_plan, to_json
+from numa_align.topology.model import Topology
+from numa_align.topology.read import read_topology
 from unit.promises import Case, check, check_placements
 
 

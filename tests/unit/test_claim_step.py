@@ -11,7 +11,8 @@ from builder import Machine as Built
 from builder import on_nodes
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from numa_align.claim import (
+from numa_align.errors import ClaimError
+from numa_align.placement.claim import (
     CPUS_WORDS,
     MEM_WORDS,
     Choice,
@@ -22,9 +23,8 @@ from numa_align.claim import (
     Task,
     choose_gpus,
 )
-from numa_align.errors import ClaimError
-from numa_align.model import Topology
-from numa_align.plan import VISIBLE, Request, make_plan
+from numa_align.placement.plan import VISIBLE, Request, make_plan
+from numa_align.topology.model import Topology
 from unit.machines import LARGE, SMALL, Near, Shape, subsets, topologies
 from unit.promises import check_memory, check_placements
 

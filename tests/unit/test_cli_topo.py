@@ -13,7 +13,7 @@ from builder import Device, ExtraNode, Machine, on_nodes
 from click.testing import CliRunner
 from numa_align.cli.topo import command, memory_words, show
 from numa_align.errors import TopologyError
-from numa_align.topology import read_topology
+from numa_align.topology.read import read_topology
 from rich.console import Console
 
 GRACE = Machine(
@@ -160,7 +160,7 @@ def test_the_machine_that_runs_the_tests_is_read() -> None:
 def test_reading_a_machine_imports_little(tmp_path: Path) -> None:
     root = Machine(packages=2, gpus=on_nodes(1, 0)).write(tmp_path)
     program = (
-        "import sys; before = set(sys.modules); from numa_align.topology import read_topology;"
+        "import sys; before = set(sys.modules); from numa_align.topology.read import read_topology;"
         f" read_topology({str(root)!r}); print(*sorted(set(sys.modules) - before))"
     )
     output = subprocess.run(

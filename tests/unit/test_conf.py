@@ -12,10 +12,10 @@ from builder import Device, Machine, on_nodes
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numa_align.cli.conf import command
 from numa_align.cpulist import parse_cpulist
 from numa_align.errors import ConfError
-from numa_align.model import Core, Topology
+from numa_align.topology.model import Core, Topology
+from numa_align_conf.cli.conf import command
 from numa_align_conf.facts import Kind
 from numa_align_conf.facts import Machine as Facts
 from numa_align_conf.gres import gres_conf, layouts, type_of_model

@@ -85,7 +85,8 @@ def test_help_loads_no_command_and_takes_little_more_than_python_and_click() -> 
         "import sys; from numa_align.cli import cli\n"
         "try: cli(['--help'], prog_name='numa-align')\n"
         "except SystemExit: pass\n"
-        "heavy = {'rich', 'numpy', 'psutil', 'cffi', 'numa_align.claim', 'numa_align.topology', 'torch'}\n"
+        "heavy = {'rich', 'numpy', 'psutil', 'cffi', 'torch', "
+        "'numa_align.placement.claim', 'numa_align.topology.read'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     result = subprocess.run(

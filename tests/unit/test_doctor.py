@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 from builder import Device, Machine, on_nodes
 from click.testing import CliRunner
-from numa_align.cli.doctor import command
 from numa_align.errors import ConfError
+from numa_align_conf.cli.doctor import command
 from numa_align_conf.doctor.checks import CHECKS, examine
-from numa_align_conf.doctor.model import Declared, Facts, Finding, Script
+from numa_align_conf.doctor.model import Facts, Finding, Script
 from numa_align_conf.doctor.read import prolog_seconds, read_facts
 from numa_align_conf.elf import built_for
 from numa_align_conf.facts import Machine as Hardware
 from numa_align_conf.facts import kind_of_one
 from numa_align_conf.generate import Request, generate
 from numa_align_conf.live import parse_json, parse_text
+from numa_align_conf.model import Declared
 from numa_align_conf.version import Version
 
 V24 = Version(24, 11)

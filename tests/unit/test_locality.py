@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Optional
 
 import pytest
-from numa_align.locality import Clue, Placement, place
-from numa_align.model import Node
+from numa_align.topology.gpu.pci import Clue
+from numa_align.topology.locality import Placement, place
+from numa_align.topology.model import Node
 
 ONLINE = tuple(range(8))
 TWO = (Node(0, (0, 1, 2, 3), 1, "cpu"), Node(1, (4, 5, 6, 7), 1, "cpu"))

@@ -10,8 +10,8 @@ from builder import Device, Machine, on_nodes
 from click.testing import CliRunner
 from numa_align.cli.topo import command
 from numa_align.errors import OverrideError
-from numa_align.override import read_overrides
-from numa_align.topology import read_topology
+from numa_align.topology.override import read_overrides
+from numa_align.topology.read import read_topology
 
 UUID = "GPU-11111111-2222-3333-4444-555555555555"
 
@@ -140,5 +140,5 @@ def test_the_command_refuses_a_wrong_file_and_takes_one_from_elsewhere(root: Pat
 
 
 def test_without_a_file_no_toml_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("numa_align.override.read_overrides", None)
+    monkeypatch.setattr("numa_align.topology.override.read_overrides", None)
     assert read_topology(Machine(gpus=on_nodes(0)).write(tmp_path)).gpus[0].node == 0

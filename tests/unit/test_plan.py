@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from builder import Device, Machine, on_nodes
-from numa_align.claim import Spec
 from numa_align.errors import ClaimError
-from numa_align.picture import mark, show
-from numa_align.plan import Request, make_plan, select_cpus, select_gpus
-from numa_align.topology import read_topology
+from numa_align.placement.claim import Spec
+from numa_align.placement.plan import Request, make_plan, select_cpus, select_gpus
+from numa_align.topology.read import read_topology
+from numa_align.view.terminal import mark, show
 from rich.console import Console
 
 SOCKETS = Machine(packages=2, caches=2, cores=4, smt=2, gpus=on_nodes(1, 0, 0, 1))

@@ -10,7 +10,7 @@ from builder import Device, Machine, on_nodes
 from click.testing import CliRunner
 from numa_align.cli.plan import command as plan
 from numa_align.cli.topo import command as topo
-from numa_align.svg import Holder, draw
+from numa_align.view.svg import Holder, draw
 
 SVG = "{http://www.w3.org/2000/svg}"
 

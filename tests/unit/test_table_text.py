@@ -9,10 +9,10 @@ from builder import Machine as Built
 from builder import on_nodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numa_align.claim import Machine
 from numa_align.errors import TableError
-from numa_align.model import Topology
-from numa_align.table import format_table
+from numa_align.placement.claim import Machine
+from numa_align.placement.table import format_table
+from numa_align.topology.model import Topology
 from unit.machines import topologies
 
 TOPOLOGY = Built(packages=2, cores=4, smt=2, gpus=on_nodes(0, 1)).topology()

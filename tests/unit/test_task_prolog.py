@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 from builder import Machine, on_nodes
-from numa_align.bind import Own
-from numa_align.claim import Spec
 from numa_align.cpulist import format_cpulist
-from numa_align.run import Request, decide
-from numa_align.taskprolog import is_batch, later_steps, speak
+from numa_align.hooks.task_prolog import is_batch, later_steps, speak
+from numa_align.placement.claim import Spec
+from numa_align.placement.decide import Request, decide
+from numa_align.placement.own import Own
 
 TOPOLOGY = Machine(packages=2, cores=2, gpus=on_nodes(0, 1)).topology()
 BATCH = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1", "SLURM_TASKS_PER_NODE": "2"}
@@ -89,7 +89,7 @@ def test_the_batch_script_is_told_from_a_step() -> None:
 
 def test_whatever_is_wrong_the_status_is_0_and_the_user_reads_a_line() -> None:
     environment = {**os.environ, "NUMA_ALIGN_TASK": "4194999", "SLURM_STEP_TASKS_PER_NODE": "9999999"}
-    program = "from numa_align import taskprolog; taskprolog.read_topology = None; taskprolog.main()"
+    program = "from numa_align.hooks import task_prolog; task_prolog.read_topology = None; task_prolog.main()"
     result = subprocess.run(
         [sys.executable, "-c", program],
         env=environment,

@@ -11,8 +11,8 @@ import pytest
 from builder import MEMORY, Device, ExtraNode, Machine, on_nodes
 from builder.strategies import machines
 from hypothesis import HealthCheck, given, settings
-from numa_align.fingerprint import fingerprint
-from numa_align.topology import read_topology
+from numa_align.topology.fingerprint import fingerprint
+from numa_align.topology.read import read_topology
 
 GIB = 1 << 30
 

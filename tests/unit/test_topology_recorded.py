@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from numa_align import sysfs
 from numa_align.cli.topo import command, to_json
 from numa_align.cpulist import format_cpulist, parse_cpulist, parse_cpumap
-from numa_align.fingerprint import fingerprint
-from numa_align.model import NODE_KINDS, SOURCES, Topology
-from numa_align.topology import read_topology
+from numa_align.topology.fingerprint import fingerprint
+from numa_align.topology.model import NODE_KINDS, SOURCES, Topology
+from numa_align.topology.read import read_topology
 
 
 @pytest.fixture(scope="session")

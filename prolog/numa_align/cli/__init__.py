@@ -30,6 +30,9 @@ COMMANDS = {
     "doctor": "Check Slurm's configuration and this node.",
 }
 
+#: Commands of another package, which builds on this one: by name, so that nothing here imports it.
+_ELSEWHERE = {"conf": "numa_align_conf.cli", "doctor": "numa_align_conf.cli"}
+
 
 class _Commands(click.Group):
     """A group whose commands are modules, imported when they are asked for."""
@@ -40,7 +43,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> Optional[click.Command]:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"numa_align.cli.{cmd_name}")
+        package = _ELSEWHERE.get(cmd_name, "numa_align.cli")
+        module = importlib.import_module(f"{package}.{cmd_name}")
         command: click.Command = module.command
         return command
 

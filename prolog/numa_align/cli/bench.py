@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Optional
 import click
 
 from ..errors import BindError, RequestError
-from ..topology import read_topology
+from ..topology.read import read_topology
 
 if TYPE_CHECKING:
-    from ..copies import Copy, Toolkit
-    from ..measure import Cell, Effort
-    from ..model import Topology
+    from ..bench.gpu_copies import Copy, Toolkit
+    from ..bench.host_memory import Cell, Effort
+    from ..topology.model import Topology
 
 
 @click.command(
@@ -41,8 +41,8 @@ def command(
     Exit status: 0, or 2 if it cannot be measured.
     """
     try:
-        from ..copies import toolkit_of  # noqa: PLC0415
-        from ..measure import Effort, local_to_remote  # noqa: PLC0415
+        from ..bench.gpu_copies import toolkit_of  # noqa: PLC0415
+        from ..bench.host_memory import Effort, local_to_remote  # noqa: PLC0415
     except ImportError as error:
         raise RequestError(f"bench needs numpy ({error}); install it, as in `pip install numpy`") from error
     draw = _drawer(plot)
@@ -72,8 +72,8 @@ def _measure(topology: Topology, effort: Effort, toolkit: Optional[Toolkit]) -> 
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import Progress  # noqa: PLC0415
 
-    from ..copies import measure_gpu, numbered  # noqa: PLC0415
-    from ..measure import measure_memory, pairs  # noqa: PLC0415
+    from ..bench.gpu_copies import measure_gpu, numbered  # noqa: PLC0415
+    from ..bench.host_memory import measure_memory, pairs  # noqa: PLC0415
 
     allowed = tuple(os.sched_getaffinity(0))
     todo = pairs(topology, allowed)

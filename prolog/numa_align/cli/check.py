@@ -12,14 +12,15 @@ from typing import Any, Optional
 import click
 
 from ..cpulist import format_cpulist
-from ..devices import gpus_of_task
 from ..errors import RequestError
-from ..gather import count, leave, meeting_of
-from ..kernel import ProcessState, read_environment, read_process
-from ..model import Gpu, Topology
-from ..topology import read_topology
-from ..verdict import Verdict, judge
-from ..words import gpus_fields, gpus_text, memory_text, rank_of
+from ..placement.visible import gpus_of_task
+from ..process.state import ProcessState, read_environment, read_process
+from ..process.step_total import count, leave, meeting_of
+from ..process.verdict import Verdict, judge
+from ..slurm_env import rank_of
+from ..topology.model import Gpu, Topology
+from ..topology.read import read_topology
+from ..view.common import gpus_fields, gpus_text, memory_text
 
 
 def as_json(

@@ -19,9 +19,9 @@ def command(*, count: int, root: str, as_json: bool) -> None:
     The first line is a list for `numa-align run --gpus`, `numa-align show --gpus` or CUDA_VISIBLE_DEVICES.
     Exit status: 0, or 2 if there are not so many GPUs.
     """
-    from ..best import bridges_of, choose  # noqa: PLC0415
-    from ..devices import may_open  # noqa: PLC0415
-    from ..plan import number_of  # noqa: PLC0415
+    from ..placement.choose_gpus import bridges_of, choose  # noqa: PLC0415
+    from ..placement.plan import number_of  # noqa: PLC0415
+    from ..placement.visible import may_open  # noqa: PLC0415
     from .recorded import machine_at  # noqa: PLC0415
 
     topology = machine_at(root)

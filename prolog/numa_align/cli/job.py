@@ -14,15 +14,15 @@ import click
 
 from ..cpulist import format_cpulist
 from ..errors import RequestError
-from ..fingerprint import fingerprint
-from ..model import Topology
-from ..topology import read_topology
-from ..words import gpus_fields, gpus_text, memory_text
+from ..topology.fingerprint import fingerprint
+from ..topology.model import Topology
+from ..topology.read import read_topology
+from ..view.common import gpus_fields, gpus_text, memory_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ..processes import Seen
+    from ..process.of_job import Seen
 
 _STYLES = {"aligned": "green", "partial": "yellow", "memory-only": "yellow", "unaligned": "red"}
 
@@ -83,7 +83,7 @@ def command(
         width = None if sys.stdout.isatty() else 180
         Console(highlight=False, width=width).print(picture(job, seen, threads))
     if svg:
-        from ..svg import draw_processes, write  # noqa: PLC0415
+        from ..view.svg import draw_processes, write  # noqa: PLC0415
 
         write(svg, draw_processes(topology, [(process.pid, process.cpus) for process in seen]))
     ctx.exit(status_of(seen))
@@ -100,7 +100,7 @@ def status_of(seen: Sequence[Seen]) -> int:
 
 def inspect(job: Optional[int], pid: Optional[int], topology: Topology) -> list[Seen]:
     """Look at all processes once. Raises RequestError if there is none."""
-    from ..processes import gpu_holders, look, pids_of_job, with_children  # noqa: PLC0415
+    from ..process.of_job import gpu_holders, look, pids_of_job, with_children  # noqa: PLC0415
 
     pids = pids_of_job(job) if job is not None else with_children(pid or 0)
     holders = gpu_holders(pids, topology)

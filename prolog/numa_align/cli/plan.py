@@ -6,8 +6,8 @@ from typing import Optional
 
 import click
 
-from ..claim import read_spec, spec_help
-from ..plan import VISIBLE, Request, make_plan, select_cpus, select_gpus, to_json
+from ..placement.claim import read_spec, spec_help
+from ..placement.plan import VISIBLE, Request, make_plan, select_cpus, select_gpus, to_json
 
 
 @click.command(
@@ -68,12 +68,12 @@ def command(
         click.echo(json.dumps(to_json(topology, plan), indent=1))
         return
     if svg is not None:
-        from ..svg import draw_plan, write  # noqa: PLC0415
+        from ..view.svg import draw_plan, write  # noqa: PLC0415
 
         write(svg, draw_plan(topology, plan))
         return
     from rich.console import Console  # noqa: PLC0415
 
-    from ..picture import show  # noqa: PLC0415
+    from ..view.terminal import show  # noqa: PLC0415
 
     show(topology, plan, Console(highlight=False))

@@ -6,8 +6,8 @@ import os
 from typing import Optional
 
 from ..errors import TopologyError
-from ..model import Topology
-from ..topology import read_topology
+from ..topology.model import Topology
+from ..topology.read import read_topology
 
 
 def machine_at(

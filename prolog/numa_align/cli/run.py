@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
 import click
 
-from ..claim import spec_help
 from ..cpulist import format_cpulist
 from ..errors import ClaimError, NumaAlignError, RequestError
+from ..placement.claim import spec_help
 
 if TYPE_CHECKING:
-    from ..apply import Applied
-    from ..model import Topology
-    from ..run import Request
+    from ..placement.decide import Request
+    from ..process.apply import Applied
+    from ..topology.model import Topology
 
 
 @click.command(
@@ -72,8 +72,8 @@ def command(
     that of COMMAND; 1 if strict and not aligned; 2 for wrong input; 126 if COMMAND cannot be executed, 127
     if it is not found.
     """
-    from ..apply import spec_of  # noqa: PLC0415 (the help needs none of these)
-    from ..run import Request  # noqa: PLC0415
+    from ..placement.decide import Request  # noqa: PLC0415
+    from ..process.apply import spec_of  # noqa: PLC0415 (the help needs none of these)
 
     try:
         read = spec_of(spec, os.environ)
@@ -95,9 +95,9 @@ def command(
 
 def _bind(gpus: Optional[str], request: Request, *, as_json: bool) -> None:
     """Bind this process and say how it went; ends it where strict was asked for and it is not aligned."""
-    from ..apply import place_here  # noqa: PLC0415
-    from ..run import line_of  # noqa: PLC0415
-    from ..topology import read_topology  # noqa: PLC0415
+    from ..placement.decide import line_of  # noqa: PLC0415
+    from ..process.apply import place_here  # noqa: PLC0415
+    from ..topology.read import read_topology  # noqa: PLC0415
 
     topology = read_topology(node_name=os.environ.get("SLURMD_NODENAME"))
     if gpus is not None:
@@ -125,9 +125,9 @@ def _bind(gpus: Optional[str], request: Request, *, as_json: bool) -> None:
 
 def _named(gpus: str, topology: Topology) -> tuple[int, ...]:
     """The GPUs of --gpus. Raises NumaAlignError for those that are not there, or not to be had."""
-    from ..devices import may_open  # noqa: PLC0415
-    from ..plan import select_gpus  # noqa: PLC0415
-    from ..run import refuse_foreign  # noqa: PLC0415
+    from ..placement.decide import refuse_foreign  # noqa: PLC0415
+    from ..placement.plan import select_gpus  # noqa: PLC0415
+    from ..placement.visible import may_open  # noqa: PLC0415
 
     chosen = select_gpus(topology, gpus)
     refuse_foreign(topology, chosen, may_open)

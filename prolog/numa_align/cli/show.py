@@ -39,12 +39,13 @@ def command(
 
     Exit status: 0 if that is aligned, 1 if it is not (a remark says why), 2 for wrong input.
     """
-    from ..apply import spec_of  # noqa: PLC0415
-    from ..bind import Own, read_own  # noqa: PLC0415
-    from ..claim import spec_help  # noqa: PLC0415
-    from ..plan import select_gpus  # noqa: PLC0415
-    from ..run import Request, decide, warning_of  # noqa: PLC0415
-    from ..show import show  # noqa: PLC0415
+    from ..placement.claim import spec_help  # noqa: PLC0415
+    from ..placement.decide import Request, decide, warning_of  # noqa: PLC0415
+    from ..placement.own import Own  # noqa: PLC0415
+    from ..placement.plan import select_gpus  # noqa: PLC0415
+    from ..process.affinity import read_own  # noqa: PLC0415
+    from ..process.apply import spec_of  # noqa: PLC0415
+    from ..view.export import show  # noqa: PLC0415
     from .recorded import machine_at  # noqa: PLC0415
 
     read = spec_of(spec, os.environ)

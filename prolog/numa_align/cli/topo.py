@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Optional
 import click
 
 from ..cpulist import format_cpulist
-from ..model import Core, Gpu, Node, Topology
+from ..topology.model import Core, Gpu, Node, Topology
 from .recorded import machine_at
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def command(
     name = node_name or _node_name(root)
     topology = machine_at(root, override=override, gres_conf=gres_conf, node_name=name)
     if svg is not None:
-        from ..svg import draw, write  # noqa: PLC0415
+        from ..view.svg import draw, write  # noqa: PLC0415
 
         write(svg, draw(topology))
     elif as_json:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Optional
 
 from numa_align.cpulist import format_cpulist, parse_cpulist
-from numa_align.model import Gpu
+from numa_align.topology.model import Gpu
 
 from ..layout import accepted, cores_of
 from .model import Facts, Finding, GresLine

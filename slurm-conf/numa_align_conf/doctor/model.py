@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Optional
 
-from numa_align.model import Topology
+from numa_align.topology.model import Topology
 
 from ..layout import Layout
+from ..model import Declared
 from ..version import KNOWN, Version
 
 #: From harmless to harmful.
@@ -28,18 +29,6 @@ class Finding:
     what: str
     cost: str = ""
     change: str = ""
-
-
-@dataclass(frozen=True)
-class Declared:
-    """A node as Slurm has it declared; ``source`` says who said so."""
-
-    sockets: int
-    cores_per_socket: int
-    threads: int
-    memory_mib: int = 0
-    spec_cpus: tuple[int, ...] = ()
-    source: str = "slurm.conf"
 
 
 @dataclass(frozen=True)

@@ -15,19 +15,20 @@ from typing import Optional
 
 import numa_align
 from numa_align.errors import ConfError
-from numa_align.gres import expand
-from numa_align.model import Topology
+from numa_align.slurm_files.conffile import Line, read_conf
+from numa_align.slurm_files.hostlist import expand
 from numa_align.sysfs import Tree, read_text
-from numa_align.topology import read_topology
+from numa_align.topology.model import Topology
+from numa_align.topology.read import read_topology
 
-from ..conffile import Line, read_conf
 from ..elf import built_for
 from ..facts import unfold
 from ..layout import PARAMETERS, Layout, layout_of
 from ..live import declared_node, from_pairs
+from ..model import Declared
 from ..plugstack import read_stack
 from ..version import Version, installed_version
-from .model import Declared, Facts, GresLine, Plugin, Script
+from .model import Facts, GresLine, Plugin, Script
 
 #: Where slurm.conf is below the root: as packaged, then where slurmd keeps what it got from slurmctld.
 USUAL_PLACES = ("etc/slurm/slurm.conf", "run/slurm/conf/slurm.conf", "etc/slurm-llnl/slurm.conf")
@@ -218,8 +219,9 @@ def prolog_seconds() -> Optional[float]:
     place = str(Path(numa_align.__file__).resolve().parents[1])
     with tempfile.TemporaryDirectory() as folder:
         code = (
-            f"import sys; sys.path[:0] = [{place!r}]; from pathlib import Path; from numa_align.job import "
-            f"write_job_table; write_job_table({{'SLURM_JOB_ID': '1'}}, directory=Path({folder!r}) / "
+            f"import sys; sys.path[:0] = [{place!r}]; from pathlib import Path; "
+            "from numa_align.hooks.prolog import write_job_table; "
+            f"write_job_table({{'SLURM_JOB_ID': '1'}}, directory=Path({folder!r}) / "
             "'tables')"
         )
         begin = time.monotonic()

@@ -1,0 +1,1 @@
+"""What Slurm runs: the job's prolog and epilog, and the task prolog."""

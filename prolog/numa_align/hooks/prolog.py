@@ -1,0 +1,135 @@
+"""The job prolog and epilog: a table for every job on every node, and its removal.
+
+Run as root by slurmd, once a job and node. Everything that goes wrong ends as one line in the
+system log; the exit status is always 0, because a failing prolog or epilog drains the node
+(prolog_epilog guide, "Failure Handling"). The scripts around this module add a time limit.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Optional
+
+from ..cpulist import parse_cpulist
+from ..errors import NumaAlignError
+from ..placement.table import DIRECTORY, format_table, remove_table, write_table
+
+#: A table this old, of a job without a slurmstepd on the node, was left by an epilog that never ran.
+STALE_SECONDS = 24 * 3600
+
+
+def _log(message: str) -> None:
+    """One line to the system log, and to stderr, which slurmd logs at debug level."""
+    import syslog  # noqa: PLC0415 - only when there is something to say
+
+    syslog.openlog("numa-align", syslog.LOG_PID, syslog.LOG_DAEMON)
+    syslog.syslog(syslog.LOG_WARNING, message)
+    print(f"numa-align: {message}", file=sys.stderr)
+
+
+def _job_id(environment: Mapping[str, str]) -> int:
+    text = environment.get("SLURM_JOB_ID", "")
+    if not text.isascii() or not text.isdigit():
+        raise NumaAlignError(f"SLURM_JOB_ID is {text!r}: this is to be run by slurmd, as Prolog= or Epilog=")
+    return int(text)
+
+
+def _job_gpus(environment: Mapping[str, str]) -> Optional[tuple[int, ...]]:
+    """The job's GPUs on this node as gres indexes; None if Slurm does not say or says it oddly."""
+    text = environment.get("SLURM_JOB_GPUS")
+    if not text:
+        return None
+    try:
+        return parse_cpulist(text)
+    except ValueError:
+        return None
+
+
+def _gres_conf(environment: Mapping[str, str]) -> Optional[Path]:
+    """gres.conf lies beside the slurm.conf that slurmd uses (slurm.conf(5))."""
+    path = Path(environment.get("SLURM_CONF") or "/etc/slurm/slurm.conf").parent / "gres.conf"
+    return path if path.is_file() else None
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def write_job_table(
+    environment: Mapping[str, str], root: Path = Path("/"), directory: Path = DIRECTORY
+) -> list[str]:
+    """Resolve this node's GPUs and write the job's table; returns warnings for the log."""
+    from ..topology.read import read_topology  # noqa: PLC0415 - the epilog does without
+
+    job = _job_id(environment)
+    warnings = []
+    # A wrong override file or gres.conf is a warning here: the resolver goes on without it.
+    topology = read_topology(
+        root, gres_conf=_gres_conf(environment), node_name=environment.get("SLURMD_NODENAME")
+    )
+    job_gpus = _job_gpus(environment)
+    note = ""
+    if job_gpus and not topology.gpus:
+        note = "no GPU was found in /proc/driver/nvidia or /sys/bus/pci"
+        warnings.append(f"job {job} has GPUs but {note}; its steps cannot be aligned")
+    write_table(format_table(topology, job, boot=_boot_id(), job_gpus=job_gpus, note=note), job, directory)
+    return [*warnings, *topology.warnings]
+
+
+def _jobs_running() -> set[str]:
+    """Ids of the jobs with a slurmstepd here; it calls itself ``slurmstepd: [JOB.STEP]``."""
+    jobs = set()
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry.name}/cmdline", "rb") as file:  # noqa: PTH123
+                title = file.read(80)
+        except OSError:
+            continue
+        if title.startswith(b"slurmstepd: ["):
+            jobs.add(title[13:].split(b".")[0].split(b"]")[0].decode("ascii", "replace"))
+    return jobs
+
+
+def sweep(directory: Path = DIRECTORY, now: Optional[float] = None) -> list[int]:
+    """Remove tables that no epilog took away; returns the jobs' ids."""
+    limit = (time.time() if now is None else now) - STALE_SECONDS
+    try:
+        old = [e.name for e in os.scandir(directory) if e.stat(follow_symlinks=False).st_mtime < limit]
+    except OSError:
+        return []
+    candidates = {name.lstrip(".").partition(".")[0] for name in old}
+    stale = sorted(int(name) for name in candidates if name.isdigit())
+    if stale:
+        running = _jobs_running()
+        stale = [job for job in stale if str(job) not in running]
+    for job in stale:
+        remove_table(job, directory)
+    return stale
+
+
+def prolog() -> None:
+    """Entry point of numa-align-prolog."""
+    try:
+        for warning in write_job_table(os.environ):
+            _log(warning)
+    except Exception as error:
+        # Whatever it is: the job starts, unaligned, and the plugin tells its user why.
+        _log(f"prolog: no table written: {error}")
+
+
+def epilog() -> None:
+    """Entry point of numa-align-epilog."""
+    try:
+        remove_table(_job_id(os.environ))
+        sweep()
+    except Exception as error:
+        _log(f"epilog: {error}")

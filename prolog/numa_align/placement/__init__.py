@@ -1,0 +1,1 @@
+"""Who gets which CPUs and memory: pure decisions, without asking the machine anything."""

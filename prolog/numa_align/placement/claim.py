@@ -1,0 +1,311 @@
+"""The claim, typed: what the C code in spank/ decides, as frozen values.
+
+The plugin and these functions run the same C. A machine reaches it as the text of its binding
+table, which is also what the plugin reads, so nothing is lost or added on the way. CPU and node
+numbers are Linux's; GPUs are positions in ascending order of PCI address (`Machine.gpus`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Optional
+
+from ..errors import ClaimError, SpecError, TableError
+from ..topology.model import Topology
+from .table import format_table
+
+#: CPU and node numbers are below this (NA_SET_BITS in spank/set.h).
+SET_BITS = 8192
+#: GPUs of a step at most (NA_MAX_GPUS), tasks of a step on a node at most (NA_MAX_TASKS).
+MAX_GPUS = 256
+MAX_TASKS = 4096
+
+MEM_WORDS = ("preferred", "bind", "interleave", "local", "none")
+CPUS_WORDS = ("slice", "node", "all")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The option ``--numa-align``, read. ``mem`` is of `MEM_WORDS`, ``cpus`` of `CPUS_WORDS`."""
+
+    on: bool = False
+    strict: bool = False
+    verbose: bool = False
+    smt: bool = True
+    help: bool = False
+    mem: str = "preferred"
+    cpus: str = "slice"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which of the GPUs it sees a task uses: ``count`` from ``first`` on.
+
+    ``sharers`` tasks use the first one, of which this is number ``share``.
+    """
+
+    first: int
+    count: int
+    share: int
+    sharers: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step on one node: its CPUs, the nodes it may use memory of, its tasks and GPUs."""
+
+    cpus: tuple[int, ...]
+    memory_nodes: tuple[int, ...]
+    tasks: int
+    gpus: tuple[int, ...]
+    spec: Spec = Spec(on=True)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one task sees, and what it was given.
+
+    ``visible`` are the GPUs it can use in the order in which it counts them, ``mask`` the CPUs that
+    Slurm gave it, ``turn`` how many tasks that count by the same GPU (`Machine.turn_gpu`) came
+    before it, None where they all see all GPUs.
+    """
+
+    id: int
+    visible: tuple[int, ...]
+    mask: tuple[int, ...]
+    turn: Optional[int] = None
+    cpus_by_hand: bool = False
+    memory_by_hand: bool = False
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What a task gets.
+
+    ``state`` is ``aligned``, ``partial``, ``memory-only`` or ``unaligned``; ``reason`` and ``advice``
+    are sentences or None. ``cpus`` are its CPUs afterwards, whether bound (``binds_cpus``) or left.
+    ``policy`` is a name of set_mempolicy(2), ``default`` where none is set (``sets_memory`` False);
+    ``memory_nodes`` are the policy's, or those near its GPUs where none is set.
+    """
+
+    state: str
+    gpus: tuple[int, ...]
+    cpus: tuple[int, ...]
+    binds_cpus: bool
+    policy: str
+    memory_nodes: tuple[int, ...]
+    sets_memory: bool
+    reason: Optional[str]
+    advice: Optional[str]
+
+
+@cache
+def _compiled() -> tuple[Any, Any]:
+    """The extension module's ``ffi`` and ``lib``; it is imported when it is first needed."""
+    try:
+        from .._claim import ffi, lib  # noqa: PLC0415
+    except ImportError as error:
+        raise ClaimError(
+            f"the compiled claim is missing or does not fit this Python ({error}); "
+            "build it with `pip install .` or `make claim` in the source tree"
+        ) from error
+    return ffi, lib
+
+
+def _text(value: Any) -> str:
+    ffi, _ = _compiled()
+    raw: bytes = ffi.string(value)
+    return raw.decode("ascii", "replace")
+
+
+def _fill(target: Any, numbers: Iterable[int]) -> None:
+    """Writes numbers into a struct na_set."""
+    ffi, _ = _compiled()
+    bits = 0
+    for number in numbers:
+        if not 0 <= number < SET_BITS:
+            raise ClaimError(f"{number} is not a CPU or node number (0-{SET_BITS - 1})")
+        bits |= 1 << number
+    ffi.memmove(target.word, bits.to_bytes(SET_BITS // 8, "little"), SET_BITS // 8)
+
+
+def _numbers(source: Any) -> tuple[int, ...]:
+    """The members of a struct na_set, ascending."""
+    ffi, _ = _compiled()
+    bits = int.from_bytes(ffi.buffer(source.word), "little")
+    found = []
+    while bits:
+        low = bits & -bits
+        found.append(low.bit_length() - 1)
+        bits ^= low
+    return tuple(found)
+
+
+def _write_spec(target: Any, spec: Spec) -> None:
+    target.on, target.strict, target.verbose = spec.on, spec.strict, spec.verbose
+    target.smt, target.help = spec.smt, spec.help
+    target.mem, target.cpus = MEM_WORDS.index(spec.mem), CPUS_WORDS.index(spec.cpus)
+
+
+def read_spec(text: Optional[str], *, base: Optional[Spec] = None, request: bool = True) -> Spec:
+    """Reads the option's text over ``base`` (None: what is built in).
+
+    With ``request``, as for the command line, alignment is turned on unless the text says off.
+    None, "" and "(null)" are an option without value. Raises SpecError, which lists the words.
+    """
+    ffi, lib = _compiled()
+    spec = ffi.new("struct na_spec *")
+    _write_spec(spec, base or Spec())
+    error = ffi.new("char[512]")
+    # surrogateescape: what the shell passed, whatever it was, goes to the parser, which refuses it.
+    raw = ffi.NULL if text is None else ffi.new("char[]", text.encode("utf-8", "surrogateescape"))
+    read = lib.na_spec_request if request else lib.na_spec_parse
+    if text is not None and "\0" in text:
+        raise SpecError(f"--numa-align: {text[:40]!r} has a NUL in it; valid words are {spec_words()}")
+    if not read(spec, raw, error, 512):
+        raise SpecError(f"--numa-align: {_text(error)}")
+    return Spec(
+        bool(spec.on), bool(spec.strict), bool(spec.verbose), bool(spec.smt), bool(spec.help),
+        MEM_WORDS[spec.mem], CPUS_WORDS[spec.cpus],
+    )  # fmt: skip
+
+
+def spec_words() -> str:
+    """The words that ``--numa-align`` takes, in a line."""
+    return _text(_compiled()[1].na_spec_words)
+
+
+def spec_help() -> str:
+    """What ``--numa-align=help`` prints."""
+    return _text(_compiled()[1].na_spec_help)
+
+
+def choose_gpus(task: int, tasks: int, visible: int) -> Choice:
+    """Which of ``visible`` GPUs task number ``task`` of ``tasks`` uses when all see the same."""
+    choice = _compiled()[1].na_choose_gpus(task, tasks, visible)
+    return Choice(choice.first, choice.count, choice.share, choice.sharers)
+
+
+class Machine:
+    """A node of the cluster as the C code knows it."""
+
+    def __init__(self, table: str) -> None:
+        """Reads a binding table. Raises TableError for any other text."""
+        ffi, lib = _compiled()
+        error = ffi.new("char[256]")
+        raw = table.encode("utf-8", "surrogateescape")
+        machine = lib.na_table_parse(raw, len(raw), error, 256)
+        if machine == ffi.NULL:
+            raise TableError(f"not a valid binding table: {_text(error)}")
+        self._machine = ffi.gc(machine, lib.na_machine_free)
+        #: PCI addresses, ascending: a GPU's number everywhere else is its position here.
+        self.gpus = tuple(_text(machine.gpus[i].bdf) for i in range(machine.gpu_count))
+
+    @classmethod
+    def of(cls, topology: Topology) -> Machine:
+        """The machine that a topology describes, by way of its binding table."""
+        machine = cls(format_table(topology, 0))
+        if machine.gpus != tuple(gpu.bdf for gpu in topology.gpus):
+            raise ClaimError("the topology's GPUs are not in ascending order of their PCI addresses")
+        return machine
+
+    def claim(self, cpus: Iterable[int], homes: Sequence[Optional[int]]) -> tuple[tuple[int, ...], ...]:
+        """Divides CPUs among claimants that sit on the given NUMA nodes: a slice for each.
+
+        A claimant whose node is None gets nothing. Raises ClaimError for a node that is not there.
+        """
+        ffi, lib = _compiled()
+        claimants = ffi.new("struct na_claimant[]", max(len(homes), 1))
+        for claimant, home in enumerate(homes):
+            position = -1 if home is None else lib.na_node_position(self._machine, home)
+            if home is not None and position < 0:
+                raise ClaimError(f"the machine has no NUMA node {home}")
+            claimants[claimant].node = position
+        given = ffi.new("struct na_set *")
+        _fill(given, cpus)
+        slices = ffi.new("struct na_set[]", max(len(homes), 1))
+        if not lib.na_claim(self._machine, given, claimants, len(homes), slices):
+            raise ClaimError("out of memory while claiming cores")
+        return tuple(_numbers(slices[claimant]) for claimant in range(len(homes)))
+
+    def divide(self, cpus: Iterable[int], parts: int) -> tuple[tuple[int, ...], ...]:
+        """Divides CPUs into contiguous parts, whoever they are for."""
+        ffi, lib = _compiled()
+        given, part = ffi.new("struct na_set *"), ffi.new("struct na_set *")
+        _fill(given, cpus)
+        found = []
+        for number in range(parts):
+            if not lib.na_claim_part(self._machine, given, number, parts, part):
+                raise ClaimError("out of memory while dividing CPUs")
+            found.append(_numbers(part))
+        return tuple(found)
+
+    def _check_gpus(self, gpus: Sequence[int]) -> None:
+        for gpu in gpus:
+            if not 0 <= gpu < len(self.gpus):
+                raise ClaimError(f"the machine has no GPU number {gpu} (it has {len(self.gpus)})")
+        if len(gpus) > MAX_GPUS:
+            raise ClaimError(f"more than {MAX_GPUS} GPUs")
+
+    def _step(self, step: Step) -> Any:
+        ffi, _ = _compiled()
+        if not 1 <= step.tasks <= MAX_TASKS:
+            raise ClaimError(f"a step has 1 to {MAX_TASKS} tasks on a node, not {step.tasks}")
+        self._check_gpus(step.gpus)
+        made = ffi.new("struct na_step *")
+        made.machine = self._machine
+        _write_spec(made.spec, step.spec)
+        _fill(made.cpus, step.cpus)
+        _fill(made.mems, step.memory_nodes)
+        made.task_count, made.gpu_count = step.tasks, len(step.gpus)
+        for i, gpu in enumerate(sorted(step.gpus)):
+            made.gpus[i] = gpu
+        return made
+
+    def _task(self, step: Step, task: Task) -> Any:
+        ffi, _ = _compiled()
+        if not 0 <= task.id < step.tasks:
+            raise ClaimError(f"a step of {step.tasks} tasks has no task {task.id}")
+        self._check_gpus(task.visible)
+        made = ffi.new("struct na_task *")
+        made.id, made.visible_count = task.id, len(task.visible)
+        for i, gpu in enumerate(task.visible):
+            made.visible[i] = gpu
+        made.turn = -1 if task.turn is None else task.turn
+        _fill(made.mask, task.mask)
+        made.cpus_by_hand, made.mem_by_hand = task.cpus_by_hand, task.memory_by_hand
+        return made
+
+    def turn_gpu(self, step: Step, task: Task) -> Optional[int]:
+        """The GPU by which the task counts its turn, None without one; ``task.turn`` does not matter."""
+        gpu: int = _compiled()[1].na_step_turn_gpu(self._step(step), self._task(step, task))
+        return None if gpu < 0 else gpu
+
+    def place(self, step: Step, task: Task) -> Placement:
+        """Decides for one task, as the plugin does. Raises ClaimError for what cannot be a step."""
+        ffi, lib = _compiled()
+        placement = ffi.new("struct na_placement *")
+        if not lib.na_step_place(self._step(step), self._task(step, task), placement):
+            raise ClaimError("out of memory while placing a task")
+        return Placement(
+            state=_text(lib.na_state_name(placement.state)),
+            gpus=tuple(placement.gpus[0 : placement.gpu_count]),
+            cpus=_numbers(placement.cpus),
+            binds_cpus=bool(placement.set_cpus),
+            policy=_text(lib.na_policy_name(placement.policy)),
+            memory_nodes=_numbers(placement.mems),
+            sets_memory=bool(placement.set_memory),
+            reason=_text(placement.reason) or None,
+            advice=_text(placement.advice) or None,
+        )
+
+    def slice(self, step: Step, gpu: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The CPUs and memory nodes of one GPU of the step."""
+        ffi, lib = _compiled()
+        self._check_gpus((gpu,))
+        cpus, nodes = ffi.new("struct na_set *"), ffi.new("struct na_set *")
+        if not lib.na_step_slice(self._step(step), gpu, cpus, nodes):
+            raise ClaimError("out of memory while claiming cores")
+        return _numbers(cpus), _numbers(nodes)

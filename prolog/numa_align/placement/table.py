@@ -1,0 +1,157 @@
+"""The binding table: what the job prolog leaves under /run/numa-align for the plugin.
+
+The format is described in spank/table.h, whose reader is the only other party. One table serves
+one job on one node; it holds the whole machine, because the plugin claims cores for all GPUs of
+a step and because advice names what lies outside it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Optional
+
+from ..cpulist import format_cpulist
+from ..errors import TableError
+from ..topology.model import Gpu, Topology
+
+VERSION = 1
+#: One file a job, named by its id. tmpfs on every distribution, so tables do not outlive a boot.
+DIRECTORY = Path("/run/numa-align")
+
+
+def _field(value: object) -> str:
+    """One field: ``-`` for what is not known; a blank would part fields."""
+    text = "-" if value is None or value == "" else str(value)
+    if len(text.split()) != 1 or not text.isprintable() or not text.isascii():
+        raise TableError(f"{text!r} cannot stand in a binding table")
+    return text
+
+
+def _rdev(device: Optional[str]) -> str:
+    """MAJOR:MINOR of a device file: shows that it is still the device it was."""
+    if device is None:
+        return "-"
+    try:
+        number = os.stat(device).st_rdev  # noqa: PTH116 - pathlib costs the prolog its import
+    except OSError:
+        return "-"
+    return f"{os.major(number)}:{os.minor(number)}"
+
+
+def _gpu(gpu: Gpu, job_gpus: Optional[Collection[int]]) -> str:
+    in_job = "-"
+    if job_gpus is not None and gpu.index is not None:
+        in_job = "yes" if gpu.index in job_gpus else "no"
+    fields = (
+        gpu.vendor, gpu.bdf, gpu.minor, gpu.index, gpu.node, gpu.source,
+        format_cpulist(gpu.memory_nodes), in_job, _rdev(gpu.device), gpu.device, gpu.uuid,
+    )  # fmt: skip
+    return "gpu " + " ".join(_field(value) for value in fields)
+
+
+def _lines(
+    topology: Topology, job: int, boot: str, job_gpus: Optional[Collection[int]], note: str
+) -> Iterator[str]:
+    yield f"numa-align-table {VERSION}"
+    yield f"boot {_field(boot)}"
+    yield f"job {job}"
+    for node, distances in zip(topology.nodes, topology.distances):
+        row = ",".join(str(min(distance, 255)) for distance in distances)
+        yield f"node {node.id} {node.kind} {node.memory_bytes} {_field(format_cpulist(node.cpus))} {row}"
+    for core in topology.cores:
+        package = core.package if core.package >= 0 else None
+        yield f"core {format_cpulist(core.cpus)} {_field(core.node)} {_field(package)} {core.llc}"
+    for gpu in topology.gpus:
+        yield _gpu(gpu, job_gpus)
+    if note:
+        yield "note " + "".join(c if " " <= c <= "~" else "?" for c in note)[:150]
+
+
+def format_table(
+    topology: Topology,
+    job: int,
+    *,
+    boot: str = "",
+    job_gpus: Optional[Collection[int]] = None,
+    note: str = "",
+) -> str:
+    """The table of one job as text.
+
+    ``job_gpus`` are the job's GPUs as Slurm's gres indexes (SLURM_JOB_GPUS), None if not known.
+    Raises TableError if a name in the topology cannot be written.
+    """
+    lines = list(_lines(topology, job, boot, job_gpus, note))
+    return "\n".join([*lines, f"end {len(lines)}", ""])
+
+
+def _open_directory(directory: Path) -> int:
+    """Opens the folder, made if need be, and makes sure that nobody but root writes there."""
+    path = str(directory)
+    made = True
+    try:
+        os.mkdir(path, 0o755)  # noqa: PTH102
+    except FileExistsError:
+        made = False
+    except OSError as error:
+        raise TableError(f"cannot make the folder {path}: {error.strerror}") from error
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise TableError(f"cannot open the folder {path}: {error.strerror}") from error
+    if made:
+        os.fchmod(folder, 0o755)  # whatever umask slurmd has: the plugin reads as the job's user
+    status = os.fstat(folder)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        os.close(folder)
+        raise TableError(
+            f"{path} is not root's alone (owner {status.st_uid}, mode {status.st_mode & 0o7777:o})"
+        )
+    return folder
+
+
+def write_table(text: str, job: int, directory: Path = DIRECTORY) -> Path:
+    """Puts a table in place in one step (rename), readable by everybody; replaces an older one.
+
+    Raises TableError with what failed; nothing is left behind then.
+    """
+    folder = _open_directory(directory)
+    name, temporary = str(job), f".{job}.new"
+    try:
+        _remove(temporary, folder)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.open(temporary, flags, 0o644, dir_fd=folder)
+        try:
+            os.fchmod(file, 0o644)  # whatever umask slurmd has
+            data = text.encode("ascii")
+            while data:
+                data = data[os.write(file, data) :]
+        finally:
+            os.close(file)
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError as error:
+        _remove(temporary, folder)
+        raise TableError(f"cannot write {directory}/{name}: {error.strerror}") from error
+    finally:
+        os.close(folder)
+    return directory / name
+
+
+def _remove(name: str, folder: int) -> None:
+    try:  # noqa: SIM105 - contextlib costs the prolog an import
+        os.unlink(name, dir_fd=folder)
+    except OSError:
+        # Nothing there, or a file system that lets nothing be removed: the caller's next step tells.
+        pass
+
+
+def remove_table(job: int, directory: Path = DIRECTORY) -> None:
+    """Takes a job's table away; that there is none is not an error."""
+    try:
+        folder = _open_directory(directory)
+    except TableError:
+        return
+    _remove(str(job), folder)
+    _remove(f".{job}.new", folder)
+    os.close(folder)

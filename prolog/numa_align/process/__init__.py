@@ -1,0 +1,1 @@
+"""What the kernel says about processes, and what it is told."""

@@ -1,0 +1,159 @@
+"""The system calls: CPU masks and memory policy, asked for and set. Stdlib only.
+
+Python has sched_setaffinity(2) and lacks set_mempolicy(2), which goes through syscall(3) here: libnuma
+is not on every machine. Numbers of the calls are those of the kernel's ABI and never change.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+from collections.abc import Iterable
+
+from ..cpulist import parse_cpulist
+from ..errors import BindError
+from ..placement.own import Own
+
+#: set_mempolicy, get_mempolicy (arch/*/entry/syscalls of the kernel).
+_CALLS = {"x86_64": (238, 239), "aarch64": (237, 236), "ppc64le": (261, 260), "riscv64": (237, 236)}
+
+#: Names and numbers of linux/mempolicy.h.
+MODES = ("default", "preferred", "bind", "interleave", "local", "preferred-many", "weighted-interleave")
+
+#: Only a kernel with NUMA has it.
+_NODES = "/sys/devices/system/node"
+
+_MAX_NODES = 8192
+_MPOL_F_MEMS_ALLOWED = 4
+_MODE_MASK = 0xFFF  # above are the flags static, relative and numa-balancing
+
+
+def read_own() -> Own:
+    """Ask the kernel about the calling thread. Raises BindError."""
+    mask = os.sched_getaffinity(0)
+    try:
+        # Cut to the cpuset by the kernel; put back at once.
+        os.sched_setaffinity(0, range(_online_limit()))
+        widest = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, mask)
+    except OSError:
+        widest = mask
+    return Own(tuple(sorted(mask)), tuple(sorted(widest)), allowed_nodes())
+
+
+def _online_limit() -> int:
+    try:
+        with open("/sys/devices/system/cpu/possible", encoding="ascii") as file:  # noqa: PTH123
+            return parse_cpulist(file.read())[-1] + 1
+    except (OSError, ValueError, IndexError):
+        return 1024
+
+
+def bind_cpus(pid: int, cpus: Iterable[int]) -> None:
+    """Bind a process (0: the calling thread) to CPUs, as one thread. Raises BindError."""
+    try:
+        os.sched_setaffinity(pid, cpus)
+    except (OSError, ValueError) as error:
+        what = "this process" if pid == 0 else f"process {pid}"
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise BindError(f"binding {what} to its CPUs failed: {reason}") from error
+
+
+def bind_threads(cpus: Iterable[int]) -> int:
+    """Bind every thread that the calling process has now; returns how many there are."""
+    wanted = tuple(cpus)
+    bind_cpus(0, wanted)
+    threads = [int(name) for name in os.listdir("/proc/self/task")]  # noqa: PTH208 - stdlib without pathlib
+    for thread in threads:
+        try:
+            os.sched_setaffinity(thread, wanted)
+        except ProcessLookupError:
+            continue  # ended since it was listed
+        except OSError as error:
+            raise BindError(f"binding thread {thread} to its CPUs failed: {error.strerror}") from error
+    return len(threads)
+
+
+def _call(which: int, *arguments: object) -> None:
+    """Raises OSError."""
+    machine = platform.machine()
+    if machine not in _CALLS:
+        raise BindError(f"memory policies are not known to this program on {machine}")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(ctypes.c_long(_CALLS[machine][which]), *arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _knows_no_policies(error: OSError) -> bool:
+    """A kernel without NUMA (CONFIG_NUMA=n): all memory is on the one node, and there is nothing to set."""
+    return error.errno == errno.ENOSYS and not os.path.isdir(_NODES)  # noqa: PTH112 - stdlib without pathlib
+
+
+def _bits(nodes: Iterable[int]) -> ctypes.Array[ctypes.c_ubyte]:
+    words = (ctypes.c_ubyte * (_MAX_NODES // 8))()
+    for node in nodes:
+        words[node // 8] |= 1 << node % 8
+    return words
+
+
+def _members(words: ctypes.Array[ctypes.c_ubyte]) -> tuple[int, ...]:
+    bits = int.from_bytes(bytes(words), "little")
+    return tuple(node for node in range(bits.bit_length()) if bits >> node & 1)
+
+
+def allowed_nodes() -> tuple[int, ...]:
+    """Mems_allowed of the calling thread; () where the kernel does not say (a container may forbid it)."""
+    words = _bits(())
+    try:
+        _call(1, None, words, ctypes.c_ulong(_MAX_NODES), None, ctypes.c_ulong(_MPOL_F_MEMS_ALLOWED))
+        return _members(words)
+    except OSError:
+        pass
+    try:
+        with open("/proc/self/status", encoding="utf-8") as file:  # noqa: PTH123
+            for line in file:
+                if line.startswith("Mems_allowed_list:"):
+                    return parse_cpulist(line.partition(":")[2])
+    except (OSError, ValueError):
+        pass
+    return ()
+
+
+def read_policy() -> tuple[str, tuple[int, ...]]:
+    """Mode (a name of set_mempolicy(2)) and nodes of the calling thread's policy. Raises BindError.
+
+    ``default`` on a kernel without NUMA.
+    """
+    mode, words = ctypes.c_int(), _bits(())
+    try:
+        _call(1, ctypes.byref(mode), words, ctypes.c_ulong(_MAX_NODES), None, ctypes.c_ulong(0))
+    except OSError as error:
+        if _knows_no_policies(error):
+            return "default", ()
+        raise BindError(f"asking for the memory policy failed: {error.strerror}") from error
+    number = mode.value & _MODE_MASK
+    return (MODES[number] if number < len(MODES) else f"mode {number}"), _members(words)
+
+
+def set_policy(mode: str, nodes: Iterable[int] = ()) -> str:
+    """Set the memory policy of the calling thread; returns the mode that was set.
+
+    preferred-many becomes local on kernels before 5.15, which do not know it, and anything default on
+    one without NUMA. Raises BindError.
+    """
+    bare = mode in ("default", "local")
+    words = None if bare else _bits(nodes)
+    try:
+        _call(0, ctypes.c_long(MODES.index(mode)), words, ctypes.c_ulong(0 if bare else _MAX_NODES))
+    except OSError as error:
+        if mode == "preferred-many" and error.errno == errno.EINVAL:
+            return set_policy("local")
+        if _knows_no_policies(error):
+            return "default"
+        forbidden = error.errno == errno.EPERM
+        hint = "; containers forbid it unless started with --cap-add SYS_NICE" if forbidden else ""
+        raise BindError(f"setting the memory policy failed: {error.strerror}{hint}") from error
+    return mode

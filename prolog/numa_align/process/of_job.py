@@ -1,0 +1,239 @@
+"""The processes of a running job on this node, and what the kernel says of each and of its threads.
+
+Needs no cooperation of the job. What this user may not see is said, not left out: memory and policy are
+the owner's and root's to see (proc_pid_numa_maps(5)).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Optional
+
+import psutil
+
+from ..cpulist import parse_cpulist
+from ..errors import KernelError, RequestError
+from ..slurm_env import rank_of
+from ..topology.model import Gpu, Topology
+from .state import ProcessState, read_environment, read_process
+from .verdict import Verdict, judge, nodes_of
+
+
+@dataclass(frozen=True)
+class Thread:
+    """One thread and its CPUs (Cpus_allowed_list)."""
+
+    tid: int
+    name: str
+    cpus: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One process: what was seen of it, or in ``hidden`` why not.
+
+    ``gpus`` are those that it holds open; where none is, those that the plugin gave it (NUMA_ALIGN_GPUS).
+    ``distance`` is the largest SLIT distance from a node of its CPUs to the node of one of its GPUs, None
+    without GPUs. ``rank`` is SLURM_PROCID.
+    """
+
+    pid: int
+    name: str
+    rank: Optional[int]
+    cpus: tuple[int, ...]
+    cpu_nodes: tuple[int, ...]
+    threads: tuple[Thread, ...]
+    gpus: tuple[Gpu, ...]
+    state: Optional[ProcessState]
+    verdict: Optional[Verdict]
+    distance: Optional[int]
+    hidden: Optional[str]
+
+    @property
+    def strays(self) -> tuple[Thread, ...]:
+        """Threads with CPUs that the process itself may not use."""
+        return tuple(thread for thread in self.threads if not set(thread.cpus) <= set(self.cpus))
+
+
+def pids_of_job(job: int, proc: Path = Path("/proc")) -> tuple[int, ...]:
+    """Processes of a Slurm job on this node, ascending, but for Slurm's own and this one.
+
+    Told by the cgroup, whose path has ``job_N`` up to Slurm 25.11. Where none has, by SLURM_JOB_ID of
+    the environment, which only the owner and root can read, and which a shell of salloc has too.
+    """
+    running = {process.pid: process.info for process in psutil.process_iter(["name", "ppid"])}
+    daemons = {pid for pid, info in running.items() if (info["name"] or "").startswith("slurmstepd")}
+    pids = running.keys() - daemons - {os.getpid()}
+    inside = []
+    for pid in pids:
+        step = _step_of(proc / str(pid), job)
+        # The extern step has a sleep of slurmstepd's, and what pam_slurm_adopt(8) brings: the user's ssh.
+        if step is not None and not (step == "extern" and running[pid]["ppid"] in daemons):
+            inside.append(pid)
+    return tuple(sorted(inside or (pid for pid in pids if _environment(pid).get("SLURM_JOB_ID") == str(job))))
+
+
+def _step_of(folder: Path, job: int) -> Optional[str]:
+    """The step of the job that a process is in, by its cgroup; None if it is in none."""
+    try:
+        text = (folder / "cgroup").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    found = re.search(rf"/job_{job}/step_(\w+)", text)
+    return found and found.group(1)
+
+
+def _environment(pid: int) -> Mapping[str, str]:
+    """Empty where it is hidden or the process has ended."""
+    try:
+        return read_environment(pid)
+    except KernelError:
+        return {}
+
+
+def with_children(pid: int) -> tuple[int, ...]:
+    """A process and what it started. Raises RequestError if it is not there."""
+    try:
+        process = psutil.Process(pid)
+        return (pid, *sorted(child.pid for child in process.children(recursive=True)))
+    except psutil.NoSuchProcess:
+        raise RequestError(f"there is no process {pid}") from None
+    except psutil.Error as error:
+        raise RequestError(f"process {pid} cannot be looked at: {error}") from error
+
+
+def look(pid: int, topology: Topology, holders: Mapping[int, Sequence[Gpu]]) -> Optional[Seen]:
+    """What is to be seen of a process now, None if it has ended; ``holders`` are GPUs by process."""
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            name, status = process.name(), process.status()
+            cpus = () if status == psutil.STATUS_ZOMBIE else tuple(sorted(process.cpu_affinity()))
+    except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+        return None
+    environment = _environment(pid)
+    gpus = tuple(holders.get(pid, ())) or _told(environment, topology)
+    state, verdict, hidden = None, None, None
+    if status == psutil.STATUS_ZOMBIE:
+        hidden = "a zombie: it has ended, its parent has not asked for its status"
+    else:
+        try:
+            state = read_process(pid)
+            verdict = judge(state, gpus, topology)
+        except KernelError as error:
+            if not psutil.pid_exists(pid):
+                return None
+            hidden = str(error)
+    return Seen(
+        pid, name, rank_of(environment), cpus, nodes_of(cpus, topology), threads_of(pid),
+        gpus, state, verdict, _distance(cpus, gpus, topology), hidden,
+    )  # fmt: skip
+
+
+def _told(environment: Mapping[str, str], topology: Topology) -> tuple[Gpu, ...]:
+    names = environment.get("NUMA_ALIGN_GPUS", "").split(",")
+    return tuple(gpu for gpu in topology.gpus if gpu.bdf in names)
+
+
+def threads_of(pid: int, proc: Path = Path("/proc")) -> tuple[Thread, ...]:
+    """The threads of a process that are there when they are looked at, by number."""
+    threads = []
+    try:
+        numbers = sorted(int(entry.name) for entry in (proc / str(pid) / "task").iterdir())
+    except OSError:
+        return ()
+    for tid in numbers:
+        try:
+            text = (proc / str(pid) / "task" / str(tid) / "status").read_text(errors="replace")
+            fields = dict(line.partition(":\t")[::2] for line in text.splitlines())
+            cpus = parse_cpulist(fields.get("Cpus_allowed_list", ""))
+        except (OSError, ValueError):
+            continue  # ended meanwhile
+        threads.append(Thread(tid, fields.get("Name", "?"), cpus))
+    return tuple(threads)
+
+
+def _distance(cpus: Sequence[int], gpus: Sequence[Gpu], topology: Topology) -> Optional[int]:
+    order = {node.id: i for i, node in enumerate(topology.nodes)}
+    pairs = [
+        topology.distances[order[node]][order[gpu.node]]
+        for node in nodes_of(cpus, topology)
+        for gpu in gpus
+        if gpu.node in order and gpu.node is not None
+    ]
+    return max(pairs) if pairs else None
+
+
+# -- Who holds a GPU open --------------------------------------------------------------------
+
+
+def gpu_holders(pids: Sequence[int], topology: Topology) -> dict[int, tuple[Gpu, ...]]:
+    """GPUs by process: what NVML says, where the driver is loaded, and the device files that are open."""
+    holders: dict[int, set[str]] = {}
+    for pid, bdf in _ask_nvml(topology):
+        holders.setdefault(pid, set()).add(bdf)
+    computing = {pid: frozenset(held) for pid, held in holders.items()}
+    devices = {gpu.device: gpu.bdf for gpu in topology.gpus if gpu.device}
+    for pid in pids:
+        if pid in computing:
+            continue
+        opened = {devices[path] for path in _open_files(pid) if path in devices}
+        if opened:
+            # CUDA opens the files of all GPUs that it sees, and who is forked later (DataLoader's
+            # processes) keeps them: of these, the parent's own; else those that the plugin gave it.
+            told = {gpu.bdf for gpu in _told(_environment(pid), topology)}
+            holders[pid] = opened & (_of_parents(pid, computing) or told) or opened
+    return {pid: tuple(gpu for gpu in topology.gpus if gpu.bdf in held) for pid, held in holders.items()}
+
+
+def _of_parents(pid: int, computing: Mapping[int, frozenset[str]]) -> frozenset[str]:
+    """What the nearest ancestor of which the driver knows computes on."""
+    try:
+        parents = [parent.pid for parent in psutil.Process(pid).parents()] if computing else []
+    except psutil.Error:
+        return frozenset()
+    return next((computing[parent] for parent in parents if parent in computing), frozenset())
+
+
+def _open_files(pid: int) -> list[str]:
+    paths = []
+    try:
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            try:
+                paths.append(os.readlink(entry.path))  # noqa: PTH115 - hundreds of files a process
+            except OSError:
+                continue
+    except OSError:
+        pass
+    return paths
+
+
+def _ask_nvml(topology: Topology) -> list[tuple[int, str]]:
+    """(process, PCI address) of every context on NVIDIA GPUs; nothing where there is no driver."""
+    if not any(gpu.vendor == "nvidia" for gpu in topology.gpus) or not Path("/dev/nvidiactl").exists():
+        return []
+    try:
+        # A tenth of a second, and not everywhere.
+        pynvml: Any = import_module("pynvml")
+        pynvml.nvmlInit()
+    except Exception:
+        return []  # no library, no driver: the open files tell
+    found = []
+    try:
+        for gpu in topology.gpus:
+            if gpu.vendor != "nvidia":
+                continue
+            try:
+                handle = pynvml.nvmlDeviceGetHandleByPciBusId(gpu.bdf.encode())
+                running = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+            except pynvml.NVMLError:
+                continue
+            found += [(process.pid, gpu.bdf) for process in running]
+    finally:
+        pynvml.nvmlShutdown()
+    return found

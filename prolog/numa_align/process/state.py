@@ -1,0 +1,180 @@
+"""What the kernel says about a process: CPUs, memory policy, where its pages are.
+
+This is the word by which a task counts as aligned; nothing here knows the binding table.
+Sources: proc_pid_status(5), proc_pid_numa_maps(5), set_mempolicy(2), cpuset(7).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..cpulist import parse_cpulist
+from ..errors import HiddenError, KernelError
+
+#: Names of the kernel's mpol_to_str() for the names of set_mempolicy(2) that we use everywhere.
+_POLICIES = {
+    "default": "default",
+    "prefer": "preferred",
+    "prefer (many)": "preferred-many",
+    "bind": "bind",
+    "interleave": "interleave",
+    "weighted interleave": "weighted-interleave",
+    "local": "local",
+}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A memory policy: ``mode`` by its name in set_mempolicy(2), and the nodes it names."""
+
+    mode: str
+    nodes: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        """As the kernel writes it, with our names: ``preferred:0``."""
+        return f"{self.mode}:{','.join(map(str, self.nodes))}" if self.nodes else self.mode
+
+
+@dataclass(frozen=True)
+class MappedArea:
+    """One line of numa_maps: its policy, and the bytes present by node; ``anonymous``: not of a file."""
+
+    policy: Policy
+    bytes_by_node: Mapping[int, int]
+    anonymous: bool
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """One process as the kernel sees it now.
+
+    ``cpus``: Cpus_allowed_list. ``mems``: Mems_allowed_list. ``policy``: the task's memory
+    policy. ``bytes_by_node``: present anonymous memory (heap, stacks, buffers) by NUMA node;
+    file pages are left out, since the page cache is where whoever read the file first was.
+    """
+
+    pid: int
+    cpus: tuple[int, ...]
+    mems: tuple[int, ...]
+    policy: Policy
+    bytes_by_node: Mapping[int, int]
+
+
+def parse_policy(text: str) -> Policy:
+    """A policy as numa_maps prints it: ``default``, ``bind:0-1``, ``prefer (many):0``, ``bind=static:1``.
+
+    Raises ValueError for what no kernel prints.
+    """
+    name, _, nodes = text.partition(":")
+    name = name.partition("=")[0]
+    if name not in _POLICIES:
+        raise ValueError(f"{text!r} is not a memory policy")
+    return Policy(_POLICIES[name], parse_cpulist(nodes))
+
+
+def parse_numa_maps_line(line: str) -> MappedArea:
+    """One line of numa_maps. Raises ValueError if it is not one.
+
+    Fields are parted by blanks, but so are the words of ``prefer (many):0``.
+    """
+    address, _, rest = line.partition(" ")
+    int(address, 16)
+    if rest.startswith(("prefer (many)", "weighted interleave")):
+        first, second, *fields = rest.split()
+        policy = parse_policy(f"{first} {second}")
+    else:
+        first, *fields = rest.split()
+        policy = parse_policy(first)
+    size = 4096
+    pages: dict[int, int] = {}
+    for field in fields:
+        key, _, value = field.partition("=")
+        if key.startswith("N") and key[1:].isdigit():
+            pages[int(key[1:])] = int(value)
+        elif key == "kernelpagesize_kB":
+            size = int(value) * 1024
+    anonymous = not any(field.startswith("file=") for field in fields)
+    return MappedArea(policy, {node: count * size for node, count in pages.items()}, anonymous)
+
+
+def task_policy(mappings: Iterable[MappedArea]) -> Policy:
+    """The policy of the task: that of the mappings without one of their own, by far the most."""
+    counts = Counter((mapping.policy.mode, mapping.policy.nodes) for mapping in mappings)
+    if not counts:
+        return Policy("default")
+    mode, nodes = counts.most_common(1)[0][0]
+    return Policy(mode, nodes)
+
+
+def _status_fields(text: str) -> dict[str, str]:
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+
+
+def _read(path: Path, pid: int) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise KernelError(f"there is no process {pid}") from None
+    except ProcessLookupError:
+        raise KernelError(f"process {pid} ended while it was looked at") from None
+    except PermissionError as error:
+        raise HiddenError(
+            f"the kernel does not show {path} to this user: {error.strerror}; ask as the owner of "
+            "the process or as root"
+        ) from None
+    except OSError as error:
+        raise KernelError(f"cannot read {path}: {error.strerror}") from error
+
+
+def read_environment(pid: int, root: Path = Path("/")) -> dict[str, str]:
+    """The environment that a process was started with (proc_pid_environ(5)).
+
+    Raises KernelError: no such process, or (HiddenError) not this user's to see.
+    """
+    try:
+        data = (root / "proc" / str(pid) / "environ").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        raise KernelError(f"there is no process {pid}") from None
+    except PermissionError as error:
+        raise HiddenError(
+            f"the environment of process {pid} is not shown to this user: {error.strerror}; ask as the "
+            "owner of the process or as root"
+        ) from error
+    except OSError as error:
+        raise KernelError(f"cannot read the environment of process {pid}: {error.strerror}") from error
+    pairs = (entry.decode(errors="surrogateescape").partition("=") for entry in data.split(b"\0"))
+    return {name: value for name, _, value in pairs if name}
+
+
+def _read_maps(folder: Path, pid: int) -> str:
+    """numa_maps; empty on a kernel without NUMA, which has no such file and nothing to say."""
+    if not (folder.parent / "self/numa_maps").exists() and (folder / "status").exists():
+        return ""
+    return _read(folder / "numa_maps", pid)
+
+
+def read_process(pid: int, root: Path = Path("/")) -> ProcessState:
+    """Ask the kernel about a process. Raises KernelError: no such process, or not yours to see."""
+    folder = root / "proc" / str(pid)
+    status = _status_fields(_read(folder / "status", pid))
+    if status.get("State", "").startswith("Z"):
+        raise KernelError(f"process {pid} is a zombie: it has ended, and has neither memory nor a policy")
+    maps = []
+    for line in _read_maps(folder, pid).splitlines():
+        try:
+            maps.append(parse_numa_maps_line(line))
+        except ValueError as error:
+            raise KernelError(f"{folder}/numa_maps has a line that is not understood: {error}") from error
+    present: Counter[int] = Counter()
+    for mapping in maps:
+        if mapping.anonymous:
+            present.update(mapping.bytes_by_node)
+    try:
+        cpus = parse_cpulist(status.get("Cpus_allowed_list", ""))
+        mems = parse_cpulist(status.get("Mems_allowed_list", ""))
+    except ValueError as error:
+        raise KernelError(f"{folder}/status is not understood: {error}") from error
+    return ProcessState(pid, cpus, mems, task_policy(maps), dict(sorted(present.items())))

@@ -1,0 +1,86 @@
+"""Whether a task is aligned: the kernel's word on the process against the topology. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from ..topology.model import Gpu, Topology
+from .state import ProcessState
+
+#: Share of the anonymous memory that has to be on the right nodes. A few pages are touched by
+#: the kernel on the way into the program (arguments, environment) before any policy holds.
+PAGES_NEEDED = 0.95
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The state of one task.
+
+    ``cpu_nodes``: nodes of its CPUs. ``gpu_nodes``: nodes of its GPUs. ``near_bytes`` of
+    ``bytes`` are on the memory nodes of its GPUs (without GPUs: of its CPUs). ``state``:
+    aligned, partial, memory-only or unaligned; ``reason``: None if aligned.
+    """
+
+    cpu_nodes: tuple[int, ...]
+    gpu_nodes: tuple[int, ...]
+    bytes: int
+    near_bytes: int
+    state: str
+    reason: Optional[str]
+
+
+def nodes_of(cpus: Sequence[int], topology: Topology) -> tuple[int, ...]:
+    """The NUMA nodes that these CPUs are of, ascending."""
+    wanted = set(cpus)
+    return tuple(node.id for node in topology.nodes if wanted.intersection(node.cpus))
+
+
+def _near_memory(cpus: Sequence[int], gpus: Sequence[Gpu], topology: Topology) -> set[int]:
+    if gpus:
+        return {node for gpu in gpus for node in gpu.memory_nodes}
+    return set(nodes_of(cpus, topology))
+
+
+def _cpu_state(cpus: set[int], local: set[int]) -> tuple[str, Optional[str]]:
+    far = len(cpus - local)
+    if not far:
+        return "aligned", None
+    if far == len(cpus):
+        return "memory-only", "none of its CPUs is on the nodes of its GPUs"
+    return "partial", f"{far} of {len(cpus)} CPUs are not on the nodes of its GPUs"
+
+
+def judge(state: ProcessState, gpus: Sequence[Gpu], topology: Topology) -> Verdict:
+    """Judge a process that uses ``gpus`` (none: it has no GPU)."""
+    cpus = set(state.cpus)
+    near = _near_memory(state.cpus, gpus, topology)
+    total = sum(state.bytes_by_node.values())
+    near_bytes = sum(size for node, size in state.bytes_by_node.items() if node in near)
+    word, reason = "aligned", None
+    unknown = [gpu.bdf for gpu in gpus if gpu.node is None]
+    if unknown:
+        word, reason = "unaligned", f"nothing says which NUMA node GPU {unknown[0]} is on"
+    elif gpus:
+        word, reason = _cpu_state(cpus, {cpu for gpu in gpus for cpu in gpu.cpus})
+    elif len(nodes_of(state.cpus, topology)) > 1 and state.policy.mode == "default":
+        word, reason = "unaligned", "it has no GPU, CPUs of several nodes, and no memory policy"
+    if total and near_bytes < PAGES_NEEDED * total:
+        percent = 100 * (total - near_bytes) / total
+        where = f"{percent:.0f} % of its memory is on other nodes"
+        if word == "aligned":
+            word, reason = "partial", where
+        elif word == "memory-only":
+            word, reason = "unaligned", f"{reason}, and {where}"
+    if word == "memory-only" and state.policy.mode == "default":
+        # First touch put what is there near the GPU by chance: nothing keeps it there.
+        word = "unaligned"
+    return Verdict(
+        cpu_nodes=nodes_of(state.cpus, topology),
+        gpu_nodes=tuple(sorted({gpu.node for gpu in gpus if gpu.node is not None})),
+        bytes=total,
+        near_bytes=near_bytes,
+        state=word,
+        reason=reason,
+    )

@@ -1,0 +1,1 @@
+"""The GPUs of a machine, one module for each vendor."""

@@ -1,0 +1,41 @@
+"""Intel GPUs: discrete ones of the i915 and xe drivers, with their render nodes.
+
+Source: Documentation/gpu/i915.rst, Documentation/gpu/xe and, for the render node below the PCI
+function, Documentation/gpu/drm-uapi.rst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...sysfs import Tree
+from .pci import FoundGpu, PciFunction
+
+VENDOR = 0x8086
+
+#: VGA, 3D and other display controllers. Not accelerators: those of Intel are FPGAs and NPUs.
+_CLASSES = (0x0300, 0x0302, 0x0380)
+
+_DRIVERS = (None, "i915", "xe")
+
+#: Where the graphics of a processor sit, in every generation. They share the machine's memory
+#: and are no GPU that Slurm hands out.
+_INTEGRATED = "0000:00:02.0"
+
+
+def find(tree: Tree, functions: Sequence[PciFunction]) -> tuple[FoundGpu, ...]:
+    """The discrete Intel GPUs among these PCI functions; their UUID is known to Level Zero only."""
+    return tuple(
+        _describe(tree, function.bdf)
+        for function in functions
+        if function.vendor == VENDOR
+        and function.class_code in _CLASSES
+        and function.driver in _DRIVERS
+        and function.bdf != _INTEGRATED
+    )
+
+
+def _describe(tree: Tree, bdf: str) -> FoundGpu:
+    minors = tree.numbered(f"sys/bus/pci/devices/{bdf}/drm", "renderD")
+    device = f"/dev/dri/renderD{minors[0]}" if minors else None
+    return FoundGpu("intel", bdf, minors[0] if minors else None, None, None, device)

@@ -1,0 +1,157 @@
+"""NVIDIA GPUs: from the driver's files, without initialising anything; by NVML only without them.
+
+``/proc/driver/nvidia/gpus/BDF/information`` has ``Model``, ``GPU UUID``, ``Bus Location`` and ``Device
+Minor``; ``numa_status`` beside it names the NUMA node that the kernel made of the GPU's memory.
+Source: the driver's README, chapter "Using the /proc File System Interface", and NVIDIA's MIG
+user guide, section "Device Nodes and Capabilities".
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import Optional
+
+from ...sysfs import Tree, fields, one_line, to_number
+from .pci import FoundGpu, PciFunction, bdf_key, normalise_bdf
+
+VENDOR = 0x10DE
+
+#: VGA controller and 3D controller; audio functions and NVSwitches have others.
+_CLASSES = (0x0300, 0x0302)
+
+#: A function that another driver holds for a virtual machine is not this machine's GPU.
+_HANDED_OUT = ("vfio-pci", "pci-stub")
+
+_PROC = "proc/driver/nvidia"
+
+_UUID_CHARACTERS = frozenset("0123456789abcdefABCDEF-")
+
+
+def find(tree: Tree, functions: Sequence[PciFunction]) -> tuple[FoundGpu, ...]:
+    """The NVIDIA GPUs: those the driver announces; without the driver's files, those PCI shows.
+
+    What the driver announces is a GPU whatever its PCI class. On the live machine NVML is
+    asked where the driver's files are missing, as in containers that hide them.
+    """
+    announced = tuple(_announced(tree))
+    if announced or tree.exists(f"{_PROC}/gpus"):
+        return announced
+    shown = [
+        function.bdf
+        for function in functions
+        if function.vendor == VENDOR
+        and function.class_code in _CLASSES
+        and function.driver not in _HANDED_OUT
+    ]
+    if not shown:
+        return ()
+    if tree.is_live and tree.exists("dev/nvidiactl"):
+        by_nvml = _by_nvml()
+        if by_nvml:
+            return by_nvml
+    return tuple(FoundGpu("nvidia", bdf) for bdf in shown)
+
+
+def _announced(tree: Tree) -> Iterator[FoundGpu]:
+    for name in tree.names(f"{_PROC}/gpus"):
+        directory = f"{_PROC}/gpus/{name}"
+        information = fields(tree.text(f"{directory}/information"))
+        bdf = normalise_bdf(name) or normalise_bdf(information.get("Bus Location", ""))
+        if bdf is None or information.get("GPU Excluded") == "Yes":
+            continue
+        minor = to_number(information.get("Device Minor"))
+        if minor is not None and minor < 0:
+            minor = None
+        node = to_number(fields(tree.text(f"{directory}/numa_status")).get("Node"))
+        yield FoundGpu(
+            "nvidia",
+            bdf,
+            minor,
+            _uuid(information.get("GPU UUID")),
+            one_line(information.get("Model")),
+            None if minor is None else f"/dev/nvidia{minor}",
+            None if node is None or node < 0 else node,
+        )
+
+
+def _uuid(text: Optional[str]) -> Optional[str]:
+    # Until somebody has opened the GPU the driver prints question marks in place of the digits.
+    if not text or not text.startswith("GPU-") or not set(text[4:]) <= _UUID_CHARACTERS:
+        return None
+    return text
+
+
+def import_nvml() -> ModuleType:
+    """The module pynvml. Raises ImportError where it is not installed.
+
+    The prolog starts without the site's packages (``python3 -S``), which cost it 10 ms and which
+    it needs only here: then they are looked up now.
+    """
+    try:
+        return import_module("pynvml")
+    except ImportError:
+        if not sys.flags.no_site:
+            raise
+        import_module("site").main()
+        return import_module("pynvml")
+
+
+def _by_nvml() -> tuple[FoundGpu, ...]:
+    """The GPUs as NVML lists them; empty where there is no NVML or it fails.
+
+    NVML is a library of the driver's version: whatever goes wrong in it, the caller can go
+    on with less, so that no exception passes.
+    """
+    try:
+        nvml = import_nvml()
+        nvml.nvmlInit()
+        try:
+            found = [_ask_nvml(nvml, position) for position in range(nvml.nvmlDeviceGetCount())]
+        finally:
+            nvml.nvmlShutdown()
+    except Exception:  # no module, no library, a driver of another version, half a list
+        return ()
+    return tuple(sorted(found, key=lambda gpu: bdf_key(gpu.bdf)))
+
+
+def _ask_nvml(nvml: ModuleType, position: int) -> FoundGpu:
+    handle = nvml.nvmlDeviceGetHandleByIndex(position)
+    bus_id = _text(nvml.nvmlDeviceGetPciInfo(handle).busId)
+    bdf = normalise_bdf(bus_id)
+    if bdf is None:
+        raise ValueError(f"{bus_id!r} is no PCI address")
+    minor = int(nvml.nvmlDeviceGetMinorNumber(handle))
+    uuid, model = _text(nvml.nvmlDeviceGetUUID(handle)), _text(nvml.nvmlDeviceGetName(handle))
+    return FoundGpu("nvidia", bdf, minor, uuid, model, f"/dev/nvidia{minor}")
+
+
+def _text(value: object) -> str:
+    # Bytes in older versions of the module.
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def mig_instances(tree: Tree, minor: int) -> tuple[int, ...]:
+    """Numbers of the MIG GPU instances of ``/dev/nvidia<minor>``, ascending.
+
+    From ``/proc/driver/nvidia/capabilities/gpu<minor>/mig/gi<N>``.
+    """
+    return tuple(tree.numbered(f"{_PROC}/capabilities/gpu{minor}/mig", "gi"))
+
+
+def mig_parent(uuid: str) -> Optional[str]:
+    """Address of the GPU of a MIG instance, by NVML; None if it does not say."""
+    try:
+        nvml = import_nvml()
+        nvml.nvmlInit()
+        try:
+            instance = nvml.nvmlDeviceGetHandleByUUID(os.fsencode(uuid))
+            parent = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(instance)
+            return normalise_bdf(_text(nvml.nvmlDeviceGetPciInfo(parent).busId))
+        finally:
+            nvml.nvmlShutdown()
+    except Exception:  # see _by_nvml
+        return None

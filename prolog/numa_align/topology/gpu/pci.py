@@ -1,0 +1,136 @@
+"""PCI functions: their addresses, which of them drive displays or compute, and their locality.
+
+Source: Documentation/ABI/testing/sysfs-bus-pci (``class``, ``numa_node``, ``local_cpulist``) and
+sysfs-class-pci (``cpulistaffinity`` of a bus). An address, or BDF, is ``domain:bus:device.function`` in
+hexadecimal; the kernel prints it in lower case with a domain of at least four digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Optional
+
+from ...sysfs import Tree, to_hex
+
+_DEVICES = "sys/bus/pci/devices/"
+
+#: Base classes (the highest byte of the class code) that a GPU may have: display controller,
+#: and processing accelerator, which FPGAs have as well.
+_BASE_CLASSES = (0x03, 0x12)
+
+_MAX_BRIDGES = 32
+
+
+class PciFunction(NamedTuple):
+    """A display controller or accelerator. ``class_code`` is base class and subclass, 0x0302."""
+
+    bdf: str
+    vendor: int
+    device: Optional[int]
+    class_code: int
+    driver: Optional[str]
+
+
+class Clue(NamedTuple):
+    """What one device says: ``numa_node`` (-1: nothing), and its local CPUs; None: no file."""
+
+    numa_node: Optional[int]
+    local_cpus: Optional[tuple[int, ...]]
+
+
+class FoundGpu(NamedTuple):
+    """A GPU as its driver describes it, before anything is known about its locality.
+
+    ``memory_node`` is the NUMA node that the kernel made of the GPU's own memory. The other
+    fields are those of `numa_align.topology.model.Gpu`.
+    """
+
+    vendor: str
+    bdf: str
+    minor: Optional[int] = None
+    uuid: Optional[str] = None
+    model: Optional[str] = None
+    device: Optional[str] = None
+    memory_node: Optional[int] = None
+
+
+def normalise_bdf(text: str) -> Optional[str]:
+    """An address the way the kernel prints it; None if ``text`` is none.
+
+    >>> normalise_bdf("00000000:3B:00.0")
+    '0000:3b:00.0'
+
+    NVML prints eight digits in upper case, some tools leave out domain 0.
+    """
+    head, dot, function_text = text.strip().rpartition(".")
+    parts = head.split(":")
+    if len(parts) == 2:
+        parts.insert(0, "0")
+    if not dot or len(parts) != 3:
+        return None
+    domain, bus, slot, function = (to_hex(part) for part in (*parts, function_text))
+    if domain is None or bus is None or slot is None or function is None:
+        return None
+    if domain > 0xFFFFFFFF or bus > 0xFF or slot > 0x1F or function > 7:
+        return None
+    return f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"
+
+
+def bdf_key(bdf: str) -> tuple[int, str]:
+    """Sort key of a normalised address: domains have different numbers of digits."""
+    domain, _, rest = bdf.partition(":")
+    return int(domain, 16), rest
+
+
+def candidates(tree: Tree) -> tuple[PciFunction, ...]:
+    """Display controllers and accelerators of the machine, ascending by address.
+
+    One small file is read for each PCI function there is, and three more for those that qualify.
+    """
+    found = []
+    for name in tree.names("sys/bus/pci/devices"):
+        class_code = to_hex(tree.text(f"{_DEVICES}{name}/class"))
+        if class_code is None or class_code >> 16 not in _BASE_CLASSES:
+            continue
+        bdf, vendor = normalise_bdf(name), to_hex(tree.text(f"{_DEVICES}{name}/vendor"))
+        if bdf is None or vendor is None:
+            continue
+        device = to_hex(tree.text(f"{_DEVICES}{name}/device"))
+        link = tree.link(f"{_DEVICES}{name}/driver")
+        driver = link.rpartition("/")[2] if link else None
+        found.append(PciFunction(bdf, vendor, device, class_code >> 8, driver))
+    return tuple(sorted(found, key=lambda function: bdf_key(function.bdf)))
+
+
+def read_clue(tree: Tree, bdf: str) -> Clue:
+    """What the function itself says about its locality."""
+    return _clue(tree, _DEVICES + bdf)
+
+
+def _clue(tree: Tree, path: str) -> Clue:
+    return Clue(
+        tree.number(f"{path}/numa_node"),
+        tree.cpus(f"{path}/local_cpulist", f"{path}/local_cpus"),
+    )
+
+
+def bridge_clues(tree: Tree, bdf: str) -> Iterator[Clue]:
+    """What the bridges above the function say, the nearest first, the root bus last.
+
+    Lazily: nearly always the function itself says enough. The bridges are the directories in
+    the path of the link ``/sys/bus/pci/devices/BDF``; it is taken apart as text, so that a
+    recorded machine is never left through it.
+    """
+    parts = (tree.link(_DEVICES + bdf) or "").split("/")
+    while parts and parts[0] in ("..", "."):
+        parts.pop(0)
+    for depth in range(len(parts) - 1, max(0, len(parts) - _MAX_BRIDGES), -1):
+        path = "sys/" + "/".join(parts[:depth])
+        name = parts[depth - 1]
+        if normalise_bdf(name) is not None:
+            yield _clue(tree, path)
+        elif name.startswith("pci"):
+            # The host bridge: its directory has no numa_node, but its bus has the CPUs.
+            bus = f"{path}/pci_bus/{name[len('pci') :]}"
+            yield Clue(None, tree.cpus(f"{bus}/cpulistaffinity", f"{bus}/cpuaffinity"))
+            return

@@ -1,0 +1,188 @@
+"""The site's override file: which GPU is attached to which node, where the firmware is wrong.
+
+TOML, one table a GPU, named by exactly one of address, UUID and minor::
+
+    [[gpu]]
+    bdf = "0000:3b:00.0"
+    node = 1
+
+    [[gpu]]
+    uuid = "GPU-5d6f2f9e-0c1b-7a52-9a4e-2b1f3c4d5e6f"
+    node = 0
+
+    [[gpu]]
+    minor = 3
+    node = 1
+
+An entry stands above anything that the machine says. What is wrong in the file is an OverrideError
+whose message names the file and the place; entries for GPUs that this machine does not have are
+no error, since one file may serve several machines.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+
+from ..errors import OverrideError
+from .gpu.pci import FoundGpu, normalise_bdf
+from .model import Node
+
+if TYPE_CHECKING:
+    from ..sysfs import AnyPath
+
+_KEYS = ("bdf", "uuid", "minor")
+_SIZE_LIMIT = 1 << 20
+
+
+class Entry(NamedTuple):
+    """One GPU of the file; one of ``bdf``, ``uuid`` and ``minor`` is set. ``number`` counts from 1."""
+
+    number: int
+    node: int
+    bdf: Optional[str] = None
+    uuid: Optional[str] = None
+    minor: Optional[int] = None
+
+    def names(self, gpu: FoundGpu) -> bool:
+        """Whether this is the entry of that GPU."""
+        if self.bdf is not None:
+            return gpu.bdf == self.bdf
+        if self.uuid is not None:
+            return gpu.uuid is not None and gpu.uuid.lower() == self.uuid.lower()
+        return gpu.minor == self.minor
+
+    @property
+    def subject(self) -> str:
+        """What the entry is about, for messages."""
+        if self.bdf is not None:
+            return self.bdf
+        return self.uuid if self.uuid is not None else f"minor {self.minor}"
+
+
+class Overrides(NamedTuple):
+    """The whole file; without entries if there is none, or if it is wrong, which ``remark`` says."""
+
+    path: str
+    entries: tuple[Entry, ...] = ()
+    remark: str = ""
+
+    def node_of(self, gpu: FoundGpu) -> Optional[int]:
+        """The node that the file gives to a GPU, None if it does not name it.
+
+        Two entries may name the same GPU in different ways; the earlier counts.
+        """
+        return next((entry.node for entry in self.entries if entry.names(gpu)), None)
+
+    def checked(self, nodes: Sequence[Node]) -> Overrides:
+        """Itself; OverrideError if an entry names a node that no task can run on."""
+        with_cpus = [node.id for node in nodes if node.cpus]
+        known = ", ".join(str(node) for node in with_cpus) or "none"
+        for entry in self.entries:
+            if entry.node not in with_cpus:
+                raise OverrideError(
+                    f"{self.path}: entry {entry.number} ({entry.subject}): this machine has no node "
+                    f"{entry.node} with CPUs; those with CPUs are {known}"
+                )
+        return self
+
+    def remarks_on(self, gpus: Sequence[FoundGpu]) -> list[str]:
+        """What a person should know about the file on a machine with these GPUs."""
+        remarks = [self.remark] if self.remark else []
+        for entry in self.entries:
+            where = f"{self.path}: entry {entry.number} ({entry.subject})"
+            gpu = next((gpu for gpu in gpus if entry.names(gpu)), None)
+            if gpu is None:
+                remarks.append(f"{where} names no GPU of this machine")
+            elif self.node_of(gpu) != entry.node:
+                remarks.append(
+                    f"{where} is ignored: an earlier one gives GPU {gpu.bdf} node {self.node_of(gpu)}"
+                )
+        return remarks
+
+
+def read_overrides(path: AnyPath) -> Overrides:
+    """The entries of a file; OverrideError if it cannot be read or is not what it should be."""
+    path = os.fspath(path)
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 (the prolog does without pathlib)
+            data = file.read(_SIZE_LIMIT + 1)
+    except OSError as error:
+        raise OverrideError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(data) > _SIZE_LIMIT:
+        raise OverrideError(f"{path}: has more than {_SIZE_LIMIT} bytes; is it the right file?")
+    document = _document(path, data)
+    unknown = sorted(set(document) - {"gpu"})
+    if unknown:
+        raise OverrideError(f"{path}: unknown key {unknown[0]!r}; the file consists of [[gpu]] tables")
+    tables = document.get("gpu", [])
+    if not isinstance(tables, list):
+        raise OverrideError(f"{path}: 'gpu' must be a list of tables, each headed [[gpu]]")
+    entries = tuple(_entry(path, number, table) for number, table in enumerate(tables, 1))
+    _no_subject_twice(path, entries)
+    return Overrides(path, entries)
+
+
+def _document(path: str, data: bytes) -> dict[str, Any]:
+    toml = _toml(path)
+    try:
+        document: dict[str, Any] = toml.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise OverrideError(f"{path}: byte {error.start} is not UTF-8") from error
+    except (toml.TOMLDecodeError, RecursionError) as error:
+        raise OverrideError(f"{path}: is not TOML: {' '.join(str(error).split())}") from error
+    return document
+
+
+def _toml(path: str) -> ModuleType:
+    """The parser, imported only where there is a file: it takes longer than everything else."""
+    for name in ("tomllib", "tomli"):  # the first is part of Python since 3.11
+        try:
+            return import_module(name)
+        except ModuleNotFoundError:
+            continue
+    raise OverrideError(f"{path}: cannot be read by this Python; install tomli for it")
+
+
+def _entry(path: str, number: int, table: object) -> Entry:
+    where = f"{path}: entry {number}"
+    if not isinstance(table, dict):
+        raise OverrideError(f"{where} is not a table headed [[gpu]]")
+    unknown = sorted(set(table) - {*_KEYS, "node"})
+    if unknown:
+        raise OverrideError(f"{where}: unknown key {unknown[0]!r}; there are bdf, uuid, minor and node")
+    subjects = [key for key in _KEYS if key in table]
+    if len(subjects) != 1:
+        raise OverrideError(f"{where}: name the GPU by one of bdf, uuid and minor, not by {len(subjects)}")
+    node = _whole(where, "node", table.get("node"))
+    value = table[subjects[0]]
+    if subjects[0] == "minor":
+        return Entry(number, node, minor=_whole(where, "minor", value))
+    if not isinstance(value, str) or not value:
+        raise OverrideError(f"{where}: {subjects[0]} must be text in quotes, not {value!r}")
+    if subjects[0] == "uuid":
+        return Entry(number, node, uuid=value)
+    bdf = normalise_bdf(value)
+    if bdf is None:
+        raise OverrideError(f"{where}: {value!r} is not a PCI address such as 0000:3b:00.0")
+    return Entry(number, node, bdf=bdf)
+
+
+def _whole(where: str, key: str, value: object) -> int:
+    if value is None:
+        raise OverrideError(f"{where}: {key} is missing")
+    # A bool is an int in Python, and "node = true" a slip.
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise OverrideError(f"{where}: {key} must be a whole number from 0, not {str(value)[:40]!r}")
+    return value
+
+
+def _no_subject_twice(path: str, entries: Sequence[Entry]) -> None:
+    seen: dict[str, int] = {}
+    for entry in entries:
+        earlier = seen.setdefault(entry.subject.lower(), entry.number)
+        if earlier != entry.number:
+            raise OverrideError(f"{path}: entries {earlier} and {entry.number} both name {entry.subject}")

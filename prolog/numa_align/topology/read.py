@@ -1,0 +1,382 @@
+"""The machine: CPUs, nodes, cores and GPUs, read from sysfs and procfs below a root.
+
+Source: Documentation/ABI/stable/sysfs-devices-node and sysfs-devices-system-cpu, and
+Documentation/admin-guide/cputopology.rst. Files that old kernels lack have a second and a third source
+each; what none of them says is None, -1 or empty as `numa_align.topology.model` describes, with a
+warning in `Topology.warnings`. Allowed CPUs (cpusets) are none of this module's business: it
+describes the machine, not what a task may use.
+
+The job prolog does this for every job on every node: no directory is listed and no file read twice, and
+what one file says about several CPUs (siblings, caches, packages) is not asked again for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Optional
+
+from ..cpulist import format_cpulist
+from ..errors import OverrideError
+from ..slurm_files.gres_index import Indexes, slurm_indexes
+from ..sysfs import Tree, fields, to_number
+from .gpu.find import find_gpus
+from .gpu.pci import FoundGpu, bridge_clues, read_clue
+from .locality import Placement, place
+from .model import Core, Gpu, Node, Topology
+
+if TYPE_CHECKING:
+    from ..sysfs import AnyPath
+    from .override import Overrides
+
+#: The site's override file below the root, unless another is named.
+OVERRIDE_FILE = "etc/numa-align/override.toml"
+
+_CPUS = "sys/devices/system/cpu"
+_NODES = "sys/devices/system/node"
+
+# SLIT: 10 is local by definition, 255 unreachable; 20 is what the kernel assumes for remote
+# nodes where the firmware has no table.
+_LOCAL, _REMOTE, _FARTHEST = 10, 20, 255
+
+# Grace reserves one node for a GPU and seven for its MIG instances, with consecutive numbers.
+_NODES_OF_A_GPU = 8
+
+# Firmware of POWER9 machines numbers the nodes of GPU memory downward from 255.
+_POWER9_GPU_NODES = range(240, 256)
+
+
+class _RawNode(NamedTuple):
+    """A node as its files describe it; None is a file that is missing or damaged."""
+
+    id: int
+    cpus: tuple[int, ...]
+    memory_bytes: Optional[int]
+    distances: tuple[int, ...]
+
+
+def read_topology(
+    root: AnyPath = "/",
+    *,
+    override: Optional[AnyPath] = None,
+    gres_conf: Optional[AnyPath] = None,
+    node_name: Optional[str] = None,
+    strict: bool = False,
+) -> Topology:
+    """The machine whose file system starts at ``root``.
+
+    ``override`` is the site's file (see `numa_align.topology.override`), by default
+    ``etc/numa-align/override.toml`` below the root if there is one; ``gres_conf`` likewise, by
+    default in the usual places; ``node_name`` is Slurm's name of this node, without which lines
+    that begin with ``NodeName=`` cannot be judged.
+
+    Raises nothing but, with ``strict``, OverrideError for a wrong override file. Without ``strict`` such
+    a file is ignored with a warning.
+    """
+    tree = Tree(root)
+    online = _read_online(tree)
+    found = find_gpus(tree)
+    raw_nodes = _read_nodes(tree, online)
+    nodes = tuple(_judge(node, raw_nodes, found) for node in raw_nodes)
+    owner, warnings = _node_of_cpu(nodes)
+    if not online:
+        warnings.append("no online CPU can be found")
+    machine = Topology(online, nodes, _distances(raw_nodes), _read_cores(tree, online, owner), ())
+    overrides = _overrides(tree, override, nodes, strict)
+    if overrides is not None:
+        warnings += overrides.remarks_on(found)
+    indexes = _indexes(tree, gres_conf, node_name, found)
+    warnings += indexes.remarks
+    gpus = []
+    for gpu, index in zip(found, indexes.values):
+        overriding = None if overrides is None else overrides.node_of(gpu)
+        placement = place(read_clue(tree, gpu.bdf), bridge_clues(tree, gpu.bdf), overriding, nodes, online)
+        warnings += _remarks(gpu, placement)
+        gpus.append(_gpu(gpu, index, placement, machine))
+    return Topology(online, nodes, machine.distances, machine.cores, tuple(gpus), tuple(warnings))
+
+
+# -- CPUs ------------------------------------------------------------------------------------
+
+
+def _read_online(tree: Tree) -> tuple[int, ...]:
+    """Online CPUs, ascending.
+
+    ``online`` as far as there are CPUs of these numbers; on kernels without that file, the CPUs that are not
+    marked offline; without any description of CPUs, those that nodes claim.
+    """
+    listed = tree.cpus(f"{_CPUS}/online")
+    existing = tree.numbered(_CPUS, "cpu")
+    if not existing:
+        return listed or ()
+    if listed:
+        present = set(existing)
+        online = tuple(cpu for cpu in listed if cpu in present)
+        if online:
+            return online
+    # A CPU that cannot go offline (often CPU 0) has no such file.
+    return tuple(cpu for cpu in existing if tree.number(f"{_CPUS}/cpu{cpu}/online") != 0)
+
+
+def _read_cores(tree: Tree, online: Sequence[int], node_of_cpu: dict[int, int]) -> tuple[Core, ...]:
+    """The cores, each asked through its first CPU only."""
+    groups = _Groups(tree, online)
+    cores = []
+    assigned: set[int] = set()
+    for cpu in online:
+        if cpu in assigned:
+            continue
+        threads = tuple(sibling for sibling in groups.siblings(cpu) if sibling not in assigned)
+        assigned.update(threads)
+        cores.append(Core(threads, node_of_cpu.get(cpu), groups.package(cpu), groups.llc(cpu)))
+    return tuple(cores)
+
+
+class _Groups:
+    """Which CPUs share a core, a package and a last-level cache; reads each group once."""
+
+    def __init__(self, tree: Tree, online: Sequence[int]) -> None:
+        self._tree = tree
+        self._online = frozenset(online)
+        self._packages: dict[int, int] = {}
+        self._llcs: dict[int, int] = {}
+
+    def _online_with(self, cpu: int, listed: Optional[tuple[int, ...]]) -> tuple[int, ...]:
+        """The online ones of a group; just the CPU if the group is not one that it is in."""
+        group = tuple(member for member in listed or () if member in self._online)
+        return group if cpu in group else (cpu,)
+
+    def siblings(self, cpu: int) -> tuple[int, ...]:
+        """The CPUs of this CPU's core. The first two names are those of kernels since 5.2."""
+        path = f"{_CPUS}/cpu{cpu}/topology"
+        listed = self._tree.cpus(
+            f"{path}/core_cpus_list",
+            f"{path}/thread_siblings_list",
+            f"{path}/core_cpus",
+            f"{path}/thread_siblings",
+        )
+        return self._online_with(cpu, listed)
+
+    def package(self, cpu: int) -> int:
+        """Number of this CPU's package, -1 if unknown."""
+        if cpu not in self._packages:
+            path = f"{_CPUS}/cpu{cpu}/topology"
+            number = self._tree.number(f"{path}/physical_package_id")
+            listed = self._tree.cpus(
+                f"{path}/package_cpus_list",
+                f"{path}/core_siblings_list",
+                f"{path}/package_cpus",
+                f"{path}/core_siblings",
+            )
+            for member in self._online_with(cpu, listed):
+                self._packages.setdefault(member, -1 if number is None else number)
+        return self._packages[cpu]
+
+    def llc(self, cpu: int) -> int:
+        """The lowest CPU that shares this CPU's last-level cache.
+
+        The kernel numbers the caches of a CPU from the nearest on, so that the last described is
+        the last level.
+        """
+        if cpu not in self._llcs:
+            path = f"{_CPUS}/cpu{cpu}/cache"
+            group: tuple[int, ...] = (cpu,)
+            for index in reversed(self._tree.numbered(path, "index")):
+                listed = self._tree.cpus(
+                    f"{path}/index{index}/shared_cpu_list", f"{path}/index{index}/shared_cpu_map"
+                )
+                if listed:
+                    group = self._online_with(cpu, listed)
+                    break
+            for member in group:
+                self._llcs.setdefault(member, group[0])
+        return self._llcs[cpu]
+
+
+# -- Nodes -----------------------------------------------------------------------------------
+
+
+def _read_nodes(tree: Tree, online: Sequence[int]) -> tuple[_RawNode, ...]:
+    """The nodes, ascending; one node with everything where the kernel knows no nodes."""
+    ids = tree.numbered(_NODES, "node")
+    if not ids:
+        # A kernel without NUMA (many ARM, s390): one node 0, as such a kernel calls it elsewhere.
+        return (_RawNode(0, tuple(online), _memory(tree, "proc/meminfo", "MemTotal"), ()),)
+    present = frozenset(online)
+    nodes = tuple(_read_node(tree, node, present) for node in ids)
+    if len(nodes) == 1 and nodes[0].memory_bytes is None:
+        return (nodes[0]._replace(memory_bytes=_memory(tree, "proc/meminfo", "MemTotal")),)
+    return nodes
+
+
+def _read_node(tree: Tree, node: int, online: frozenset[int]) -> _RawNode:
+    path = f"{_NODES}/node{node}"
+    listed = tree.cpus(f"{path}/cpulist", f"{path}/cpumap")
+    if listed is None:
+        # The directory also has a link for each CPU; it may have thousands for memory blocks.
+        listed = tuple(tree.numbered(path, "cpu"))
+    words = (tree.text(f"{path}/distance") or "").split()
+    distances = [to_number(word) for word in words]
+    valid = tuple(d for d in distances if d is not None and _LOCAL <= d <= _FARTHEST)
+    return _RawNode(
+        node,
+        tuple(cpu for cpu in listed if cpu in online),
+        _memory(tree, f"{path}/meminfo", f"Node {node} MemTotal"),
+        valid if len(valid) == len(distances) else (),
+    )
+
+
+def _memory(tree: Tree, path: str, name: str) -> Optional[int]:
+    """Bytes of a line ``name: N kB``."""
+    number, _, unit = fields(tree.text(path)).get(name, "").partition(" ")
+    kilobytes = to_number(number)
+    return None if kilobytes is None or kilobytes < 0 or unit.strip() != "kB" else kilobytes * 1024
+
+
+def _judge(node: _RawNode, nodes: Sequence[_RawNode], gpus: Sequence[FoundGpu]) -> Node:
+    """The node with its kind.
+
+    A node with CPUs whose memory is not known is taken to have some, since nearly all have. A node
+    without CPUs is ``gpu-memory`` if a GPU says so or its number does, and also if it has no memory:
+    on Grace those are reserved for MIG instances, elsewhere for other devices with memory to
+    come. Nothing is ever placed on that kind.
+    """
+    if node.cpus:
+        kind = "cpu-only" if node.memory_bytes == 0 else "cpu"
+    elif node.memory_bytes == 0 or _is_gpu_memory(node, nodes, gpus):
+        kind = "gpu-memory"
+    else:
+        kind = "memory"
+    return Node(node.id, node.cpus, node.memory_bytes or 0, kind)
+
+
+def _is_gpu_memory(node: _RawNode, nodes: Sequence[_RawNode], gpus: Sequence[FoundGpu]) -> bool:
+    """Whether a node with memory and no CPUs belongs to a GPU."""
+    of_gpus = [gpu.memory_node for gpu in gpus if gpu.memory_node is not None]
+    if any(first <= node.id < first + _NODES_OF_A_GPU for first in of_gpus):
+        return True
+    if not any(gpu.vendor == "nvidia" for gpu in gpus):
+        return False
+    # The driver's own word may be missing, but an NVIDIA GPU with memory nodes leaves traces.
+    with_cpus = [other.id for other in nodes if other.cpus]
+    if node.id in _POWER9_GPU_NODES and with_cpus and max(with_cpus) < _POWER9_GPU_NODES[0]:
+        return True
+    return any(not other.cpus and other.memory_bytes == 0 for other in nodes)
+
+
+def _distances(nodes: Sequence[_RawNode]) -> tuple[tuple[int, ...], ...]:
+    """The matrix for ``nodes`` in their order.
+
+    A row has one number for each online node, ascending. Where a row is missing or has another
+    length, the column stands in for it, then the kernel's own default.
+    """
+    size = len(nodes)
+    rows = [node.distances if len(node.distances) == size else None for node in nodes]
+
+    def distance(i: int, j: int) -> int:
+        row, mirrored = rows[i], rows[j]
+        if row is not None:
+            return row[j]
+        if mirrored is not None:
+            return mirrored[i]
+        return _LOCAL if i == j else _REMOTE
+
+    return tuple(tuple(distance(i, j) for j in range(size)) for i in range(size))
+
+
+def _node_of_cpu(nodes: Sequence[Node]) -> tuple[dict[int, int], list[str]]:
+    """The node of each CPU, of several that claim it (broken firmware) the lowest; and warnings."""
+    owner: dict[int, int] = {}
+    contested: set[int] = set()
+    for node in nodes:
+        for cpu in node.cpus:
+            if owner.setdefault(cpu, node.id) != node.id:
+                contested.add(cpu)
+    if not contested:
+        return owner, []
+    cpus = format_cpulist(contested)
+    return owner, [f"several nodes claim CPUs {cpus}; their cores are counted for the lowest node"]
+
+
+# -- GPUs ------------------------------------------------------------------------------------
+
+
+def _overrides(
+    tree: Tree, path: Optional[AnyPath], nodes: Sequence[Node], strict: bool
+) -> Optional[Overrides]:
+    """The site's file, checked against the nodes, without entries if it is wrong; None if there is none."""
+    if path is None and not tree.exists(OVERRIDE_FILE):
+        return None
+    from .override import Overrides, read_overrides  # noqa: PLC0415 (most sites have none)
+
+    file = tree.path(OVERRIDE_FILE) if path is None else path
+    try:
+        return read_overrides(file).checked(nodes)
+    except OverrideError as error:
+        if strict:
+            raise
+        return Overrides(str(file), (), f"{error}; the file is ignored")
+
+
+def _indexes(
+    tree: Tree, path: Optional[AnyPath], node_name: Optional[str], gpus: Sequence[FoundGpu]
+) -> Indexes:
+    """Slurm's index of each GPU."""
+    minors = [gpu.minor for gpu in gpus if gpu.vendor == "nvidia" and gpu.minor is not None]
+    divided = False
+    if minors:
+        from .gpu.nvidia import mig_instances  # noqa: PLC0415 (imported anyway where there are any)
+
+        divided = any(mig_instances(tree, minor) for minor in minors)
+    return slurm_indexes(tree, path, node_name, gpus, divided)
+
+
+def _remarks(gpu: FoundGpu, placement: Placement) -> list[str]:
+    """Warnings about the place of a GPU."""
+    if placement.source == "none":
+        return [
+            f"GPU {gpu.bdf}: its NUMA node is not known: {placement.remark}; "
+            "a site that knows it can say so in the override file"
+        ]
+    if placement.remark:
+        return [f"GPU {gpu.bdf}: the override file says node {placement.node}, {placement.remark}"]
+    return []
+
+
+def _gpu(found: FoundGpu, index: Optional[int], placement: Placement, machine: Topology) -> Gpu:
+    """The GPU with what follows from its node: the CPUs and the memory nearest to it."""
+    cpus: tuple[int, ...] = ()
+    memory_nodes: tuple[int, ...] = ()
+    if placement.node is not None:
+        runs_on = _nearest(machine, placement.node, [node for node in machine.nodes if node.cpus])
+        cpus = () if runs_on is None else runs_on.cpus
+        memory = _nearest(machine, placement.node, _host_memory(machine.nodes))
+        memory_nodes = () if memory is None else (memory.id,)
+    return Gpu(
+        vendor=found.vendor,
+        bdf=found.bdf,
+        minor=found.minor,
+        uuid=found.uuid,
+        model=found.model,
+        index=index,
+        node=placement.node,
+        source=placement.source,
+        cpus=cpus,
+        memory_nodes=memory_nodes,
+        device=found.device,
+    )
+
+
+def _host_memory(nodes: Sequence[Node]) -> list[Node]:
+    """The nodes that host memory may come from: those with CPUs, without such those of HBM or CXL."""
+    for kind in ("cpu", "memory"):
+        of_kind = [node for node in nodes if node.kind == kind]
+        if of_kind:
+            return of_kind
+    return []
+
+
+def _nearest(machine: Topology, start: int, wanted: Sequence[Node]) -> Optional[Node]:
+    """Node ``start`` if it is wanted, else the wanted one at the least distance, of equals the lowest."""
+    ids = [node.id for node in machine.nodes]
+    row = machine.distances[ids.index(start)]
+    return min(wanted, key=lambda node: (node.id != start, row[ids.index(node.id)], node.id), default=None)

@@ -1,0 +1,1 @@
+"""How machines, plans and bindings are shown."""

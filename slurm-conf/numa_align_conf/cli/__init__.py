@@ -1,0 +1,1 @@
+"""The subcommands that write and check Slurm's configuration."""

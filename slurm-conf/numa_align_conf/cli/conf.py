@@ -1,0 +1,116 @@
+"""``numa-align conf``: Slurm's configuration for these nodes, as text."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+import click
+from numa_align.errors import ConfError
+
+if TYPE_CHECKING:
+    from ..generate import Request
+
+PARTS = ("gres", "slurm", "cgroup", "plugstack", "lua", "all")
+
+
+@click.command(
+    short_help="Print Slurm's configuration for these nodes.", epilog="Example: numa-align conf gres"
+)
+@click.argument("part", type=click.Choice(PARTS))
+@click.option(
+    "--slurm-version", metavar="X.Y", help="Slurm's version.  [default: the installed one, else the newest]"
+)
+@click.option("--root", default="/", metavar="DIR", help="Directory that stands for / (a recorded machine).")
+@click.option(
+    "--facts",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Files of `numa-align topo --json`, one a node, or a folder of them, in place of this machine.",
+)
+@click.option(
+    "--node",
+    "nodes",
+    multiple=True,
+    metavar="NAME",
+    help=(
+        "Name of this node, or which of the nodes in --facts; a list in Slurm's notation.  [default: host "
+        "name; all]"
+    ),
+)
+@click.option("--diff", metavar="FILE", help="Show what would change in this file. Nothing is written.")
+@click.option(
+    "--defaults", default="", metavar="WORDS", help="The site's words in plugstack.conf, as `on mem=bind`."
+)
+@click.option(
+    "--prefix", default=None, metavar="DIR", help="Where numa-align is installed.  [default: as this one is]"
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print JSON around the text; docs/administrators.md has it.",
+)
+def command(
+    *,
+    part: str,
+    slurm_version: Optional[str],
+    root: str,
+    facts: tuple[Path, ...],
+    nodes: tuple[str, ...],
+    diff: Optional[str],
+    defaults: str,
+    prefix: Optional[str],
+    as_json: bool,
+) -> None:
+    """Print gres.conf, lines for slurm.conf, cgroup.conf or plugstack.conf, or a cli_filter in Lua.
+
+    With comments that say why. Nothing is ever written: redirect the output, or look at --diff FILE.
+    Exit status: 0, or 2 for wrong usage or input.
+    """
+    from .. import generate  # noqa: PLC0415 (other subcommands need none of it)
+
+    if facts and root != "/":
+        raise click.UsageError(
+            "--root and --facts exclude each other: either one machine or files of several"
+        )
+    if diff is not None and part in ("all", "lua"):
+        raise click.UsageError(f"--diff compares one file: say gres, slurm, cgroup or plugstack, not {part}")
+    request = _request(
+        root=root, facts=facts, nodes=nodes, slurm_version=slurm_version, defaults=defaults, prefix=prefix
+    )
+    text = generate.compare(part, request, Path(diff)) if diff else generate.generate(part, request)
+    if as_json:
+        version = str(request.version)
+        fields = {"version": 1, "part": part, "slurm_version": version, "diff": diff, "text": text}
+        click.echo(json.dumps(fields, indent=1))
+    else:
+        click.echo(text, nl=False)
+
+
+def _request(
+    *,
+    root: str,
+    facts: tuple[Path, ...],
+    nodes: tuple[str, ...],
+    slurm_version: Optional[str],
+    defaults: str,
+    prefix: Optional[str],
+) -> Request:
+    from ..generate import Request, kinds_of_files, kinds_of_machine  # noqa: PLC0415
+    from ..version import KNOWN, installed_version, parse_version  # noqa: PLC0415
+
+    version = parse_version(slurm_version) if slurm_version else installed_version() or KNOWN[-1]
+    kinds = kinds_of_files(facts, nodes) if facts else kinds_of_machine(root, nodes)
+    if any(character in defaults for character in "#\n\\"):
+        raise ConfError(f"--defaults {defaults!r}: plugstack.conf has no way to write # or a line break")
+    return Request(kinds, version, prefix or _prefix(), " ".join(defaults.split()))
+
+
+def _prefix() -> str:
+    """PREFIX of `make install`, if this is run from there (PREFIX/lib/numa-align/python/numa_align/cli)."""
+    place = Path(os.path.realpath(__file__)).parents
+    return str(place[5]) if len(place) > 5 and place[3].name == "numa-align" else "/usr"

@@ -1,0 +1,93 @@
+"""``numa-align doctor``: what is wrong with this node's configuration, and which line to change."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+import click
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from ..doctor.model import Finding
+
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+@click.command(
+    short_help="Check Slurm's configuration and this node.", epilog="Example: numa-align doctor --quiet"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; its fields are in docs/administrators.md.")
+@click.option("--quiet", "-q", is_flag=True, help="Only what is not ok.")
+@click.option("--root", default="/", metavar="DIR", help="Directory that stands for / (a recorded machine).")
+@click.option(
+    "--node-name", metavar="NAME", help="Slurm's name of this node.  [default: SLURMD_NODENAME, host name]"
+)
+@click.option(
+    "--slurm-conf",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help=(
+        "slurm.conf; gres.conf, cgroup.conf and plugstack.conf are beside it.  [default: SLURM_CONF, "
+        "/etc/slurm]"
+    ),
+)
+@click.option("--slurm-version", metavar="X.Y", help="Slurm's version.  [default: the installed one]")
+def command(
+    *,
+    as_json: bool,
+    quiet: bool,
+    root: str,
+    node_name: Optional[str],
+    slurm_conf: Optional[Path],
+    slurm_version: Optional[str],
+) -> None:
+    """Check Slurm's configuration and this node, a line a finding.
+
+    Exit status: 0 all is well, 1 warnings, 3 something fails, 2 the question was wrong. Nothing is changed.
+    """
+    from ..doctor.checks import EXIT_STATUS, examine, worst  # noqa: PLC0415 (see cli.conf)
+    from ..doctor.read import read_facts  # noqa: PLC0415
+    from ..version import parse_version  # noqa: PLC0415
+
+    version = parse_version(slurm_version) if slurm_version else None
+    facts = read_facts(root, name=node_name, slurm_conf=slurm_conf, version=version)
+    findings = examine(facts)
+    if as_json:
+        click.echo(to_json(facts.name, findings))
+    else:
+        show([finding for finding in findings if not quiet or finding.status != "ok"])
+    sys.exit(EXIT_STATUS[worst(findings)])
+
+
+def to_json(name: str, findings: Sequence[Finding]) -> str:
+    """The findings, one line each."""
+    import json  # noqa: PLC0415 (the lines need none)
+    from dataclasses import asdict  # noqa: PLC0415
+
+    lines = ",\n  ".join(json.dumps(asdict(finding)) for finding in findings)
+    return f'{{"version": 1,\n "name": {json.dumps(name)},\n "findings": [{lines}]}}'
+
+
+def show(findings: Sequence[Finding]) -> None:
+    """One line a finding, on a terminal in colour; never folded, so that grep and scripts see whole lines."""
+    from rich.console import Console  # noqa: PLC0415 (--json need not wait for it)
+
+    console = Console(highlight=False, soft_wrap=True)
+    for finding in findings:
+        console.print(line_of(finding))
+
+
+def line_of(finding: Finding) -> Text:
+    """``fail  what (cost) -> change``."""
+    from rich.text import Text  # noqa: PLC0415 (see show)
+
+    text = Text.assemble((f"{finding.status:4}", _STYLES[finding.status]), "  ", finding.what)
+    if finding.cost:
+        text.append(f"; {finding.cost}")
+    if finding.change:
+        text.append(f" -> {finding.change}", "cyan")
+    return text

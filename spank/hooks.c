@@ -1,0 +1,265 @@
+#include "hooks.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <slurm/slurm.h>
+#include <slurm/slurm_errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bind.h"
+#include "cpuset.h"
+#include "devices.h"
+#include "option.h"
+#include "report.h"
+#include "placement/place.h"
+#include "table_file.h"
+
+#define EXTERN_STEP 0xfffffffcU /* SLURM_EXTERN_CONT: no task of the user's */
+
+/* Written by the tasks of the step on this node, which know nothing else of one another. */
+struct shared {
+	int turn[NA_MAX_GPUS]; /* tasks that came so far, by na_step_turn_gpu() */
+	int warned; /* one of them has told the user already */
+};
+
+/* Filled in user_init, inherited by the tasks through fork. */
+static struct {
+	bool active;
+	struct na_step step;
+	struct na_machine *machine;
+	bool cpus_by_hand, mem_by_hand;
+	uint64_t memory_limit_mb;
+	struct shared *shared;
+	char failure[320]; /* why no task can be aligned, "" otherwise */
+} context;
+
+static long cpu_microseconds(void)
+{
+	struct timespec now;
+
+	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) != 0)
+		return 0;
+	return now.tv_sec * 1000000L + now.tv_nsec / 1000;
+}
+
+/*
+ * Whether srun was told how to bind. Up to user_init the variable is srun's request; in the tasks
+ * Slurm sets it to what it chose itself. "verbose" and "quiet" ask for no binding.
+ */
+static bool bound_by_hand(spank_t spank, const char *variable)
+{
+	char value[256];
+	char *rest = value, *word;
+	spank_err_t status = spank_getenv(spank, variable, value, sizeof(value));
+
+	if (status != ESPANK_SUCCESS)
+		return status == ESPANK_NOSPACE; /* a long list of masks */
+	while ((word = strsep(&rest, ",")) != NULL)
+		if (*word && strcmp(word, "verbose") != 0 && strcmp(word, "quiet") != 0 && strcmp(word, "v") != 0 &&
+		    strcmp(word, "q") != 0)
+			return true;
+	return false;
+}
+
+static void find_step(spank_t spank)
+{
+	uint32_t job = 0, tasks = 1;
+
+	if (spank_get_item(spank, S_JOB_ID, &job) != ESPANK_SUCCESS) {
+		snprintf(context.failure, sizeof(context.failure), "asking Slurm for the job id failed");
+		return;
+	}
+	if (spank_get_item(spank, S_JOB_LOCAL_TASK_COUNT, &tasks) != ESPANK_SUCCESS || tasks < 1)
+		tasks = 1;
+	if (spank_get_item(spank, S_STEP_ALLOC_MEM, &context.memory_limit_mb) != ESPANK_SUCCESS)
+		context.memory_limit_mb = 0;
+	context.step.task_count = tasks < NA_MAX_TASKS ? (int)tasks : NA_MAX_TASKS;
+	context.machine = na_table_read(job, context.failure, sizeof(context.failure));
+	context.step.machine = context.machine;
+	if (context.machine)
+		context.step.gpu_count = na_devices_of_step(spank, context.machine, context.step.gpus);
+}
+
+void na_stepd_begin(spank_t spank)
+{
+	const long start = cpu_microseconds();
+	char warning[480];
+	uint32_t step = 0;
+
+	if (spank_get_item(spank, S_JOB_STEPID, &step) == ESPANK_SUCCESS && step == EXTERN_STEP)
+		return;
+	context.step.spec = na_option_resolve(spank, warning, sizeof(warning));
+	if (!context.step.spec.on) {
+		/* "off" said aloud inside an aligned job: what the job's script inherited is not ours. */
+		if (na_option_given())
+			na_report_nothing(spank);
+		return;
+	}
+	if (warning[0])
+		slurm_spank_log("numa-align: %s", warning);
+	context.active = true;
+	context.cpus_by_hand = bound_by_hand(spank, "SLURM_CPU_BIND");
+	context.mem_by_hand = bound_by_hand(spank, "SLURM_MEM_BIND");
+	context.shared = mmap(NULL, sizeof(*context.shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (context.shared == MAP_FAILED)
+		context.shared = NULL;
+	na_cpuset_remember(spank);
+	find_step(spank);
+	if (context.failure[0] && !context.step.spec.strict)
+		slurm_spank_log("numa-align: %s; tasks start as Slurm placed them (the administrator can run: "
+				"numa-align doctor)", context.failure);
+	slurm_verbose("numa-align: step begun in %ld us", cpu_microseconds() - start);
+}
+
+static bool first_to_warn(void)
+{
+	return !context.shared || !__atomic_exchange_n(&context.shared->warned, 1, __ATOMIC_RELAXED);
+}
+
+static int take_turn(const struct na_task *task)
+{
+	const int gpu = na_step_turn_gpu(&context.step, task);
+
+	if (!context.shared || gpu < 0 || task->visible_count >= context.step.gpu_count)
+		return -1;
+	return __atomic_fetch_add(&context.shared->turn[gpu], 1, __ATOMIC_RELAXED);
+}
+
+static void fail_with(struct na_placement *placement, const char *what, int error)
+{
+	placement->state = NA_UNALIGNED;
+	snprintf(placement->reason, sizeof(placement->reason), "%s: %s", what, strerror(error));
+}
+
+/* Binds the CPUs, or gives back the mask that was widened to see the step's CPUs. */
+static void apply_cpus(const struct na_task *task, struct na_placement *placement)
+{
+	struct na_set got;
+	int error = na_bind_set_cpus(placement->set_cpus ? &placement->cpus : &task->mask);
+
+	if (!error)
+		error = na_bind_get_cpus(&got);
+	if (!error && placement->set_cpus && !na_set_equal(&got, &placement->cpus))
+		error = EBUSY;
+	if (!error)
+		return;
+	na_bind_set_cpus(&task->mask);
+	placement->cpus = task->mask;
+	fail_with(placement, "binding the CPUs failed", error);
+}
+
+static uint64_t memory_of(const struct na_machine *machine, const struct na_set *mems)
+{
+	uint64_t bytes = 0;
+
+	for (int i = 0; i < machine->node_count; i++)
+		if (na_set_has(mems, machine->nodes[i].id))
+			bytes += machine->nodes[i].memory_bytes;
+	return bytes;
+}
+
+static void apply_memory(struct na_placement *placement)
+{
+	int error;
+
+	if (!placement->set_memory)
+		return;
+	error = na_bind_set_memory(placement->policy, &placement->mems);
+	if (error == EINVAL && placement->policy == NA_POLICY_PREFERRED_MANY) {
+		placement->policy = NA_POLICY_LOCAL;
+		error = na_bind_set_memory(placement->policy, &placement->mems);
+		slurm_debug("numa-align: this kernel has no preferred-many (Linux 5.15); local is used");
+	}
+	if (error) {
+		placement->policy = NA_POLICY_DEFAULT;
+		fail_with(placement, "setting the memory policy failed", error);
+	}
+	if (placement->policy == NA_POLICY_BIND && context.memory_limit_mb &&
+	    context.memory_limit_mb > memory_of(context.machine, &placement->mems) >> 20 && first_to_warn())
+		slurm_spank_log("numa-align: mem=bind: the step may use %llu MiB, the nodes near the GPUs have %llu "
+				"MiB; a task that needs more will be killed (mem=preferred spills over)",
+				(unsigned long long)context.memory_limit_mb,
+				(unsigned long long)(memory_of(context.machine, &placement->mems) >> 20));
+}
+
+/* Finds out what the task has and what it gets, and binds it. */
+static void align(spank_t spank, int id, struct na_placement *placement)
+{
+	struct na_step *step = &context.step;
+	struct na_task task = { .id = id, .turn = -1 };
+	int error = na_bind_get_cpus(&task.mask);
+
+	task.cpus_by_hand = context.cpus_by_hand;
+	task.mem_by_hand = context.mem_by_hand;
+	placement->cpus = task.mask;
+	if (error || (error = na_bind_allowed_mems(&step->mems)) != 0) {
+		fail_with(placement, "asking the kernel for this task's CPUs and memory failed", error);
+		return;
+	}
+	step->cpus = task.mask;
+	if (!task.cpus_by_hand && step->spec.cpus != NA_CPUS_ALL)
+		na_cpuset_of_step(spank, &task.mask, &step->cpus);
+	task.visible_count = na_devices_of_task(spank, step->machine, step->gpus, step->gpu_count, task.visible);
+	if (task.visible_count == 0 && na_devices_not_named(spank))
+		step->gpu_count = 0;
+	task.turn = take_turn(&task);
+	if (!na_step_place(step, &task, placement)) {
+		fail_with(placement, "claiming cores failed", ENOMEM);
+		placement->cpus = task.mask;
+		placement->set_cpus = placement->set_memory = false;
+	}
+	apply_cpus(&task, placement);
+	apply_memory(placement);
+}
+
+/* One line a step and node where the cause is one, said by the first task that meets it. */
+static void warn(const struct na_placement *placement, uint32_t global_id)
+{
+	const bool strict = context.step.spec.strict;
+
+	if (placement->state == NA_ALIGNED || (!strict && (context.failure[0] || !first_to_warn())))
+		return;
+	slurm_spank_log("numa-align: task %u is %s: %s%s%s%s", global_id, na_state_name(placement->state),
+			placement->reason, placement->advice[0] ? "; " : "", placement->advice,
+			strict ? "; strict was asked for, so it does not start" : "");
+}
+
+/* Where we set no policy the kernel says which one there is: the user's, or Slurm's. */
+static void report(uint32_t global_id, const struct na_placement *placement, long microseconds)
+{
+	const struct na_by_hand by_hand = { .cpus = context.cpus_by_hand, .mem = context.mem_by_hand };
+	struct na_placement shown = *placement;
+
+	if (!placement->set_memory)
+		shown.policy = na_bind_get_policy();
+	na_report_task((int)global_id, context.machine, &shown, by_hand, microseconds);
+}
+
+void na_stepd_task(spank_t spank)
+{
+	const long start = cpu_microseconds();
+	struct na_placement placement = { .state = NA_UNALIGNED };
+	uint32_t global_id = 0;
+	int id = 0;
+
+	if (!context.active)
+		return;
+	spank_get_item(spank, S_TASK_ID, &id);
+	spank_get_item(spank, S_TASK_GLOBAL_ID, &global_id);
+	if (context.machine)
+		align(spank, id, &placement);
+	else
+		snprintf(placement.reason, sizeof(placement.reason), "%.230s", context.failure);
+	warn(&placement, global_id);
+	/* Of an optional plugin Slurm ignores the status of a hook, so strict has to end the task itself. */
+	if (context.step.spec.strict && placement.state != NA_ALIGNED)
+		_exit(1);
+	na_report_environment(spank, &context.step, &placement);
+	if (context.step.spec.verbose)
+		report(global_id, &placement, cpu_microseconds() - start);
+}

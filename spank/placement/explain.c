@@ -1,0 +1,169 @@
+#include "explain.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* More memory nodes a package than any firmware makes for the sake of the memory controllers. */
+#define MANY_NODES_A_PACKAGE 4
+
+static const char keep_to_nodes[] = "--numa-align=cpus=node keeps to the nodes of its GPUs";
+
+static void say(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+static void say(char *text, size_t size, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, size, format, arguments);
+	va_end(arguments);
+}
+
+#define REASON(placement, ...) say((placement)->reason, sizeof((placement)->reason), __VA_ARGS__)
+#define ADVICE(placement, ...) say((placement)->advice, sizeof((placement)->advice), __VA_ARGS__)
+
+/* A task can be aligned and still run out of memory, if its program works by the node. */
+static void mention_many_nodes(const struct na_machine *machine, struct na_placement *placement)
+{
+	const size_t used = strlen(placement->advice);
+	int nodes = 0;
+
+	for (int i = 0; i < machine->node_count; i++)
+		nodes += machine->nodes[i].kind == NA_NODE_CPU;
+	if (nodes <= MANY_NODES_A_PACKAGE * machine->package_count)
+		return;
+	say(placement->advice + used, sizeof(placement->advice) - used,
+	    "%sthis machine has %d memory nodes: software that copies its weights to every node holds %d copies; "
+	    "the firmware setting behind it is NPS or \"L3 cache as NUMA domain\" (AMD), SNC (Intel)",
+	    used ? "; " : "", nodes, nodes);
+}
+
+/* Whether some of these CPUs are on the node of a GPU of the step. */
+static bool near_any_gpu(const struct na_step *step, const struct na_set *cpus)
+{
+	for (int i = 0; i < step->gpu_count; i++) {
+		struct na_set local;
+
+		na_set_clear(&local);
+		na_local_cpus(step->machine, step->machine->gpus[step->gpus[i]].node, &local);
+		if (na_set_meets(&local, cpus))
+			return true;
+	}
+	return false;
+}
+
+/* What would bring it more near cores: a request, unless the step has all of them already. */
+static const char *more_near(const struct na_step *step, const struct na_set *local)
+{
+	if (na_set_subset(local, &step->cpus))
+		return "the step has all cores of these nodes; fewer GPUs or tasks a node leave more to each";
+	return "request more cores near the GPUs with --gres-flags=enforce-binding, or the whole node with --exclusive";
+}
+
+static const char *first_unknown(const struct na_step *step, const struct na_placement *placement)
+{
+	for (int i = 0; i < placement->gpu_count; i++)
+		if (step->machine->gpus[placement->gpus[i]].node < 0)
+			return step->machine->gpus[placement->gpus[i]].bdf;
+	return "?";
+}
+
+static void explain_unknown(const struct na_step *step, struct na_placement *placement)
+{
+	REASON(placement, "nothing says which NUMA node GPU %s is on", first_unknown(step, placement));
+	ADVICE(placement, "ask the administrator to name the GPU's node in the override file "
+			  "(numa-align topo shows it)");
+}
+
+/* Some CPUs are near, `far` of `all` are not. */
+static void explain_partial(const struct na_step *step, const struct na_task *task,
+			    struct na_placement *placement, const struct na_set *local, int far, int all)
+{
+	struct na_set away = placement->cpus;
+
+	for (int i = 0; i < NA_SET_WORDS; i++)
+		away.word[i] &= ~local->word[i];
+	if (task->cpus_by_hand) {
+		REASON(placement, "%d of %d CPUs are not on the nodes of its GPUs (--cpu-bind was given)", far, all);
+		ADVICE(placement, "leave --cpu-bind out");
+	} else if (!placement->set_cpus) {
+		REASON(placement, "%d of %d CPUs are not on the nodes of its GPUs; they stay as Slurm chose them", far,
+		       all);
+		ADVICE(placement, "%s", keep_to_nodes);
+	} else if (near_any_gpu(step, &away)) {
+		REASON(placement, "%d of %d CPUs are not on the nodes of its GPUs, where this step has too few cores",
+		       far, all);
+		ADVICE(placement, "%s", more_near(step, local));
+	} else {
+		REASON(placement, "%d of %d CPUs are on nodes without a GPU of this step: the nearest cores that were "
+		       "left", far, all);
+		ADVICE(placement, "%s and leaves those cores idle", keep_to_nodes);
+	}
+}
+
+/* None of its CPUs is near. */
+static void explain_far(const struct na_step *step, const struct na_task *task, struct na_placement *placement,
+			const struct na_set *local)
+{
+	const bool memory = placement->set_memory && step->spec.mem != NA_MEM_LOCAL;
+	const char *cause;
+
+	placement->state = memory ? NA_MEMORY_ONLY : NA_UNALIGNED;
+	if (task->cpus_by_hand)
+		cause = "--cpu-bind was given and names no CPU near its GPUs";
+	else if (!na_set_meets(local, &step->cpus))
+		cause = placement->set_cpus ? "this step has no CPU near its GPUs; it has a share of those farther away" :
+					      "this step has no CPU near its GPUs; its CPUs stay as Slurm chose them";
+	else
+		cause = placement->set_cpus ? "this step has too few CPUs near its GPUs; it has some farther away" :
+					      "none of its CPUs is near its GPUs; they stay as Slurm chose them";
+	REASON(placement, "%s%s", cause, memory ? "" : "; its memory does not follow its GPUs either");
+	ADVICE(placement, "%s", task->cpus_by_hand ? "leave --cpu-bind out" : more_near(step, local));
+}
+
+void na_judge(const struct na_step *step, const struct na_task *task, struct na_placement *placement,
+	      const struct na_set *local, int unknown)
+{
+	struct na_set here = placement->cpus;
+	const int all = na_set_count(&here);
+	int near;
+
+	na_set_and(&here, local);
+	near = na_set_count(&here);
+	if (unknown > 0 && unknown == placement->gpu_count) {
+		placement->state = NA_UNALIGNED;
+		explain_unknown(step, placement);
+	} else if (near == 0) {
+		explain_far(step, task, placement, local);
+	} else if (near < all) {
+		placement->state = NA_PARTIAL;
+		explain_partial(step, task, placement, local, all - near, all);
+	} else if (unknown > 0) {
+		placement->state = NA_PARTIAL;
+		explain_unknown(step, placement);
+	} else {
+		placement->state = NA_ALIGNED;
+	}
+	mention_many_nodes(step->machine, placement);
+}
+
+void na_judge_without_gpus(const struct na_step *step, struct na_placement *placement)
+{
+	placement->state = NA_ALIGNED;
+	mention_many_nodes(step->machine, placement);
+}
+
+void na_judge_without_visible(struct na_placement *placement)
+{
+	placement->state = NA_UNALIGNED;
+	REASON(placement, "the step has GPUs but this task may open none of them");
+	ADVICE(placement, "see --gpu-bind and --gpus-per-task in srun(1)");
+}
+
+void na_judge_beyond(struct na_placement *placement)
+{
+	placement->state = NA_UNALIGNED;
+	REASON(placement, "the step has more tasks on this node than the %d that can be told apart", NA_MAX_TASKS);
+	ADVICE(placement, "start fewer tasks a node");
+}

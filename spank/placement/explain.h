@@ -1,0 +1,24 @@
+/* What is said about a placement: its state, the reason, and what to request instead. */
+#ifndef NUMA_ALIGN_EXPLAIN_H
+#define NUMA_ALIGN_EXPLAIN_H
+
+#include "place.h"
+
+/*
+ * Fills in state, reason and advice of a task with GPUs; they follow from the CPUs and the policy
+ * that it ends up with, not from what was wanted. `local` are the CPUs near its GPUs, `unknown`
+ * is how many of its GPUs are on a node that nothing tells.
+ */
+void na_judge(const struct na_step *step, const struct na_task *task, struct na_placement *placement,
+	      const struct na_set *local, int unknown);
+
+/* The same for a task of a step without GPUs: there is nothing that it could be far from. */
+void na_judge_without_gpus(const struct na_step *step, struct na_placement *placement);
+
+/* The same for a task that may open none of the step's GPUs. */
+void na_judge_without_visible(struct na_placement *placement);
+
+/* The same for a task whose number the step does not have. */
+void na_judge_beyond(struct na_placement *placement);
+
+#endif

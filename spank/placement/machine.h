@@ -1,0 +1,101 @@
+/* A node of the cluster in memory: what the binding table says about it. */
+#ifndef NUMA_ALIGN_MACHINE_H
+#define NUMA_ALIGN_MACHINE_H
+
+#include <stdint.h>
+
+#include "bitset.h"
+
+/* Bounds of what is believed; a table that exceeds one is refused as a whole. */
+#define NA_MAX_NODES 1024 /* CONFIG_NODES_SHIFT is at most 10 */
+#define NA_MAX_CORES NA_SET_BITS
+#define NA_MAX_SMT 16 /* POWER has 8 */
+#define NA_MAX_GPUS 256
+#define NA_MAX_TASKS 4096
+/* Packages past this are taken for one; a VM with a package a CPU is as far as that ever came. */
+#define NA_MAX_PACKAGES 1024
+
+#define NA_DISTANCE_UNKNOWN 255 /* what the SLIT says of a node that cannot be reached */
+
+enum na_node_kind {
+	NA_NODE_CPU, /* CPUs and memory */
+	NA_NODE_CPU_ONLY, /* CPUs, no memory */
+	NA_NODE_MEMORY, /* memory, no CPUs: HBM, CXL, persistent memory */
+	NA_NODE_GPU_MEMORY, /* memory of a GPU (POWER9, Grace): never chosen */
+};
+
+struct na_node {
+	int id; /* N of /sys/devices/system/node/nodeN; there are gaps */
+	enum na_node_kind kind;
+	uint64_t memory_bytes;
+	struct na_set cpus; /* of its cores */
+	bool has_cpus;
+	/* Of its cores, or without cores those of the nearest nodes that have some. */
+	uint64_t packages[NA_MAX_PACKAGES / 64];
+};
+
+struct na_core {
+	int node; /* position in nodes[], -1 unknown */
+	int package; /* physical_package_id, -1 unknown */
+	int llc; /* lowest CPU that shares the last-level cache */
+	int threads; /* online hardware threads */
+	uint16_t cpu[NA_MAX_SMT]; /* ascending */
+};
+
+struct na_gpu {
+	char vendor[8];
+	char bdf[24];
+	char uuid[64]; /* "" unknown */
+	char device[64]; /* "" unknown, otherwise below /dev/ */
+	uint64_t rdev; /* st_rdev of the device file when the table was written, 0 unknown */
+	int minor; /* -1 unknown */
+	int index; /* Slurm's gres index, -1 unknown */
+	int node; /* position in nodes[], -1 unknown */
+	int in_job; /* the job holds it: 1, 0; -1 unknown */
+	struct na_set memory_nodes; /* node ids */
+};
+
+struct na_machine {
+	int node_count, core_count, gpu_count;
+	int package_count;
+	struct na_node *nodes; /* ascending id */
+	uint8_t *distance; /* node_count x node_count */
+	struct na_core *cores; /* ordered by node, last-level cache, first CPU: neighbours are near */
+	struct na_gpu *gpus; /* ascending PCI address, the order in which CUDA counts */
+	struct na_set cpus; /* of all cores */
+	uint32_t job;
+	char boot[40];
+	char note[160]; /* why the prolog could not resolve GPUs, "" otherwise */
+};
+
+/* SLIT distance between two positions in nodes[]; unknown where one is -1. */
+static inline int na_distance(const struct na_machine *machine, int from, int to)
+{
+	if (from < 0 || to < 0)
+		return NA_DISTANCE_UNKNOWN;
+	return machine->distance[from * machine->node_count + to];
+}
+
+/*
+ * How far the cores of `node` are from something that sits on `home` (positions; `home` is known).
+ * A node is nearest to itself, whatever the firmware's table says; a node of a common package is
+ * always nearer than one of another package; within that the SLIT decides. A node that is not
+ * known is farthest. Ranks are below NA_RANKS.
+ */
+#define NA_RANK_OTHER_PACKAGE 257
+#define NA_RANKS 513
+int na_rank(const struct na_machine *machine, int home, int node);
+
+/* Adds the CPUs that are local to `node`: its own, or those of the nearest nodes that have some. */
+void na_local_cpus(const struct na_machine *machine, int node, struct na_set *cpus);
+
+/*
+ * Sorts cores and GPUs and derives what follows from the rest: the nodes' CPUs and packages. Call
+ * once all is filled in; false without memory.
+ */
+bool na_machine_finish(struct na_machine *machine);
+
+int na_node_position(const struct na_machine *machine, int id);
+void na_machine_free(struct na_machine *machine);
+
+#endif

@@ -1,0 +1,83 @@
+/*
+ * A step on one node: what its tasks get. Pure; the plugin, `numa-align plan` and `numa-align run`
+ * all come through here, so that a dry run cannot differ from the real one.
+ */
+#ifndef NUMA_ALIGN_PLACE_H
+#define NUMA_ALIGN_PLACE_H
+
+#include "machine.h"
+#include "spec.h"
+
+enum na_state { NA_ALIGNED, NA_PARTIAL, NA_MEMORY_ONLY, NA_UNALIGNED };
+
+/* Memory policies: names and meaning of set_mempolicy(2). */
+enum na_policy {
+	NA_POLICY_DEFAULT,
+	NA_POLICY_PREFERRED,
+	NA_POLICY_BIND,
+	NA_POLICY_INTERLEAVE,
+	NA_POLICY_LOCAL,
+	NA_POLICY_PREFERRED_MANY,
+};
+
+struct na_step {
+	const struct na_machine *machine;
+	struct na_spec spec;
+	struct na_set cpus; /* of the step, Linux numbers */
+	struct na_set mems; /* Mems_allowed: nodes that the step may use */
+	int task_count; /* of the step on this node */
+	int gpu_count; /* of the step; gpus[] are positions in machine->gpus */
+	int gpus[NA_MAX_GPUS];
+};
+
+/* What one task sees and how it was bound by hand. */
+struct na_task {
+	int id; /* local id */
+	int visible_count; /* the GPUs that it can use, in the order in which it counts them */
+	int visible[NA_MAX_GPUS];
+	int turn; /* how many tasks with the same na_step_turn_gpu() came before it, -1 unknown */
+	struct na_set mask; /* the CPUs that Slurm gave it */
+	bool cpus_by_hand; /* --cpu-bind: leave the CPUs alone */
+	bool mem_by_hand; /* --mem-bind: leave the memory policy alone */
+};
+
+struct na_placement {
+	enum na_state state;
+	int gpu_count;
+	int gpus[NA_MAX_GPUS]; /* positions in machine->gpus */
+	bool set_cpus; /* false: leave the mask; cpus is what it then has */
+	struct na_set cpus;
+	bool set_memory; /* false: leave the policy */
+	enum na_policy policy;
+	struct na_set mems; /* the nodes of the policy, or near the GPUs where none is set */
+	char reason[240]; /* why it is not aligned, "" if it is */
+	char advice[480]; /* what to request instead, or to change on the machine; "" if nothing */
+};
+
+/* Decides for one task. False only if there is no memory. */
+bool na_step_place(const struct na_step *step, const struct na_task *task, struct na_placement *placement);
+
+/*
+ * The GPU (position in machine->gpus) by which the task counts its turn: the first that it sees if
+ * all that it sees are on one node, since it divides them with whoever sees the same, otherwise the
+ * first that it uses; -1 without. `turn` is not read.
+ */
+int na_step_turn_gpu(const struct na_step *step, const struct na_task *task);
+
+/* The CPUs and nodes of one GPU of a task with several, for NUMA_ALIGN_MAP. False: no memory. */
+bool na_step_slice(const struct na_step *step, int gpu, struct na_set *cpus, struct na_set *mems);
+
+/*
+ * Which of `visible` GPUs task `id` of `tasks` uses: GPUs number first to first + count - 1, the
+ * first one shared by `sharers` tasks of which this is number `share`. That is how programs use
+ * SLURM_LOCALID.
+ */
+struct na_choice {
+	int first, count, share, sharers;
+};
+struct na_choice na_choose_gpus(int id, int tasks, int visible);
+
+const char *na_state_name(enum na_state state);
+const char *na_policy_name(enum na_policy policy);
+
+#endif

@@ -1,0 +1,11 @@
+/* Making the largest of some numbers give. */
+#ifndef NUMA_ALIGN_QUOTAS_H
+#define NUMA_ALIGN_QUOTAS_H
+
+/*
+ * Lowers the largest of quota[list[0 .. count - 1]] to a common level, so that they add up to
+ * `supply` at most. Those that stay one above the level are the first of the list.
+ */
+void na_level(int *quota, const int *list, int count, int supply);
+
+#endif

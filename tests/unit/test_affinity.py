@@ -1,0 +1,49 @@
+"""Masks and policies where the kernel has none, or forbids them."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+from numa_align.errors import BindError
+from numa_align.process import affinity
+
+
+def refuse(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fake of the kernel's answer to every call about policies."""
+
+    def call(which: int, *arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(affinity, "_call", call)
+
+
+def test_a_kernel_without_numa_has_one_node_and_needs_no_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse(errno.ENOSYS, monkeypatch)
+    monkeypatch.setattr(affinity, "_NODES", "/nonexistent")
+    assert affinity.set_policy("preferred", (0,)) == "default"
+    assert affinity.read_policy() == ("default", ())
+    assert affinity.allowed_nodes() == affinity.read_own().memory_nodes != ()
+
+
+def test_a_sandbox_without_the_call_on_a_machine_with_numa_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refuse(errno.ENOSYS, monkeypatch)
+    monkeypatch.setattr(affinity, "_NODES", "/sys")
+    with pytest.raises(BindError, match="Function not implemented"):
+        affinity.set_policy("preferred", (0,))
+    with pytest.raises(BindError, match="asking for the memory policy failed"):
+        affinity.read_policy()
+
+
+def test_a_container_that_forbids_it_is_told_what_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse(errno.EPERM, monkeypatch)
+    with pytest.raises(BindError, match="--cap-add SYS_NICE"):
+        affinity.set_policy("bind", (0,))
+
+
+def test_a_cpu_that_is_not_there_cannot_be_bound_to() -> None:
+    with pytest.raises(BindError, match="binding this process to its CPUs failed: Invalid argument"):
+        affinity.bind_cpus(0, (8191,))

@@ -1,0 +1,285 @@
+"""Which PCI functions are GPUs, and who they are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Optional
+
+import pytest
+from builder import Device, Machine, on_nodes
+from numa_align.sysfs import Tree
+from numa_align.topology.gpu import nvidia
+from numa_align.topology.gpu.nvidia import mig_instances
+from numa_align.topology.gpu.pci import PciFunction, normalise_bdf
+from numa_align.topology.read import read_topology
+from numa_align.topology.select import gpu_of_uuid
+
+U1, U2 = "GPU-11111111-2222-3333-4444-555555555555", "GPU-11111111-9999-3333-4444-555555555555"
+
+
+@pytest.mark.parametrize(
+    ("text", "bdf"),
+    [
+        ("0000:18:00.0", "0000:18:00.0"),
+        ("00000000:3B:00.0", "0000:3b:00.0"),
+        ("00010000:00:04.0", "10000:00:04.0"),
+        ("10000:00:04.0", "10000:00:04.0"),
+        ("3b:00.1", "0000:3b:00.1"),
+        ("", None),
+        ("0000:18:00", None),
+        ("0000:18:20.0", None),
+        ("0000:18:00.8", None),
+        ("0000:118:00.0", None),
+        ("0000:-1:00.0", None),
+        ("a:b:c:d.0", None),
+        ("0000:1_8:00.0", None),
+    ],
+)
+def test_an_address_is_written_as_the_kernel_writes_it(text: str, bdf: Optional[str]) -> None:
+    assert normalise_bdf(text) == bdf
+
+
+def listed(tmp_path: Path, *devices: Device) -> list[tuple[str, str, Optional[str]]]:
+    topology = read_topology(Machine(gpus=devices).write(tmp_path))
+    return [(gpu.vendor, gpu.bdf, gpu.device) for gpu in topology.gpus]
+
+
+def other(vendor: int, device: int = 0x2000, class_code: int = 0x030000, **more: object) -> Device:
+    return Device(vendor=vendor, device=device, class_code=class_code, is_gpu=False, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        pytest.param(other(0x1A03), id="ASPEED"),
+        pytest.param(other(0x102B, 0x0522), id="Matrox"),
+        pytest.param(other(0x1013, 0x00B8), id="Cirrus"),
+        pytest.param(other(0x1002, 0x515E), id="ES1000"),
+        pytest.param(other(0x10EE, 0x5000, 0x120000), id="FPGA"),
+        pytest.param(other(0x8086, 0x0B2B, 0x120000), id="Intel FPGA"),
+        pytest.param(other(0x8086, 0x3E9A, bdf="0000:00:02.0"), id="integrated graphics"),
+        pytest.param(other(0x1002, 0x74A1, 0x120000, driver="vfio-pci"), id="handed to a virtual machine"),
+        pytest.param(
+            other(0x8086, 0x0BD5, 0x038000, driver="vfio-pci"), id="Intel, handed to a virtual machine"
+        ),
+        pytest.param(other(0x10DE, 0x22A3, 0x068000), id="NVSwitch"),
+        pytest.param(other(0x10DE, 0x1AEF, 0x040300), id="audio of a GPU"),
+    ],
+)
+def test_what_is_no_gpu_is_not_listed(device: Device, tmp_path: Path) -> None:
+    if device.bdf == "0000:00:02.0":
+        # The builder puts every device behind a bridge; this one sits on the root bus.
+        own = tmp_path / "sys/bus/pci/devices/0000:00:02.0"
+        own.mkdir(parents=True)
+        for name, text in (("class", "0x030000"), ("vendor", "0x8086"), ("device", "0x3e9a")):
+            (own / name).write_text(text + "\n")
+        assert read_topology(Machine().write(tmp_path)).gpus == ()
+        return
+    assert listed(tmp_path, device) == []
+
+
+@pytest.mark.parametrize(
+    ("device", "vendor", "file"),
+    [
+        (Device(class_code=0x030000), "nvidia", "/dev/nvidia0"),
+        (
+            Device(vendor=0x1002, device=0x740C, class_code=0x038000, driver="amdgpu"),
+            "amd",
+            "/dev/dri/renderD128",
+        ),
+        (Device(vendor=0x1002, device=0x74A0, class_code=0x120000), "amd", None),
+        (Device(vendor=0x1002, device=0x6860, class_code=0x030000), "amd", None),
+        (
+            Device(vendor=0x8086, device=0x0BD5, class_code=0x038000, driver="xe"),
+            "intel",
+            "/dev/dri/renderD128",
+        ),
+        (
+            Device(vendor=0x8086, device=0x56A0, class_code=0x030000, driver="i915"),
+            "intel",
+            "/dev/dri/renderD128",
+        ),
+    ],
+)
+def test_a_gpu_is_listed_with_its_device_file(
+    device: Device, vendor: str, file: Optional[str], tmp_path: Path
+) -> None:
+    assert listed(tmp_path, device) == [(vendor, "0000:11:00.0", file)]
+
+
+def test_what_the_driver_announces_is_a_gpu_whatever_its_class(tmp_path: Path) -> None:
+    assert listed(tmp_path, Device(vendor=0x1234, device=0x11E8, class_code=0x00FF00)) == [
+        ("nvidia", "0000:11:00.0", "/dev/nvidia0")
+    ]
+
+
+def test_what_the_driver_does_not_announce_is_no_gpu_beside_what_it_does(tmp_path: Path) -> None:
+    devices = (Device(), Device(is_gpu=False))
+    assert [bdf for _, bdf, _ in listed(tmp_path, *devices)] == ["0000:11:00.0"]
+
+
+def test_without_the_drivers_files_minors_are_not_known(tmp_path: Path) -> None:
+    assert listed(tmp_path, Device(in_procfs=False)) == [("nvidia", "0000:11:00.0", None)]
+
+
+def test_an_excluded_gpu_is_not_listed(tmp_path: Path) -> None:
+    root = Machine(gpus=on_nodes(0, 0)).write(tmp_path)
+    information = root / "proc/driver/nvidia/gpus/0000:11:00.0/information"
+    information.write_text(information.read_text().replace("Excluded:\t No", "Excluded:\t Yes"))
+    assert [gpu.bdf for gpu in read_topology(root).gpus] == ["0000:21:00.0"]
+
+
+def test_minors_are_the_drivers_and_not_the_order_of_addresses(tmp_path: Path) -> None:
+    root = Machine(gpus=(Device(minor=3), Device(minor=0), Device(minor=11))).write(tmp_path)
+    assert [gpu.minor for gpu in read_topology(root).gpus] == [3, 0, 11]
+
+
+@pytest.mark.parametrize(
+    "uuid", ["GPU-????????-????-????-????-????????????", "GPU-1 2", "nonsense", "GPU-\x1b[31m"]
+)
+def test_a_uuid_that_is_none_is_not_reported(uuid: str, tmp_path: Path) -> None:
+    assert read_topology(Machine(gpus=(Device(uuid=uuid),)).write(tmp_path)).gpus[0].uuid is None
+
+
+def test_a_name_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    model = read_topology(Machine(gpus=(Device(model="A\x1b[31mB"),)).write(tmp_path)).gpus[0].model
+    assert model == "A?[31mB"
+
+
+def test_rocm_knows_an_amd_gpu_by_its_unique_id(tmp_path: Path) -> None:
+    device = Device(vendor=0x1002, class_code=0x038000, driver="amdgpu", uuid="GPU-18f4ac3e3b2d5a01")
+    (gpu,) = read_topology(Machine(gpus=(device,)).write(tmp_path)).gpus
+    assert gpu.uuid == "GPU-18f4ac3e3b2d5a01"
+
+
+def test_the_kfd_topology_says_what_older_kernels_do_not(tmp_path: Path) -> None:
+    root = Machine(gpus=(Device(vendor=0x1002, class_code=0x120000),)).write(tmp_path)
+    nodes = root / "sys/class/kfd/kfd/topology/nodes"
+    for number, text in enumerate(
+        [
+            "cpu_cores_count 24\nlocation_id 0\ndomain 0",
+            # Twenty decimal digits; 0x1100 is bus 11, device 0; bits above 16 number a partition.
+            f"location_id {0x1100}\ndomain 0\ndrm_render_minor 130\nunique_id 17798941254597420999",
+            f"location_id {0x10001100}\ndomain 0\ndrm_render_minor 131\nunique_id 17798941254597420999",
+        ]
+    ):
+        (nodes / str(number)).mkdir(parents=True)
+        (nodes / str(number) / "properties").write_text(text + "\n")
+    (gpu,) = read_topology(root).gpus
+    assert (gpu.minor, gpu.device, gpu.uuid) == (
+        130,
+        "/dev/dri/renderD130",
+        f"GPU-{17798941254597420999:016x}",
+    )
+
+
+def divided(tmp_path: Path, *instances: tuple[int, ...]) -> Path:
+    devices = [Device(uuid=uuid, mig_instances=own) for uuid, own in zip((U1, U2), instances)]
+    return Machine(gpus=tuple(devices)).write(tmp_path)
+
+
+def test_mig_instances_are_those_of_the_minor(tmp_path: Path) -> None:
+    tree = Tree(divided(tmp_path, (7, 1), ()))
+    assert mig_instances(tree, 0) == (1, 7)
+    assert mig_instances(tree, 1) == ()
+
+
+@pytest.mark.parametrize(
+    ("uuid", "bdf"),
+    [
+        (U1, "0000:11:00.0"),
+        ("GPU-11111111-9", "0000:21:00.0"),
+        ("GPU-11111111", None),
+        (f"MIG-{U2}/1/0", "0000:21:00.0"),
+        ("MIG-77777777-2222-3333-4444-555555555555", "0000:11:00.0"),
+        ("0", None),
+    ],
+)
+def test_a_uuid_leads_to_its_gpu(uuid: str, bdf: Optional[str], tmp_path: Path) -> None:
+    root = divided(tmp_path, (1, 2), ())
+    gpu = gpu_of_uuid(uuid, read_topology(root).gpus, Tree(root))
+    assert (gpu and gpu.bdf) == bdf
+
+
+def test_which_of_two_divided_gpus_has_the_instance_only_nvml_can_say(tmp_path: Path) -> None:
+    root = divided(tmp_path, (1,), (1,))
+    assert (
+        gpu_of_uuid("MIG-77777777-2222-3333-4444-555555555555", read_topology(root).gpus, Tree(root)) is None
+    )
+
+
+class LiveTree(Tree):
+    """A built machine that passes for the running one."""
+
+    is_live = True
+
+    def exists(self, path: str) -> bool:
+        return path == "dev/nvidiactl"
+
+
+def fake_nvml(**functions: object) -> SimpleNamespace:
+    handles = [SimpleNamespace(busId=b"00000000:3B:00.0"), SimpleNamespace(busId="00000000:18:00.0")]
+    usual = {
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlDeviceGetCount": lambda: len(handles),
+        "nvmlDeviceGetHandleByIndex": lambda position: handles[position],
+        "nvmlDeviceGetHandleByUUID": lambda uuid: uuid,
+        "nvmlDeviceGetDeviceHandleFromMigDeviceHandle": lambda _: handles[1],
+        "nvmlDeviceGetPciInfo": lambda handle: handle,
+        "nvmlDeviceGetMinorNumber": lambda handle: 1 - handles.index(handle),
+        "nvmlDeviceGetUUID": lambda _: U1.encode(),
+        "nvmlDeviceGetName": lambda _: "Model 1",
+    }
+    return SimpleNamespace(**{**usual, **functions})
+
+
+SHOWN = (PciFunction("0000:18:00.0", 0x10DE, None, 0x0302, None),)
+
+
+def test_nvml_is_asked_where_the_drivers_files_are_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml())
+    found = nvidia.find(LiveTree(tmp_path), SHOWN)
+    assert [(gpu.bdf, gpu.minor, gpu.uuid) for gpu in found] == [
+        ("0000:18:00.0", 0, U1),
+        ("0000:3b:00.0", 1, U1),
+    ]
+
+
+def test_nvml_says_whose_a_mig_instance_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml())
+    devices = (Device(bdf="0000:3b:00.0"), Device(bdf="0000:18:00.0"))
+    gpus = read_topology(Machine(gpus=devices).write(tmp_path)).gpus
+    gpu = gpu_of_uuid("MIG-77777777-2222-3333-4444-555555555555", gpus, LiveTree(tmp_path))
+    assert gpu is not None
+    assert gpu.bdf == "0000:18:00.0"
+
+
+def fail(*_: object) -> None:
+    raise RuntimeError("Driver/library version mismatch")
+
+
+@pytest.mark.parametrize("function", ["nvmlInit", "nvmlDeviceGetCount", "nvmlDeviceGetUUID", "nvmlShutdown"])
+def test_whatever_fails_in_nvml_leaves_what_pci_shows(
+    function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(**{function: fail}))
+    found = nvidia.find(LiveTree(tmp_path), SHOWN)
+    assert [(gpu.bdf, gpu.minor) for gpu in found] == [("0000:18:00.0", None)]
+
+
+def test_a_prolog_that_starts_without_the_sites_packages_finds_nvml() -> None:
+    package = Path(nvidia.__file__).resolve().parents[3]
+    code = (
+        f"import sys; sys.path.insert(0, {str(package)!r}); assert 'site' not in sys.modules\n"
+        "from numa_align.topology.gpu.nvidia import import_nvml; print(import_nvml().__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "pynvml\n"), done.stderr

@@ -1,0 +1,216 @@
+"""What `numa-align job` sees of real processes and threads."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from builder import Machine, on_nodes
+from click.testing import CliRunner
+from numa_align.cli.job import command, inspect, status_of
+from numa_align.errors import RequestError
+from numa_align.process.of_job import gpu_holders, look, pids_of_job, threads_of, with_children
+from numa_align.topology.model import Topology
+from numa_align.topology.read import read_topology
+
+JOB = 770077
+
+
+def _wait_for_exec(pid: int, name: str) -> None:
+    """Until a process is this program: Popen returns in the middle of exec, when it closes files.
+
+    From then on the kernel shows no environment until it shows the new one.
+    """
+    folder = Path(f"/proc/{pid}")
+    while (folder / "comm").read_text() != f"{name}\n" or not (folder / "environ").read_bytes():
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def job() -> Iterator[subprocess.Popen[bytes]]:
+    """A shell and its child, as a job's environment marks them."""
+    environment = {**os.environ, "SLURM_JOB_ID": str(JOB), "SLURM_PROCID": "3"}
+    with subprocess.Popen(["sh", "-c", "sleep 60; :"], env=environment) as process:
+        while len(with_children(process.pid)) < 2:
+            time.sleep(0.01)
+        for pid, name in zip(with_children(process.pid), ("sh", "sleep")):
+            _wait_for_exec(pid, name)
+        yield process
+        for pid in reversed(with_children(process.pid)):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_the_processes_of_a_job_are_found_and_judged(job: subprocess.Popen[bytes]) -> None:
+    pids = pids_of_job(JOB)
+    assert pids == with_children(job.pid)
+    seen = inspect(JOB, None, read_topology())
+    assert [process.rank for process in seen] == [3, 3]
+    assert {process.name for process in seen} == {"sh", "sleep"}
+    assert all(process.state and process.state.bytes_by_node for process in seen)
+    assert status_of(seen) == 0
+    shown = CliRunner().invoke(command, [str(JOB)], catch_exceptions=False).output
+    assert shown.startswith(f"job {JOB} on {os.uname().nodename}\n")
+
+
+def test_who_looks_is_no_process_of_the_job() -> None:
+    """As a step of the job's beside it, which --all-nodes starts."""
+    program = (
+        "import os; from numa_align.process.of_job import pids_of_job; "
+        f"print(os.getpid() in pids_of_job({JOB}))"
+    )
+    environment = {**os.environ, "SLURM_JOB_ID": str(JOB)}
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "False\n"
+
+
+def test_of_the_extern_step_only_what_was_adopted_is_the_users(
+    tmp_path: Path, job: subprocess.Popen[bytes]
+) -> None:
+    """pam_slurm_adopt puts what an ssh starts into that step, beside a sleep that slurmstepd started."""
+    daemon = tmp_path / "slurmstepd"
+    shutil.copy(shutil.which("sh") or "", daemon)
+    with subprocess.Popen([daemon, "-c", "sleep 60; :"]) as stepd:
+        while len(with_children(stepd.pid)) < 2:
+            time.sleep(0.01)
+        task, adopted = with_children(job.pid)
+        steps = {task: "0", adopted: "extern", **dict.fromkeys(with_children(stepd.pid), "extern")}
+        for pid, step in steps.items():
+            (tmp_path / str(pid)).mkdir()
+            path = f"0::/system.slice/slurmstepd.scope/job_{JOB}/step_{step}/user/task_0\n"
+            (tmp_path / str(pid) / "cgroup").write_text(path)
+        found = pids_of_job(JOB, tmp_path)
+        for pid in reversed(with_children(stepd.pid)):
+            os.kill(pid, signal.SIGKILL)
+    assert found == (task, adopted)
+
+
+def test_the_json_names_every_thread(job: subprocess.Popen[bytes]) -> None:
+    result = CliRunner().invoke(command, [str(JOB), "--json"], catch_exceptions=False)
+    (line,) = result.output.splitlines()
+    data = json.loads(line)
+    assert data["job"] == JOB and len(data["processes"]) == 2
+    (thread,) = data["processes"][0]["threads"]
+    assert thread["tid"] == job.pid and thread["cpus"] == data["processes"][0]["cpus"]
+
+
+def test_a_thread_that_strays_is_named() -> None:
+    mask = os.sched_getaffinity(0)
+    if len(mask) < 2:
+        pytest.skip("needs two CPUs")
+    go = threading.Event()
+    stray = threading.Thread(target=go.wait)
+    stray.start()
+    os.sched_setaffinity(0, {min(mask)})
+    try:
+        seen = look(os.getpid(), read_topology(), {})
+        assert seen is not None
+        assert {thread.tid for thread in seen.strays} >= {stray.native_id}
+    finally:
+        os.sched_setaffinity(0, mask)
+        go.set()
+        stray.join()
+
+
+def test_a_zombie_and_a_vanished_process_survive(job: subprocess.Popen[bytes]) -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    while "\nState:\tZ" not in Path(f"/proc/{child}/status").read_text():
+        time.sleep(0.01)
+    seen = look(child, read_topology(), {})
+    result = CliRunner().invoke(command, ["--pid", str(child)], catch_exceptions=False)
+    assert result.exit_code == 2 and f"{child}: a zombie: it has ended" in result.output
+    os.waitpid(child, 0)
+    assert seen is not None and seen.hidden and seen.hidden.startswith("a zombie")
+    assert look(child, read_topology(), {}) is None
+    assert threads_of(child) == ()
+
+
+def test_no_such_process_or_job_is_a_line() -> None:
+    with pytest.raises(RequestError, match="there is no process 4194999"):
+        with_children(4194999)
+    with pytest.raises(RequestError, match=r"job 4194999 has no process on this node.*--all-nodes"):
+        inspect(4194999, None, read_topology())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_what_permissions_hide_is_said(job: subprocess.Popen[bytes]) -> None:
+    program = (
+        "import os, sys\n"
+        "from numa_align.process.of_job import look\n"
+        "from numa_align.topology.read import read_topology\n"
+        "os.setuid(65534)\n"
+        f"seen = look({job.pid}, read_topology(), {{}})\n"
+        "print(bool(seen.cpus), seen.verdict, seen.hidden)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.stdout.startswith("True None ") and "ask as the owner" in result.stdout, result
+
+
+def test_an_open_device_file_tells_the_gpu(tmp_path: Path) -> None:
+    topology = Machine(gpus=on_nodes(0)).topology()
+    device = tmp_path / "nvidia0"
+    device.touch()
+    gpu = replace(topology.gpus[0], device=str(device))
+    with device.open():
+        holders = gpu_holders([os.getpid()], replace(topology, gpus=(gpu,)))
+    assert holders == {os.getpid(): (gpu,)}
+
+
+@pytest.fixture
+def two_open(tmp_path: Path) -> Iterator[tuple[Topology, list[int]]]:
+    """Two GPUs and open files that stand for theirs, as CUDA opens those of all that it sees."""
+    found = Machine(gpus=on_nodes(0, 0)).topology()
+    devices = [tmp_path / f"nvidia{number}" for number in range(2)]
+    for device in devices:
+        device.touch()
+    gpus = tuple(replace(gpu, device=str(device)) for gpu, device in zip(found.gpus, devices))
+    files = [os.open(device, os.O_RDONLY) for device in devices]
+    yield replace(found, gpus=gpus), files
+    for file in files:
+        os.close(file)
+
+
+def _child(files: list[int], **variables: str) -> subprocess.Popen[bytes]:
+    child = subprocess.Popen(["sleep", "60"], pass_fds=files, env={"PATH": os.environ["PATH"], **variables})
+    _wait_for_exec(child.pid, "sleep")
+    return child
+
+
+def test_of_the_device_files_that_a_task_has_open_the_plugin_s_word_tells_its_own(
+    two_open: tuple[Topology, list[int]],
+) -> None:
+    topology, files = two_open
+    child = _child(files, NUMA_ALIGN_GPUS=topology.gpus[1].bdf)
+    try:
+        assert gpu_holders([child.pid], topology) == {child.pid: (topology.gpus[1],)}
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_loader_s_process_has_the_gpu_of_the_process_that_forked_it(
+    two_open: tuple[Topology, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topology, files = two_open
+    answer = [(os.getpid(), topology.gpus[1].bdf)]  # a fake of NVML's
+    monkeypatch.setattr("numa_align.process.of_job._ask_nvml", lambda _: answer)
+    child = _child(files)
+    try:
+        holders = gpu_holders([os.getpid(), child.pid], topology)
+    finally:
+        child.kill()
+        child.wait()
+    assert holders == {os.getpid(): (topology.gpus[1],), child.pid: (topology.gpus[1],)}

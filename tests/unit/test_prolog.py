@@ -1,0 +1,124 @@
+"""The prolog and epilog: a table for a job, and nothing that fails it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from builder import Machine, on_nodes
+from numa_align.errors import NumaAlignError
+from numa_align.hooks import prolog
+from numa_align.placement.table import remove_table, write_table
+
+TWO_NODES = Machine(packages=2, cores=4, gpus=on_nodes(0, 0, 1, 1))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    TWO_NODES.write(tmp_path / "root")
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def table_of(directory: Path, number: int) -> str:
+    return (directory / str(number)).read_text(encoding="ascii")
+
+
+def test_the_prolog_writes_the_machine_for_the_job(root: Path, directory: Path) -> None:
+    environment = {"SLURM_JOB_ID": "42", "SLURM_CONF": str(root / "etc/slurm/slurm.conf")}
+    prolog.write_job_table(environment, root, directory)
+    lines = table_of(directory, 42).splitlines()
+    assert lines[0] == "numa-align-table 1"
+    assert "job 42" in lines
+    assert sum(line.startswith("node ") for line in lines) == 2
+    assert sum(line.startswith("core ") for line in lines) == 8
+    assert sum(line.startswith("gpu ") for line in lines) == 4
+    assert lines[-1] == f"end {len(lines) - 1}"
+
+
+def test_the_table_says_which_gpus_the_job_holds(root: Path, directory: Path) -> None:
+    conf = root / "etc/slurm"
+    conf.mkdir(parents=True)
+    (conf / "gres.conf").write_text("Name=gpu File=/dev/nvidia[0-3]\n")
+    environment = {"SLURM_JOB_ID": "7", "SLURM_JOB_GPUS": "1,3", "SLURM_CONF": str(conf / "slurm.conf")}
+    prolog.write_job_table(environment, root, directory)
+    gpus = [line.split() for line in table_of(directory, 7).splitlines() if line.startswith("gpu ")]
+    assert {fields[4]: fields[8] for fields in gpus} == {"0": "no", "1": "yes", "2": "no", "3": "yes"}
+
+
+def test_a_machine_without_gpus_gets_a_table_too(tmp_path: Path, directory: Path) -> None:
+    Machine(packages=2, cores=2).write(tmp_path / "root")
+    assert prolog.write_job_table({"SLURM_JOB_ID": "1"}, tmp_path / "root", directory) == []
+    assert "gpu " not in table_of(directory, 1)
+
+
+def test_gpus_that_slurm_gave_but_nobody_finds_are_a_warning(tmp_path: Path, directory: Path) -> None:
+    Machine(packages=1, cores=2).write(tmp_path / "root")
+    environment = {"SLURM_JOB_ID": "1", "SLURM_JOB_GPUS": "0"}
+    warnings = prolog.write_job_table(environment, tmp_path / "root", directory)
+    assert any("no GPU was found" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("number", ["", "x", "-1", "1/../2", "٣"])
+def test_a_job_id_that_is_no_number_is_refused(root: Path, directory: Path, number: str) -> None:
+    with pytest.raises(NumaAlignError, match="SLURM_JOB_ID"):
+        prolog.write_job_table({"SLURM_JOB_ID": number}, root, directory)
+
+
+def test_whatever_goes_wrong_the_prolog_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(prolog, "_log", said.append)
+    monkeypatch.setenv("SLURM_JOB_ID", "not a number")
+    prolog.prolog()
+    prolog.epilog()
+    assert [line.split(":")[0] for line in said] == ["prolog", "epilog"]
+
+
+def test_tables_are_readable_by_all_and_writable_by_root_alone(directory: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        path = write_table("text\n", 3, directory)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert directory.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_link_in_the_tables_place_is_replaced_not_followed(tmp_path: Path, directory: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("untouched")
+    directory.mkdir(mode=0o755)
+    for name in ("3", ".3.new"):
+        (directory / name).symlink_to(target)
+    write_table("text\n", 3, directory)
+    assert target.read_text() == "untouched"
+    assert not (directory / "3").is_symlink()
+    assert sorted(path.name for path in directory.iterdir()) == ["3"]
+
+
+def test_a_folder_that_others_can_write_is_refused(directory: Path) -> None:
+    directory.mkdir()
+    directory.chmod(0o777)
+    with pytest.raises(NumaAlignError, match="not root's alone"):
+        write_table("text\n", 3, directory)
+
+
+def test_removing_a_table_that_is_not_there_is_no_error(directory: Path) -> None:
+    remove_table(3, directory)
+    write_table("text\n", 3, directory)
+    remove_table(3, directory)
+    assert list(directory.iterdir()) == []
+
+
+def test_old_tables_of_jobs_that_are_gone_are_swept(directory: Path) -> None:
+    old = write_table("text\n", 4000000001, directory)
+    young = write_table("text\n", 4000000002, directory)
+    now = old.stat().st_mtime + prolog.STALE_SECONDS + 10
+    os.utime(young, (now, now))
+    assert prolog.sweep(directory, now) == [4000000001]
+    assert [path.name for path in directory.iterdir()] == [young.name]
