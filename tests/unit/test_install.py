@@ -24,7 +24,7 @@ EXPECTED = {
     "usr/lib/numa-align/numa-align.so",
     "usr/lib/numa-align/prolog.py",
     "usr/lib/numa-align/epilog.py",
-    "usr/lib/numa-align/python/numa_align/topology.py",
+    "usr/lib/numa-align/python/numa_align/topology/read.py",
     "usr/lib/numa-align/python/numa_align_conf/doctor/checks.py",
     "usr/lib/tmpfiles.d/numa-align.conf",
     "usr/sbin/numa-align-prolog",
