@@ -6,13 +6,18 @@
 #   make test-gpu              what only real NVIDIA GPUs show (a node that has some, root, PyTorch)
 #   make docs                  the documentation, below build/docs
 #   make install               on a compute or login node, for the Slurm whose headers are installed
+#   make install SLURM=/opt/slurm    for a Slurm installed below that prefix; the same for deb and rpm
 #   make uninstall             takes away all that install put there
 #   make deb, make rpm         packages of the same, below build/packages
 
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 LIBDIR = $(PREFIX)/lib/numa-align
-PLUGSTACKDIR = $(SYSCONFDIR)/slurm/plugstack.conf.d
+# Where Slurm's own files are: a Slurm below a prefix of its own mostly has them there as well.
+SLURM_CONF_DIR ?= $(or $(and $(SLURM),$(wildcard $(SLURM)/etc)),$(SYSCONFDIR)/slurm)
+PLUGSTACKDIR = $(SLURM_CONF_DIR)/plugstack.conf.d
+# In the environment too: packages are built by programs that pass no variables on.
+export SLURM SLURM_CONF_DIR
 TMPFILESDIR = $(PREFIX)/lib/tmpfiles.d
 MANDIR = $(PREFIX)/share/man
 MAN_PAGES = $(wildcard docs/man/*.[1-8])
@@ -67,11 +72,11 @@ stage: plugin claim $(FILLED)
 install: stage
 	@echo "numa-align for Slurm $$(CC='$(CC)' sh packaging/slurm-version.sh):"
 	@$(PYTHON) packaging/place.py $(STAGE) "$(DESTDIR)/" --config $(PLUGSTACKDIR)/numa-align.conf
-	@test -n "$(DESTDIR)" || sh packaging/advice.sh $(PREFIX) $(SYSCONFDIR)
+	@test -n "$(DESTDIR)" || sh packaging/advice.sh $(PREFIX) $(SLURM_CONF_DIR)
 
 # Exactly what install put there. Folders go only if nothing of others is in them, and those of every system stay.
 uninstall:
-	@test -n "$(DESTDIR)$(filter yes,$(FORCE))" || sh packaging/may-uninstall.sh $(SYSCONFDIR)
+	@test -n "$(DESTDIR)$(filter yes,$(FORCE))" || sh packaging/may-uninstall.sh $(SLURM_CONF_DIR)
 	rm -rf $(DESTDIR)$(LIBDIR)
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/numa-align bin/numa-align-task-prolog sbin/numa-align-prolog \
 		sbin/numa-align-epilog) $(DESTDIR)$(TMPFILESDIR)/numa-align.conf $(DESTDIR)$(PLUGSTACKDIR)/numa-align.conf
@@ -111,7 +116,7 @@ rpm: source
 	mkdir -p build/rpm/SOURCES
 	tar -czf build/rpm/SOURCES/$(SOURCE).tar.gz -C build $(SOURCE)
 	rpmbuild -bb --define "_topdir $(CURDIR)/build/rpm" --define "slurm_version $(SLURM_VERSION)" \
-		--define "version_ $(VERSION)" $(RPM_OPTIONS) packaging/numa-align.spec
+		--define "version_ $(VERSION)" $(if $(SLURM),--define "slurm_prefix $(SLURM)") $(RPM_OPTIONS) packaging/numa-align.spec
 	find build/rpm/RPMS -name '*.rpm' -exec mv {} $(PACKAGES) \;
 
 clean:
@@ -146,7 +151,7 @@ lint: setup
 	$(RUN)/mypy
 
 test: lint
-	$(MAKE) -C spank
+	$(MAKE) -C spank WERROR=-Werror
 	$(RUN)/pytest -m 'not matrix'
 
 # Every Slurm version on every machine, in every way of starting work.

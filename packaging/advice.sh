@@ -1,9 +1,9 @@
 #!/bin/sh
 # What is left to do after `make install`: printed, never done, as these files are the site's.
 #
-# advice.sh PREFIX SYSCONFDIR
+# advice.sh PREFIX FOLDER_OF_SLURM_CONF
 prefix=$1
-etc=$2/slurm
+etc=$2
 if [ -z "$(ls "$etc"/plugstack.conf 2>/dev/null)" ] || ! grep -Eqs "^include[[:space:]].*plugstack\.conf\.d" "$etc/plugstack.conf"; then
 	echo "Add to $etc/plugstack.conf:"
 	echo "  include $etc/plugstack.conf.d/*.conf"

@@ -1,12 +1,16 @@
 #!/bin/sh
-# The release of the Slurm whose headers are installed, as 24.11; with an argument the next one's lower bound for packages.
+# The release of the Slurm whose headers are found, as 24.11. SLURM= names its prefix (slurm-headers.sh), CC the compiler.
 #
 # Source: SLURM_VERSION_NUMBER in slurm/slurm.h (slurm_version.h): year, month and fix, a byte each.
-number=$(printf 'SLURM_VERSION_NUMBER\n' | ${CC:-cc} -E -P -include slurm/slurm.h -x c - | tail -n 1)
+headers=$(sh "$(dirname "$0")/slurm-headers.sh") || exit 1
+# Unquoted: an option and its folder, and whatever CPPFLAGS has.
+# shellcheck disable=SC2086
+number=$(printf 'SLURM_VERSION_NUMBER\n' | ${CC:-cc} $CPPFLAGS $headers -E -P -include slurm/slurm.h -x c - 2>/dev/null | tail -n 1)
 case $number in
 	0x??????) ;;
 	*)
-		echo "numa-align: Slurm's headers are not installed (libslurm-dev, slurm-devel)" >&2
+		echo "numa-align: Slurm's headers are not found: install them (libslurm-dev, slurm-devel), or say" \
+			"make SLURM=PREFIX for a Slurm installed below PREFIX" >&2
 		exit 1
 		;;
 esac

@@ -7,6 +7,13 @@ that touch nothing outside their arguments are compiled (spank/placement).
 import sys
 from pathlib import Path
 
+if sys.version_info < (3, 9):  # noqa: UP036 (the project says so, but nothing else reads it here)
+    # EL 8 and SLES 15 call 3.6 python3, and have newer ones beside it.
+    sys.exit(
+        f"numa-align: Python 3.9 or later is needed, {sys.executable} is {sys.version.split()[0]}; "
+        "name another one: make PYTHON=/usr/bin/python3.11"
+    )
+
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
