@@ -1,7 +1,9 @@
 # numa-align: build, install, test.
 #
 #   make demo                  the whole thing at work, in a machine of its own (root, Debian 12 or 13)
+#   make unit                  lint, types and unit tests
 #   make test                  all tests of everyday use
+#   make vm                    a machine with two NUMA nodes and real Slurm, with a prompt; VM= has its options
 #   make test-matrix           every Slurm version on every machine, in every way of starting work
 #   make test-gpu              what only real NVIDIA GPUs show (a node that has some, root, PyTorch)
 #   make docs                  the documentation, below build/docs
@@ -145,10 +147,20 @@ $(VENV)/.installed: pyproject.toml setup.py $(wildcard spank/*.[ch] spank/placem
 demo: setup
 	cd tests && ../$(RUN)/python -m demo
 
+# A machine to try things in: make vm VM="--slurm 26.05 --nodes 4".
+vm: setup
+	cd tests && ../$(RUN)/python -m machine --project .. $(VM)
+
 lint: setup
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
+	git ls-files -z ':!tests/fuzz/corpus' | xargs -0 $(RUN)/codespell
+	$(RUN)/shellcheck packaging/*.sh
+
+unit: lint
+	$(MAKE) -C spank WERROR=-Werror
+	$(RUN)/pytest tests/unit
 
 test: lint
 	$(MAKE) -C spank WERROR=-Werror
@@ -180,4 +192,4 @@ endif
 
 FORCE:
 
-.PHONY: all plugin claim install uninstall stage clean source deb rpm setup demo lint test docs test-matrix test-gpu FORCE
+.PHONY: all plugin claim install uninstall stage clean source deb rpm setup demo vm lint unit test docs test-matrix test-gpu FORCE

@@ -9,7 +9,7 @@
 /*
  * The GPUs of the whole step on this node, as positions in machine->gpus, ascending. Called in
  * user_init, where SLURM_STEP_GPUS is still the step's (in a task it names the first GPU of the
- * step whichever the task has: slurm-facts, trap 1). Returns how many.
+ * step whichever the task has: gres_g_task_set_env in Slurm). Returns how many.
  */
 int na_devices_of_step(spank_t spank, const struct na_machine *machine, int gpus[NA_MAX_GPUS]);
 

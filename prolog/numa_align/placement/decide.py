@@ -19,7 +19,7 @@ from .launcher import Share, Worker, bound_by_hand, read_map, step_cpus, worker_
 from .own import Own
 from .visible import may_open, visible_gpus
 
-#: The variables that a placed process finds (DESIGN, "What a task finds in its environment").
+#: The variables that a placed process finds (docs/users.md).
 VARIABLES = ("NUMA_ALIGN_STATE", "NUMA_ALIGN_GPUS", "NUMA_ALIGN_CPUS", "NUMA_ALIGN_MEMS", "NUMA_ALIGN_MAP")
 
 
@@ -152,7 +152,7 @@ def _as_worker(context: _Context, visible: tuple[int, ...], worker: Worker) -> t
         return step, Task(worker.rank, (), mask)
     shown = tuple(gpu for gpu in visible if gpu in gpus)
     if 0 < len(shown) < len(gpus):
-        # The launcher shows each worker its own GPU; equal ones are taken to go round (DESIGN).
+        # The launcher shows each worker its own GPU; equal ones are taken to go round.
         return step, Task(worker.rank, shown, mask, worker.rank // len(gpus))
     if 1 < worker.count < len(gpus):
         # Programs open GPU number LOCAL_RANK: the last ones, for which the map has slices, are nobody's.

@@ -1,6 +1,6 @@
 """Which GPUs a task has: by what it may open, then by what the variables say.
 
-The same rules as spank/devices.c (DESIGN: "Which GPUs does this task have"), for a process that
+The same rules as spank/devices.c, for a process that
 asks about itself.
 """
 
