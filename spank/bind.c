@@ -60,7 +60,7 @@ enum na_policy na_bind_get_policy(void)
 	return NA_POLICY_DEFAULT;
 }
 
-int na_bind_set_memory(enum na_policy policy, const struct na_set *mems)
+static int set_memory(enum na_policy policy, const struct na_set *mems)
 {
 	const bool nodes = policy != NA_POLICY_DEFAULT && policy != NA_POLICY_LOCAL;
 
@@ -68,4 +68,14 @@ int na_bind_set_memory(enum na_policy policy, const struct na_set *mems)
 		       nodes ? (unsigned long)NA_SET_BITS : 0UL) < 0 ?
 		       errno :
 		       0;
+}
+
+int na_bind_set_memory(enum na_policy *policy, const struct na_set *mems)
+{
+	const int error = set_memory(*policy, mems);
+
+	if (error != EINVAL || *policy != NA_POLICY_PREFERRED_MANY)
+		return error;
+	*policy = na_set_count(mems) == 1 ? NA_POLICY_PREFERRED : NA_POLICY_LOCAL;
+	return set_memory(*policy, mems);
 }

@@ -21,7 +21,10 @@ int na_bind_allowed_mems(struct na_set *mems);
 /* The mode of get_mempolicy(2) in our names, NA_POLICY_DEFAULT if it is none of them. */
 enum na_policy na_bind_get_policy(void);
 
-/* set_mempolicy(2). preferred-many needs Linux 5.15: EINVAL before. */
-int na_bind_set_memory(enum na_policy policy, const struct na_set *mems);
+/*
+ * set_mempolicy(2). Kernels before 5.15 refuse preferred-many; *policy then becomes the nearest that
+ * they know: preferred for one node, local for several.
+ */
+int na_bind_set_memory(enum na_policy *policy, const struct na_set *mems);
 
 #endif

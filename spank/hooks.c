@@ -169,12 +169,7 @@ static void apply_memory(struct na_placement *placement)
 
 	if (!placement->set_memory)
 		return;
-	error = na_bind_set_memory(placement->policy, &placement->mems);
-	if (error == EINVAL && placement->policy == NA_POLICY_PREFERRED_MANY) {
-		placement->policy = NA_POLICY_LOCAL;
-		error = na_bind_set_memory(placement->policy, &placement->mems);
-		slurm_debug("numa-align: this kernel has no preferred-many (Linux 5.15); local is used");
-	}
+	error = na_bind_set_memory(&placement->policy, &placement->mems);
 	if (error) {
 		placement->policy = NA_POLICY_DEFAULT;
 		fail_with(placement, "setting the memory policy failed", error);
@@ -238,6 +233,10 @@ static void report(uint32_t global_id, const struct na_placement *placement, lon
 	if (!placement->set_memory)
 		shown.policy = na_bind_get_policy();
 	na_report_task((int)global_id, context.machine, &shown, by_hand, microseconds);
+	if (shown.policy != NA_POLICY_PREFERRED_MANY && shown.policy != NA_POLICY_DEFAULT && shown.set_memory &&
+	    context.step.spec.mem == NA_MEM_PREFERRED)
+		slurm_spank_log("numa-align: task %u: policy=%s because this kernel has no preferred-many (Linux 5.15)",
+				global_id, na_policy_name(shown.policy));
 }
 
 void na_stepd_task(spank_t spank)

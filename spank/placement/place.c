@@ -213,17 +213,20 @@ static void near_gpus(const struct na_step *step, const struct na_placement *pla
 	}
 }
 
+/*
+ * preferred-many also for a single node: MPOL_PREFERRED takes a free page of another node before it
+ * reclaims the page cache of the preferred one, MPOL_PREFERRED_MANY first tries its nodes alone and
+ * wakes their kswapd (mm/mempolicy.c, alloc_pages_preferred_many).
+ */
 static void choose_policy(const struct na_step *step, const struct na_task *task, struct na_placement *placement)
 {
 	static const enum na_policy policies[] = {
-		[NA_MEM_PREFERRED] = NA_POLICY_PREFERRED, [NA_MEM_BIND] = NA_POLICY_BIND,
+		[NA_MEM_PREFERRED] = NA_POLICY_PREFERRED_MANY, [NA_MEM_BIND] = NA_POLICY_BIND,
 		[NA_MEM_INTERLEAVE] = NA_POLICY_INTERLEAVE, [NA_MEM_LOCAL] = NA_POLICY_LOCAL,
 		[NA_MEM_NONE] = NA_POLICY_DEFAULT,
 	};
 
 	placement->policy = policies[step->spec.mem];
-	if (placement->policy == NA_POLICY_PREFERRED && na_set_count(&placement->mems) > 1)
-		placement->policy = NA_POLICY_PREFERRED_MANY;
 	placement->set_memory = !task->mem_by_hand && step->spec.mem != NA_MEM_NONE &&
 				(step->spec.mem == NA_MEM_LOCAL || !na_set_empty(&placement->mems));
 	if (!placement->set_memory)

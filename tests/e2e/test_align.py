@@ -22,7 +22,7 @@ def node_of(minor: int) -> int:
 
 def assert_on_node(rank: Rank, node: int) -> None:
     assert rank.cpus <= CPUS[node], rank
-    assert (rank.mode, rank.nodes) == ("preferred", (node,)), rank
+    assert (rank.mode, rank.nodes) == ("preferred-many", (node,)), rank
     assert rank.pages_on(node) >= 0.99, rank
     assert rank.environment["NUMA_ALIGN_STATE"] == "aligned"
 

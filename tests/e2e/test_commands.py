@@ -111,7 +111,7 @@ def assert_each_near(
     for rank in ranks:
         node = node_of[rank.rank]
         assert rank.cpus <= cpus[node], rank
-        assert (rank.mode, rank.nodes) == ("preferred", (node,)), rank
+        assert (rank.mode, rank.nodes) == ("preferred-many", (node,)), rank
         assert rank.pages_on(node) >= 0.95, rank
         assert rank.environment["NUMA_ALIGN_STATE"] == "aligned"
     assert sum(len(rank.cpus) for rank in ranks) == len(frozenset().union(*(rank.cpus for rank in ranks)))
@@ -199,9 +199,9 @@ def test_a_running_job_is_seen_whole_by_its_owner_and_root_and_in_part_by_others
     with running(machine, words, 2) as job:
         tasks = states_of(machine, job)
         assert [tasks[rank]["state"] for rank in (0, 1)] == ["aligned", "aligned"], tasks
-        assert tasks[0]["distance"] == 10 and tasks[0]["policy"] == "preferred"
+        assert tasks[0]["distance"] == 10 and tasks[0]["policy"] == "preferred-many"
         shown = machine.run(f"numa-align job {job}", check=True).stdout
-        assert "sleep" in shown and "preferred:0" in shown
+        assert "sleep" in shown and "preferred-many:0" in shown
         assert_drawn(machine, f"job {job}", 2)
         other = machine.run(f"numa-align job {job}", user="mallory")
         assert "as the owner" in other.stdout or "that this user can see" in other.stderr, other.transcript()
@@ -274,7 +274,7 @@ def assert_nearest_halves(ranks: list[steps.Rank]) -> None:
     for rank in ranks:
         node = (1, 1, 3, 3)[rank.rank]
         assert [len(rank.cpus & NPS_CPUS[n]) for n in (node, node - 1)] == [1, 1], rank
-        assert (rank.mode, rank.nodes) == ("preferred", (node,)) and rank.pages_on(node) >= 0.95, rank
+        assert (rank.mode, rank.nodes) == ("preferred-many", (node,)) and rank.pages_on(node) >= 0.95, rank
         assert rank.environment["NUMA_ALIGN_STATE"] == "partial"
     assert len(frozenset().union(*(rank.cpus for rank in ranks))) == 8
 

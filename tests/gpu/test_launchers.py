@@ -35,7 +35,7 @@ def in_their_parts(workers: Sequence[Task]) -> None:
         assert all(cpus <= worker.cpus for cpus in worker.threads)
         assert len(worker.workers) == 2
         assert all(cpus <= worker.cpus for cpus in worker.workers)
-        assert worker.mode == "preferred"
+        assert worker.mode == "preferred-many"
         assert worker.loss[1] < worker.loss[0]
     assert workers[0].used != workers[1].used
     assert not workers[0].cpus & workers[1].cpus

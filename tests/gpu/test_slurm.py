@@ -23,7 +23,7 @@ def placed(task: Task) -> None:
     nodes = read_topology().nodes
     near = [node for node in nodes if set(node.cpus) & task.cpus]
     assert task.cpus <= {cpu for node in near for cpu in node.cpus}
-    assert task.mode == ("preferred" if len(near) == 1 else "preferred-many")
+    assert task.mode == "preferred-many"
     assert set(task.nodes) == {node.id for node in near}
     assert task.loss[1] < task.loss[0]
 

@@ -60,7 +60,7 @@ def test_a_container_is_bound_like_a_program(containers: Native) -> None:
     command = f"srun --numa-align=verbose -n1 --gpus=1 --container=/opt/bundle {PROBE}"
     result = containers.run(command, user="user", check=True)
     (rank,) = ranks_of(result)
-    assert (rank.mode, rank.nodes) == ("preferred", (0,))
+    assert (rank.mode, rank.nodes) == ("preferred-many", (0,))
     assert len(rank.cpus) == containers.topology.threads
     assert "task 0: aligned gpus=" in result.stderr
     # 22.05 writes the container's environment before the plugin sets its variables.

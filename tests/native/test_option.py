@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from e2e.steps import PROBE, allocated, ranks_of
@@ -14,6 +16,8 @@ from native import Native
 from .asking import ask, last_job, said_by_plugin, site
 
 pytestmark = pytest.mark.native
+
+OLD_KERNEL = Path(__file__).parents[1] / "without_preferred_many.py"
 
 DEFAULT = ("default", ())
 
@@ -27,18 +31,18 @@ def job(native: Native) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("words", "policy"),
     [
-        ("", ("preferred", (0,))),
-        ("=on", ("preferred", (0,))),
+        ("", ("preferred-many", (0,))),
+        ("=on", ("preferred-many", (0,))),
         ("=off", DEFAULT),
-        ("=strict", ("preferred", (0,))),
-        ("=mem=preferred", ("preferred", (0,))),
+        ("=strict", ("preferred-many", (0,))),
+        ("=mem=preferred", ("preferred-many", (0,))),
         ("=mem=bind", ("bind", (0,))),
         ("=mem=interleave", ("interleave", (0,))),
         ("=mem=local", ("local", ())),
         ("=mem=none", DEFAULT),
         ("=cpus=slice,smt=off,mem=bind", ("bind", (0,))),
-        ("=cpus=node", ("preferred", (0,))),
-        ("=cpus=all,smt=on", ("preferred", (0,))),
+        ("=cpus=node", ("preferred-many", (0,))),
+        ("=cpus=all,smt=on", ("preferred-many", (0,))),
     ],
 )
 def test_every_word_does_what_it_says(
@@ -64,7 +68,7 @@ def test_every_word_does_what_it_says(
         (("off", "on,mem=local", ""), "local"),
         (("", "mem=bind", "--numa-align"), "bind"),
         (("", "mem=bind", ""), None),
-        (("nonsense", None, "--numa-align"), "preferred"),
+        (("nonsense", None, "--numa-align"), "preferred-many"),
         (("on mem=bind", "nonsense", ""), "bind"),
     ],
 )
@@ -87,7 +91,7 @@ def test_a_step_of_a_job_overrides_what_the_job_was_given(native: Native) -> Non
         check=True,
     )
     modes = [json.loads(line)["mode"] for line in result.stdout.splitlines()]
-    assert modes == ["bind", "preferred", "default"]
+    assert modes == ["bind", "preferred-many", "default"]
 
 
 def test_a_step_that_says_off_does_not_carry_the_marks_of_the_aligned_script_around_it(
@@ -117,7 +121,7 @@ def test_what_is_bound_by_hand_stands_and_the_report_says_so(native: Native, job
 )
 def test_asking_how_something_is_bound_is_not_binding_it_by_hand(native: Native, quiet: str) -> None:
     result = native.run(f"srun -n1 --gpus=1 --numa-align=verbose {quiet} {PROBE}", user="user", check=True)
-    assert ranks_of(result)[0].mode == "preferred"
+    assert ranks_of(result)[0].mode == "preferred-many"
     assert "(--" not in said_by_plugin(result)
 
 
@@ -125,7 +129,7 @@ def test_verbose_prints_one_line_a_task(native: Native, job: str) -> None:
     command = f"srun --jobid={job} --overlap -n4 -O --gpus=4 --numa-align=verbose true"
     result = native.run(command, user="user", check=True)
     where = r"gpus=0000:[0-9a-f]{{2}}:00\.0 cpus=[0-9,-]+ mems=0"
-    line = rf"numa-align: task {{}}: aligned {where} policy=preferred \d+ us"
+    line = rf"numa-align: task {{}}: aligned {where} policy=preferred-many \d+ us"
     lines = sorted(said_by_plugin(result).splitlines())
     assert len(lines) == 4
     for number, said in enumerate(lines):
@@ -146,3 +150,38 @@ def test_help_is_printed_and_nothing_is_submitted(native: Native, command: str) 
 def test_the_option_is_in_the_help_of_every_command(native: Native) -> None:
     for program in ("srun", "sbatch", "salloc"):
         assert "--numa-align" in native.run([program, "--help"], user="user", check=True).stdout
+
+
+@pytest.fixture(scope="module")
+def old_kernel(native: Native) -> Iterator[Native]:
+    """slurmd, and what it starts, on a kernel that refuses preferred-many as those before 5.15 do."""
+    if os.uname().machine != "x86_64":
+        pytest.skip("the filter is for x86-64")
+    slurmd = native.run("command -v slurmd", check=True).stdout.strip()
+    wrapper = '#!/bin/sh\nexec python3 /opt/without_preferred_many.py /opt/real/slurmd "$@"\n'
+    native.put({"/opt/without_preferred_many.py": OLD_KERNEL.read_bytes()})
+    native.run(f"mkdir -p /opt/real && mv {slurmd} /opt/real/slurmd", check=True)
+    try:
+        native.put({slurmd: wrapper}, mode=0o755)
+        native.configure(native.config)
+        yield native
+    finally:
+        native.run(f"mv /opt/real/slurmd {slurmd}", check=True)
+        native.configure(native.config)
+
+
+def test_without_preferred_many_one_node_is_preferred_and_verbose_says_why(old_kernel: Native) -> None:
+    result = old_kernel.run(f"srun -n1 --gpus=1 --numa-align=verbose {PROBE}", user="user", check=True)
+    (rank,) = ranks_of(result)
+    assert (rank.mode, rank.nodes) == ("preferred", (0,))
+    assert rank.environment["NUMA_ALIGN_STATE"] == "aligned"
+    said = said_by_plugin(result)
+    assert "policy=preferred " in said and "this kernel has no preferred-many (Linux 5.15)" in said
+
+
+def test_without_preferred_many_run_says_so_too(old_kernel: Native) -> None:
+    command = f"srun -n1 --gpus=1 numa-align run --numa-align=verbose {PROBE}"
+    result = old_kernel.run(command, user="user", check=True)
+    assert ranks_of(result)[0].mode == "preferred"
+    said = said_by_plugin(result)
+    assert "policy=preferred" in said and "this kernel has no preferred-many (Linux 5.15)" in said

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from numa_align.errors import BindError
 from numa_align.process import affinity
+
+OLD_KERNEL = Path(__file__).parents[1] / "without_preferred_many.py"
 
 
 def refuse(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,3 +52,28 @@ def test_a_container_that_forbids_it_is_told_what_allows_it(monkeypatch: pytest.
 def test_a_cpu_that_is_not_there_cannot_be_bound_to() -> None:
     with pytest.raises(BindError, match="binding this process to its CPUs failed: Invalid argument"):
         affinity.bind_cpus(0, (8191,))
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or os.uname().machine != "x86_64", reason="needs root and x86-64")
+@pytest.mark.parametrize(("nodes", "mode"), [((0,), "preferred"), ((0, 1), "local")])
+def test_a_kernel_that_has_no_preferred_many_gets_the_nearest_policy_it_knows(
+    nodes: tuple[int, ...], mode: str
+) -> None:
+    code = (
+        "from numa_align.process import affinity\n"
+        f"print(affinity.set_policy('preferred-many', {nodes}), affinity.read_policy()[0])"
+    )
+    command = [sys.executable, str(OLD_KERNEL), sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [mode, mode]
+
+
+def test_one_node_is_preferred_in_the_way_that_reclaims_its_cache() -> None:
+    code = (
+        "from numa_align.process import affinity\n"
+        "print(affinity.set_policy('preferred-many', (0,)), *affinity.read_policy())\n"
+        "print(open('/proc/self/numa_maps').read().count('prefer (many):0'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    said, lines = done.stdout.splitlines()
+    assert said == "preferred-many preferred-many (0,)" and int(lines) > 0

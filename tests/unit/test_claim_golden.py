@@ -48,7 +48,7 @@ def test_two_sockets_of_four_gpus() -> None:
         "16-19,48-51", "20-23,52-55", "24-27,56-59", "28-31,60-63",
     ]  # fmt: skip
     assert nodes(placed) == [(0,)] * 4 + [(1,)] * 4
-    assert states(placed) == {"aligned"} and {placement.policy for placement in placed} == {"preferred"}
+    assert states(placed) == {"aligned"} and {placement.policy for placement in placed} == {"preferred-many"}
 
 
 def test_gpus_shown_one_a_task_give_the_same() -> None:
@@ -121,7 +121,7 @@ def grace(superchips: int, gpus_each: int) -> Machine:
 
 def test_gh200_never_puts_host_memory_into_the_gpu() -> None:
     (placed,) = plan(grace(1, 1), 1)
-    assert (cpus([placed]), placed.memory_nodes, placed.policy) == (["0-71"], (0,), "preferred")
+    assert (cpus([placed]), placed.memory_nodes, placed.policy) == (["0-71"], (0,), "preferred-many")
     assert (placed.state, placed.advice) == ("aligned", None)
 
 
@@ -158,7 +158,7 @@ def test_cores_of_the_other_socket_only_are_left_alone() -> None:
     """Nothing near to bind to: the task keeps its CPUs, its memory still goes near its GPU."""
     (placed,) = plan(TWO_SOCKETS, 1, gpus=[0], cpus="16-23")
     assert (placed.state, placed.binds_cpus, cpus([placed])) == ("memory-only", False, ["16-23"])
-    assert (placed.policy, placed.memory_nodes) == ("preferred", (0,))
+    assert (placed.policy, placed.memory_nodes) == ("preferred-many", (0,))
     assert placed.reason == "this step has no CPU near its GPUs; its CPUs stay as Slurm chose them"
     assert "--gres-flags=enforce-binding" in (placed.advice or "")
 

@@ -112,7 +112,7 @@ def place(spec: Spec, **task: object) -> Placement:
 
 @pytest.mark.parametrize(
     ("mem", "policy"),
-    [("preferred", "preferred"), ("bind", "bind"), ("interleave", "interleave"), ("local", "local")],
+    [("preferred", "preferred-many"), ("bind", "bind"), ("interleave", "interleave"), ("local", "local")],
 )
 def test_memory_policy_is_the_one_asked_for(mem: str, policy: str) -> None:
     placement = place(Spec(on=True, mem=mem))

@@ -47,7 +47,7 @@ def place(
 
 def test_one_gpu_gets_all_of_its_node_and_its_memory(two: Topology) -> None:
     placed = place(two, gpus=(5,)).placement
-    assert (set(placed.cpus), placed.policy, placed.memory_nodes) == (NEAR[1], "preferred", (1,))
+    assert (set(placed.cpus), placed.policy, placed.memory_nodes) == (NEAR[1], "preferred-many", (1,))
     assert placed.state == "aligned"
 
 

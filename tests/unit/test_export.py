@@ -32,7 +32,7 @@ def shown(root: str, gpus: str, tool: str, *more: str) -> str:
 
 
 def test_options_of_each_tool(root: str) -> None:
-    assert shown(root, "5", "numactl") == "--physcpubind=4-7,12-15 --preferred=1"
+    assert shown(root, "5", "numactl") == "--physcpubind=4-7,12-15 --preferred-many=1"
     assert shown(root, "0,5", "numactl").endswith("--preferred-many=0-1")
     assert shown(root, "5", "numactl", "--numa-align", "mem=bind").endswith("--membind=1")
     assert shown(root, "5", "taskset") == "--cpu-list 4-7,12-15"

@@ -48,7 +48,7 @@ def test_the_json_is_the_agreed_one_to_the_field(tmp_path: Path) -> None:
                 "gpus": ["0000:11:00.0"],
                 "cpus": "4-7",
                 "memory_nodes": [1],
-                "policy": "preferred",
+                "policy": "preferred-many",
                 "state": "memory-only",
                 "reason": "this step has no CPU near its GPUs; it has a share of those farther away",
                 "advice": "request more cores near the GPUs with --gres-flags=enforce-binding, "
@@ -59,7 +59,7 @@ def test_the_json_is_the_agreed_one_to_the_field(tmp_path: Path) -> None:
                 "gpus": ["0000:21:00.0"],
                 "cpus": "0-3,16-19",
                 "memory_nodes": [0],
-                "policy": "preferred",
+                "policy": "preferred-many",
                 "state": "aligned",
                 "reason": None,
                 "advice": None,

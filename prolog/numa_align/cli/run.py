@@ -117,8 +117,8 @@ def _bind(gpus: Optional[str], request: Request, *, as_json: bool) -> None:
     for remark in () if as_json else remarks:
         print(f"numa-align: {remark}{end}", file=sys.stderr)
     if applied and request.spec.verbose and not as_json:
-        line = line_of(applied.decision, applied.topology, applied.state)
-        print(f"numa-align: {line}", file=sys.stderr)
+        for line in (line_of(applied.decision, applied.topology, applied.state), *applied.notes):
+            print(f"numa-align: {line}", file=sys.stderr)
     if strict:
         sys.exit(1)
 

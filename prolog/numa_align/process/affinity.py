@@ -141,16 +141,17 @@ def read_policy() -> tuple[str, tuple[int, ...]]:
 def set_policy(mode: str, nodes: Iterable[int] = ()) -> str:
     """Set the memory policy of the calling thread; returns the mode that was set.
 
-    preferred-many becomes local on kernels before 5.15, which do not know it, and anything default on
-    one without NUMA. Raises BindError.
+    Kernels before 5.15 do not know preferred-many: it becomes preferred for one node and local for
+    several. Anything becomes default on a kernel without NUMA. Raises BindError.
     """
+    nodes = tuple(nodes)
     bare = mode in ("default", "local")
     words = None if bare else _bits(nodes)
     try:
         _call(0, ctypes.c_long(MODES.index(mode)), words, ctypes.c_ulong(0 if bare else _MAX_NODES))
     except OSError as error:
         if mode == "preferred-many" and error.errno == errno.EINVAL:
-            return set_policy("local")
+            return set_policy("preferred", nodes) if len(nodes) == 1 else set_policy("local")
         if _knows_no_policies(error):
             return "default"
         forbidden = error.errno == errno.EPERM

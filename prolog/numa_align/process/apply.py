@@ -21,11 +21,15 @@ from .affinity import bind_cpus, bind_threads, read_own, set_policy
 
 @dataclass(frozen=True)
 class Applied:
-    """A decision as far as the kernel followed it; ``failures`` are sentences about the rest."""
+    """A decision as far as the kernel followed it.
+
+    ``failures`` are sentences about what it refused, ``notes`` about what it did in another way.
+    """
 
     decision: Decision
     topology: Topology
     failures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def state(self) -> str:
@@ -53,7 +57,7 @@ def spec_of(text: Optional[str], environment: MutableMapping[str, str]) -> Spec:
 
 def apply(topology: Topology, decision: Decision, *, threads: bool = False) -> Applied:
     """Bind the calling process, with ``threads`` all that it has, else the calling one only."""
-    placed, failures = decision.placement, []
+    placed, failures, notes = decision.placement, [], []
     try:
         if placed.binds_cpus and threads:
             bind_threads(placed.cpus)
@@ -64,10 +68,12 @@ def apply(topology: Topology, decision: Decision, *, threads: bool = False) -> A
     if placed.sets_memory:
         try:
             mode = set_policy(placed.policy, placed.memory_nodes)
+            if mode in ("preferred", "local") and placed.policy == "preferred-many":
+                notes.append(f"policy={mode} because this kernel has no preferred-many (Linux 5.15)")
             decision = replace(decision, placement=replace(placed, policy=mode))
         except BindError as error:
             failures.append(str(error))
-    return Applied(decision, topology, tuple(failures))
+    return Applied(decision, topology, tuple(failures), tuple(notes))
 
 
 def place_here(

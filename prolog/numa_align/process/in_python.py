@@ -85,6 +85,6 @@ def worker_init(worker_id: int) -> None:
         if cpus:
             bind_threads(cpus)
         if nodes and mem == "preferred" and read_policy()[0] == "default":
-            set_policy("preferred" if len(nodes) == 1 else "preferred-many", nodes)
+            set_policy("preferred-many", nodes)
     except BindError as error:
         warnings.warn(f"numa_align: {error}", RuntimeWarning, stacklevel=2)

@@ -60,7 +60,8 @@ def _numactl(topology: Topology, placement: Placement, gpus: Sequence[Gpu]) -> S
         parts.append(words[placement.policy].format(_nodes(placement)))
     notes: tuple[str, ...] = ()
     if placement.policy == "preferred-many":
-        notes = ("--preferred-many needs numactl 2.0.15 and Linux 5.15",)
+        instead = f"; before: --preferred={_nodes(placement)}" if len(placement.memory_nodes) == 1 else ""
+        notes = (f"--preferred-many needs numactl 2.0.15 and Linux 5.15{instead}",)
     return Shown(" ".join(parts), notes)
 
 
@@ -117,7 +118,12 @@ def _podman(topology: Topology, placement: Placement, gpus: Sequence[Gpu]) -> Sh
 def _systemd(topology: Topology, placement: Placement, gpus: Sequence[Gpu]) -> Shown:
     lines = ["[Service]", f"CPUAffinity={_cpus(placement)}"]
     notes: tuple[str, ...] = ()
-    if placement.policy == "preferred-many":
+    if placement.policy == "preferred-many" and len(placement.memory_nodes) == 1:
+        lines += ["NUMAPolicy=preferred", f"NUMAMask={_nodes(placement)}"]
+        notes = (
+            "systemd has no preferred-many: with preferred, a node full of page cache sends memory elsewhere",
+        )
+    elif placement.policy == "preferred-many":
         # systemd.exec(5) knows no preferred-many; on the node of the running CPU is the nearest to it.
         lines.append("NUMAPolicy=local")
         notes = ("systemd has no policy that prefers several nodes; local takes that of the running CPU",)
