@@ -7,7 +7,7 @@
 #define TEXT_MAX 16384
 
 static const char *const names[] = { "NUMA_ALIGN_STATE", "NUMA_ALIGN_GPUS", "NUMA_ALIGN_CPUS",
-				     "NUMA_ALIGN_MEMS", "NUMA_ALIGN_MAP" };
+				     "NUMA_ALIGN_MEMS", "NUMA_ALIGN_MAP", "NUMA_ALIGN_WORKER" };
 
 static void list_gpus(const struct na_machine *machine, const struct na_placement *placement, char *text,
 		      size_t size)

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "bind_local_rank", "worker_init"]
 
 
+def __dir__() -> list[str]:
+    """With what is loaded when it is used, for help() and completion."""
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> object:
     if name in ("bind_local_rank", "worker_init"):
         from .process import in_python  # noqa: PLC0415

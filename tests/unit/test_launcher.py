@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 from numa_align.errors import RequestError
 from numa_align.placement.launcher import (
+    LAUNCHERS,
     Share,
     Worker,
     bound_by_hand,
+    bound_by_launcher,
     cpus_of_masks,
+    number,
     read_map,
     step_cpus,
-    worker_of,
 )
 
 TASKS = {"SLURM_STEP_TASKS_PER_NODE": "4", "SLURM_NODEID": "0"}
@@ -21,8 +23,9 @@ TASKS = {"SLURM_STEP_TASKS_PER_NODE": "4", "SLURM_NODEID": "0"}
     ("environment", "worker"),
     [
         ({}, None),
-        ({"LOCAL_RANK": "1"}, None),
-        ({"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "x"}, None),
+        # What programs and scripts take for "no launcher".
+        ({"LOCAL_RANK": "", "LOCAL_WORLD_SIZE": "4"}, None),
+        ({"LOCAL_RANK": "-1"}, None),
         ({"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}, Worker(1, 4)),
         ({"LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "4", "SLURM_LOCALID": "0"}, Worker(2, 4)),
         # deepspeed
@@ -34,28 +37,130 @@ TASKS = {"SLURM_STEP_TASKS_PER_NODE": "4", "SLURM_NODEID": "0"}
             {"LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "4", "MPI_LOCALRANKID": "0", "MPI_LOCALNRANKS": "1"},
             Worker(2, 4),
         ),
-        ({"OMPI_COMM_WORLD_LOCAL_RANK": "1"}, None),
+        # MVAPICH2, PALS, Horovod, JSM, HPE's PMI
+        ({"MV2_COMM_WORLD_LOCAL_RANK": "1", "MV2_COMM_WORLD_LOCAL_SIZE": "4"}, Worker(1, 4)),
+        ({"PALS_LOCAL_RANKID": "1", "PALS_LOCAL_SIZE": "4"}, Worker(1, 4)),
+        ({"HOROVOD_LOCAL_RANK": "1", "HOROVOD_LOCAL_SIZE": "4"}, Worker(1, 4)),
+        ({"JSM_NAMESPACE_LOCAL_RANK": "1", "JSM_NAMESPACE_LOCAL_SIZE": "4"}, Worker(1, 4)),
+        ({"PMI_LOCAL_RANK": "1", "PMI_LOCAL_SIZE": "4"}, Worker(1, 4)),
+        # Flux says how many there are on all nodes.
+        ({"FLUX_TASK_LOCAL_ID": "1", "FLUX_JOB_SIZE": "4", "FLUX_JOB_NNODES": "1"}, Worker(1, 4)),
+        ({"FLUX_TASK_LOCAL_ID": "1", "FLUX_JOB_SIZE": "16", "FLUX_JOB_NNODES": "2"}, Worker(1, 8)),
+        # Lightning's own launcher: as many as the task has GPUs, or as there are at all on the one node.
+        ({"LOCAL_RANK": "1"}, Worker(1, 8)),
+        ({"LOCAL_RANK": "1", "WORLD_SIZE": "2", "SLURM_JOB_NUM_NODES": "1"}, Worker(1, 2)),
+        ({"LOCAL_RANK": "1", "WORLD_SIZE": "2"}, Worker(1, 2)),
+        ({"LOCAL_RANK": "1", "WORLD_SIZE": "16"}, Worker(1, 8)),
+        ({"LOCAL_RANK": "1", "WORLD_SIZE": "16", "SLURM_JOB_NUM_NODES": "1"}, Worker(1, 16)),
+        ({"LOCAL_RANK": "1", "WORLD_SIZE": "4", "SLURM_JOB_NUM_NODES": "2"}, Worker(1, 8)),
         # A job script that copies Slurm's numbers for each task: the task is what they name.
         ({"LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "4", "SLURM_LOCALID": "2", **TASKS}, None),
+        ({"LOCAL_RANK": "2", "SLURM_LOCALID": "2", **TASKS}, None),
         ({"LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "4", "SLURM_LOCALID": "1", **TASKS}, Worker(2, 4)),
+        # HPE's srun numbers its tasks for PMI too.
+        ({"PMI_LOCAL_RANK": "2", "PMI_LOCAL_SIZE": "4", "SLURM_LOCALID": "2", **TASKS}, None),
     ],
 )
 def test_a_worker_is_what_a_launcher_numbered(environment: dict[str, str], worker: Worker) -> None:
-    assert worker_of(environment) == worker
+    numbering = number(environment, gpus=8)
+    assert (numbering.worker, numbering.doubt) == (worker, None)
 
 
 def test_arguments_stand_above_the_environment() -> None:
     environment = {"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
-    assert worker_of(environment, 3) == Worker(3, 4)
-    assert worker_of(environment, 3, 8) == Worker(3, 8)
-    assert worker_of({}, 3, gpus=4) == Worker(3, 4)
+    assert number(environment, 3).worker == Worker(3, 4)
+    assert number(environment, 3, 8).worker == Worker(3, 8)
+    assert number(environment, None, 8).worker == Worker(1, 8)
+    assert number({}, 3, gpus=4).worker == Worker(3, 4)
 
 
 def test_a_rank_that_cannot_be_is_refused_in_a_line() -> None:
     with pytest.raises(RequestError, match="local rank 4 is not below"):
-        worker_of({}, 4, 4)
+        number({}, 4, 4)
     with pytest.raises(RequestError, match="say --local-world-size"):
-        worker_of({}, 0)
+        number({}, 0)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"LOCAL_RANK": "x"},
+        {"LOCAL_RANK": "1.0", "LOCAL_WORLD_SIZE": "4"},
+        {"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "x\n"},
+        {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "0"},
+        {"LOCAL_RANK": "4", "LOCAL_WORLD_SIZE": "4"},
+        {"OMPI_COMM_WORLD_LOCAL_RANK": "one"},
+    ],
+)
+def test_a_variable_that_is_no_such_number_is_an_error_in_a_line(environment: dict[str, str]) -> None:
+    with pytest.raises(RequestError) as raised:
+        number(environment, gpus=8)
+    assert "\n" not in str(raised.value) and any(
+        name in str(raised.value) for name in (*environment, "local rank")
+    )
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"LOCAL_RANK": "9"},
+        {"RANK": "3", "WORLD_SIZE": "8"},
+        {"PMI_RANK": "0", "PMI_SIZE": "8"},
+        {"PMIX_RANK": "3"},
+    ],
+)
+def test_a_worker_that_cannot_be_told_which_is_a_doubt(environment: dict[str, str]) -> None:
+    numbering = number(environment, gpus=8)
+    assert numbering.worker is None
+    assert numbering.doubt is not None and "--local-" in numbering.doubt
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"RANK": "0", "WORLD_SIZE": "1"},
+        {"PMI_RANK": "3", "PMI_SIZE": "8", "SLURM_PROCID": "3"},
+        {"PMIX_RANK": "3", "SLURM_PROCID": "3"},
+        {"WORLD_SIZE": "8"},
+    ],
+)
+def test_a_task_of_slurm_and_a_process_alone_are_no_doubt(environment: dict[str, str]) -> None:
+    assert number(environment, gpus=8).doubt is None
+
+
+def test_with_one_gpu_there_is_nothing_to_divide() -> None:
+    assert number({"RANK": "3", "WORLD_SIZE": "8"}, gpus=1).doubt is None
+
+
+def test_without_gpus_a_rank_alone_is_a_doubt() -> None:
+    assert "LOCAL_RANK" in (number({"LOCAL_RANK": "0"}).doubt or "")
+
+
+@pytest.mark.parametrize("source", ["", *(launcher.rank for launcher in LAUNCHERS)])
+def test_a_worker_is_read_as_it_was_written(source: str) -> None:
+    worker = Worker(5, 8, source)
+    again = Worker.read(str(worker))
+    assert again is not None and (again, again.source) == (worker, source)
+    assert worker.is_again(again)
+
+
+def test_the_same_number_of_another_launcher_is_another_worker() -> None:
+    assert not Worker(1, 2, "LOCAL_RANK").is_again(Worker(1, 2, "OMPI_COMM_WORLD_LOCAL_RANK"))
+    assert Worker(1, 2).is_again(Worker(1, 2, "LOCAL_RANK"))
+    assert not Worker(0, 2).is_again(Worker(1, 2))
+
+
+@pytest.mark.parametrize("text", ["", "x", "1", "1/x", "LOCAL_RANK=", "LOCAL_RANK=1/"])
+def test_other_text_is_no_worker(text: str) -> None:
+    assert Worker.read(text) is None
+
+
+def test_open_mpis_mpirun_binds_unless_it_is_told_not_to() -> None:
+    worker = Worker(1, 2, "OMPI_COMM_WORLD_LOCAL_RANK")
+    assert bound_by_launcher({}, worker, (0,), (0, 1))
+    assert not bound_by_launcher({}, worker, (0, 1), (0, 1))
+    assert not bound_by_launcher({"OMPI_MCA_hwloc_base_binding_policy": "none"}, worker, (0,), (0, 1))
+    assert not bound_by_launcher({}, Worker(1, 2, "LOCAL_RANK"), (0,), (0, 1))
 
 
 def test_the_map_is_read_as_the_plugin_writes_it() -> None:
@@ -71,10 +176,24 @@ def test_half_a_map_is_none(text: str) -> None:
     assert read_map(text) == expected
 
 
-def test_slurms_own_masks_are_not_by_hand() -> None:
-    assert bound_by_hand({"SLURM_CPU_BIND_TYPE": "mask_cpu:"}) == (False, False)
-    assert bound_by_hand({"SLURM_CPU_BIND_TYPE": "map_cpu:", "SLURM_MEM_BIND_TYPE": "local"}) == (True, True)
-    assert bound_by_hand({"SLURM_MEM_BIND_TYPE": "none"}) == (False, False)
+@pytest.mark.parametrize(
+    ("cpus", "memory", "by_hand"),
+    [
+        ("mask_cpu:", "", (False, False)),
+        ("none", "local", (False, False)),
+        ("cores", "", (False, False)),
+        ("map_cpu:", "map_mem:", (True, True)),
+        ("map_ldom:", "mask_mem:", (True, True)),
+        ("mask_ldom:", "rank", (True, True)),
+        ("rank", "none", (True, True)),
+        ("rank_ldom", "", (True, False)),
+    ],
+)
+def test_places_are_by_hand_and_grains_and_wishes_are_not(
+    cpus: str, memory: str, by_hand: tuple[bool, bool]
+) -> None:
+    environment = {"SLURM_CPU_BIND_TYPE": cpus, "SLURM_MEM_BIND_TYPE": memory}
+    assert bound_by_hand(environment) == by_hand
 
 
 def test_masks_of_all_tasks_are_united() -> None:

@@ -48,7 +48,7 @@ def command(
     from ..view.export import show  # noqa: PLC0415
     from .recorded import machine_at  # noqa: PLC0415
 
-    read = spec_of(spec, os.environ)
+    read, _ = spec_of(spec, os.environ)
     if read.help:
         click.echo(spec_help(), nl=False)
         return

@@ -42,7 +42,9 @@ def main() -> None:
 
 def speak(environment: Mapping[str, str], task: int) -> Iterator[str]:
     """Bind the process ``task`` and yield what slurmstepd is to be told."""
-    spec = spec_of(None, dict(environment))
+    spec, warning = spec_of(None, environment)
+    if warning:
+        yield f"print numa-align: {_one_line(warning)}"
     if not spec.on or (environment.get("NUMA_ALIGN_STATE") and not _inherited(environment)):
         return  # off, or the plugin has done it
     topology = read_topology(node_name=environment.get("SLURMD_NODENAME"))
@@ -60,7 +62,7 @@ def speak(environment: Mapping[str, str], task: int) -> Iterator[str]:
     if is_batch(environment):
         yield from later_steps(topology, decision, environment, spec, own)
     yield f"print numa-align: {_who(environment)}{_one_line(line_of(decision, topology, state))}"
-    for text in (failure, warning_of(decision)):
+    for text in (failure, warning_of(decision), *decision.doubts):
         if text:
             yield f"print numa-align: {_one_line(text)}"
     if placed.sets_memory:

@@ -15,31 +15,50 @@ from ..errors import RequestError
 from ..slurm_env import place_of, to_number
 from ..topology.model import Gpu, Topology
 from .claim import Machine, Placement, Spec, Step, Task, choose_gpus
-from .launcher import Share, Worker, bound_by_hand, read_map, step_cpus, worker_of
+from .launcher import Share, Worker, bound_by_hand, bound_by_launcher, number, read_map, step_cpus
 from .own import Own
-from .visible import may_open, visible_gpus
+from .visible import may_open, read_list, visible_gpus
 
 #: The variables that a placed process finds (docs/users.md).
-VARIABLES = ("NUMA_ALIGN_STATE", "NUMA_ALIGN_GPUS", "NUMA_ALIGN_CPUS", "NUMA_ALIGN_MEMS", "NUMA_ALIGN_MAP")
+#: NUMA_ALIGN_WORKER is that of a worker which was placed inside its task.
+VARIABLES = (
+    "NUMA_ALIGN_STATE",
+    "NUMA_ALIGN_GPUS",
+    "NUMA_ALIGN_CPUS",
+    "NUMA_ALIGN_MEMS",
+    "NUMA_ALIGN_MAP",
+    "NUMA_ALIGN_WORKER",
+)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user said: ``gpus`` are positions in the topology's GPUs, None: those of the process."""
+    """What the user said: ``gpus`` are positions in the topology's GPUs, None: those of the process.
+
+    ``insists``: the words of ``spec`` were said here, and change what an earlier placement chose.
+    """
 
     spec: Spec
     gpus: Optional[tuple[int, ...]] = None
     local_rank: Optional[int] = None
     local_world_size: Optional[int] = None
+    insists: bool = False
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A placement, and the variables that say so; ``variables`` of None are to be taken away."""
+    """A placement, and the variables that say so; ``variables`` of None are to be taken away.
+
+    ``kept``: the process was placed before and stays as it is. ``doubts`` are sentences about what could not
+    be told; ``cure`` is the advice that stands in for the claim's own.
+    """
 
     placement: Placement
     variables: Mapping[str, Optional[str]]
     worker: Optional[Worker] = None
+    kept: bool = False
+    doubts: tuple[str, ...] = ()
+    cure: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -52,12 +71,30 @@ class _Context:
     environment: Mapping[str, str]
     spec: Spec
 
+    openable: Callable[[str], bool]
+
     def positions(self, gpus: Sequence[Gpu]) -> tuple[int, ...]:
         order = {gpu.bdf: position for position, gpu in enumerate(self.topology.gpus)}
         return tuple(order[gpu.bdf] for gpu in gpus)
 
     def memory_nodes(self) -> tuple[int, ...]:
         return self.own.memory_nodes or tuple(node.id for node in self.topology.nodes)
+
+    def told_cpus(self) -> frozenset[int]:
+        """NUMA_ALIGN_CPUS: where the task, or this process itself, was placed."""
+        try:
+            return frozenset(parse_cpulist(self.environment.get("NUMA_ALIGN_CPUS", "")))
+        except ValueError:
+            return frozenset()
+
+    def told_gpus(self) -> tuple[int, ...]:
+        """NUMA_ALIGN_GPUS, as far as they are on this machine."""
+        named = self.environment.get("NUMA_ALIGN_GPUS", "").split(",")
+        return tuple(position for position, gpu in enumerate(self.topology.gpus) if gpu.bdf in named)
+
+    def is_inside(self) -> bool:
+        """Whether this process is somewhere inside a placed task."""
+        return bool(self.told_cpus()) and self.told_cpus() >= set(self.own.cpus)
 
 
 def decide(
@@ -68,19 +105,63 @@ def decide(
     openable: Callable[[str], bool] = may_open,
 ) -> Decision:
     """Where this process belongs. Raises RequestError for GPUs or ranks that it cannot have."""
-    context = _Context(topology, Machine.of(topology), own, environment, request.spec)
-    gpus = request.gpus
-    seen = visible_gpus(topology.gpus, environment, openable) if gpus is None else ()
-    visible = context.positions(seen) if gpus is None else gpus
-    worker = worker_of(environment, request.local_rank, request.local_world_size, len(visible))
+    context = _Context(topology, Machine.of(topology), own, environment, request.spec, openable)
+    named = request.gpus
+    visible = (
+        context.positions(visible_gpus(topology.gpus, environment, openable)) if named is None else named
+    )
+    whole = _task_gpus(context, visible) if named is None else named
+    count = len(visible) if len(visible) > 1 else len(whole)
+    numbering = number(environment, request.local_rank, request.local_world_size, count)
+    worker = numbering.worker
+    if named is None and _is_placed(context, worker, visible):
+        return _keep(context, request, worker)
+    if worker is not None and _is_bound(context, worker):
+        return _inside_its_mask(context, visible, whole, worker)
     if worker is not None:
-        step, task = _as_worker(context, visible, worker)
-    elif gpus is not None or _is_placed(context, visible) or place_of(environment).tasks == 1:
+        step, task = _as_worker(context, visible, whole, worker)
+    elif named is None and _sees_a_part(context, visible, whole):
+        step, task = _by_what_it_sees(context, visible, whole)
+    elif named is not None or place_of(environment).tasks == 1:
         step, task = _alone(context, own.cpus, visible)
     else:
         step, task = _as_task(context, visible)
     placement = context.machine.place(step, task)
-    return Decision(placement, variables_of(context.machine, topology, step, placement), worker)
+    doubts = (numbering.doubt,) if numbering.doubt else ()
+    return Decision(placement, _variables(context, step, placement, worker), worker, doubts=doubts)
+
+
+# -- Who was placed before -------------------------------------------------------------------
+
+
+def _is_placed(context: _Context, worker: Optional[Worker], visible: tuple[int, ...]) -> bool:
+    """Whether this very process, or the one that it descends from, was placed as what it is now.
+
+    A program that is started by ``run`` may call bind_local_rank() besides, and so does each child that runs
+    the program's top level again (spawn, forkserver).
+    """
+    if not context.told_cpus() or context.told_cpus() != set(context.own.cpus):
+        return False
+    if worker is not None:
+        return worker.is_again(Worker.read(context.environment.get("NUMA_ALIGN_WORKER", "")))
+    # A launcher of workers that each see one GPU: what was placed is the task around them.
+    return not visible or set(visible) >= set(context.told_gpus())
+
+
+def _keep(context: _Context, request: Request, worker: Optional[Worker]) -> Decision:
+    """What the process has: its CPUs stay as they are, unless words that are said now choose among them."""
+    context = context if request.insists else replace(context, spec=replace(context.spec, cpus="all"))
+    gpus = context.told_gpus()
+    step, task = _alone(context, context.own.cpus, gpus)
+    placement = context.machine.place(step, task)
+    if request.insists:
+        variables = _variables(context, step, placement, worker)
+    else:
+        variables = {name: context.environment.get(name) for name in VARIABLES}
+    return Decision(placement, variables, worker, kept=True)
+
+
+# -- Without a launcher ----------------------------------------------------------------------
 
 
 def _alone(context: _Context, cpus: tuple[int, ...], gpus: tuple[int, ...]) -> tuple[Step, Task]:
@@ -109,70 +190,168 @@ def _as_task(context: _Context, visible: tuple[int, ...]) -> tuple[Step, Task]:
     return step, Task(place.id, visible, own.cpus, None, *by_hand)
 
 
-def _is_placed(context: _Context, visible: tuple[int, ...]) -> bool:
-    """Whether the variables are about this very process: an aligned batch script hands them on to others."""
-    environment = context.environment
-    try:
-        cpus = parse_cpulist(environment.get("NUMA_ALIGN_CPUS", ""))
-    except ValueError:
-        return False
-    named = environment.get("NUMA_ALIGN_GPUS", "").split(",")
-    known = {context.topology.gpus[gpu].bdf for gpu in visible}
-    return bool(cpus) and set(cpus) == set(context.own.cpus) and (not known or known >= set(named) - {""})
+def _sees_a_part(context: _Context, visible: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether others of the same task, or machine, use the GPUs that this process does not see.
+
+    Ray shows each actor the GPUs that it asked for; wrapper scripts do the same.
+    """
+    shared = context.is_inside() or place_of(context.environment).tasks == 1
+    return shared and 0 < len(visible) < len(whole)
+
+
+def _by_what_it_sees(
+    context: _Context, visible: tuple[int, ...], whole: tuple[int, ...]
+) -> tuple[Step, Task]:
+    """The shares of the GPUs that it sees: those of the task's map, else of all CPUs that it has."""
+    by_hand = bound_by_hand(context.environment)
+    cpus = _mapped(context, visible)
+    if cpus:
+        step = Step(cpus, context.memory_nodes(), 1, visible, context.spec)
+        return step, Task(0, visible, context.own.cpus, None, *by_hand)
+    step = Step(context.own.cpus, context.memory_nodes(), 1, whole, context.spec)
+    return step, Task(0, visible, context.own.cpus, None, *by_hand)
+
+
+# -- Workers of a launcher -------------------------------------------------------------------
 
 
 def _task_gpus(context: _Context, visible: tuple[int, ...]) -> tuple[int, ...]:
-    """The GPUs of the task that the launcher runs in, in the order in which its workers count them."""
-    named = context.environment.get("NUMA_ALIGN_GPUS", "").split(",")
-    own = tuple(p for p, gpu in enumerate(context.topology.gpus) if gpu.bdf in named)
-    if own and _placed_around(context):
+    """The GPUs that the processes beside this one have between them, in the order in which they count."""
+    own = context.told_gpus()
+    if own and context.is_inside():
         # A launcher that shows each worker one GPU leaves the others of the task in this list.
         return tuple(p for p in visible if p in own) if set(visible) >= set(own) else own
     place = place_of(context.environment)
-    if place.tasks == 1:
-        return visible
-    chosen = choose_gpus(place.id, place.tasks, len(visible))
-    return visible[chosen.first : chosen.first + chosen.count]
+    if place.tasks > 1:
+        chosen = choose_gpus(place.id, place.tasks, len(visible))
+        return visible[chosen.first : chosen.first + chosen.count]
+    everything = _given(context) or visible
+    return everything if set(everything) > set(visible) else visible
 
 
-def _placed_around(context: _Context) -> bool:
-    """Whether the task was placed: its workers are then somewhere inside NUMA_ALIGN_CPUS."""
-    try:
-        cpus = parse_cpulist(context.environment.get("NUMA_ALIGN_CPUS", ""))
-    except ValueError:
-        return False
-    return bool(cpus) and set(context.own.cpus) <= set(cpus)
+def _given(context: _Context) -> tuple[int, ...]:
+    """The GPUs of the job or the machine, whatever was shown to this process; () if nothing tells."""
+    gpus, environment = context.topology.gpus, context.environment
+    reachable = visible_gpus(gpus, {}, context.openable)
+    if not environment.get("SLURM_JOB_ID"):
+        return context.positions(reachable)
+    named = environment.get("SLURM_STEP_GPUS") or environment.get("SLURM_JOB_GPUS") or ""
+    listed = read_list(named, reachable, None) if named else ()
+    if listed:
+        return context.positions(listed)
+    # Slurm confines devices: what can be opened is the job's. Else others' GPUs are among them.
+    return context.positions(reachable) if len(reachable) < len(gpus) else ()
 
 
-def _as_worker(context: _Context, visible: tuple[int, ...], worker: Worker) -> tuple[Step, Task]:
+def _is_bound(context: _Context, worker: Worker) -> bool:
+    own, environment = context.own, context.environment
+    reach: Sequence[int] = own.widest
+    if environment.get("SLURM_JOB_ID"):
+        reach = step_cpus(environment, own.cpus, own.widest, context.topology.online)
+    told = context.told_cpus()
+    return bound_by_launcher(environment, worker, own.cpus, tuple(told) if context.is_inside() else reach)
+
+
+def _inside_its_mask(
+    context: _Context, visible: tuple[int, ...], whole: tuple[int, ...], worker: Worker
+) -> Decision:
+    """A worker that mpirun has bound: its mask is its part already, wherever it is."""
+    shown = _shown(context, visible, whole, worker)
+    if shown:
+        mine = shown
+    else:
+        whole = visible or whole
+        choice = choose_gpus(worker.rank, worker.count, len(whole))
+        mine = whole[choice.first : choice.first + choice.count]
+    step, task = _alone(context, context.own.cpus, mine)
+    placement = context.machine.place(step, task)
+    cure = (
+        f"mpirun has bound this worker to CPUs {format_cpulist(context.own.cpus)}: "
+        "start it with --bind-to none, and it gets the CPUs near its GPU"
+    )
+    return Decision(placement, _variables(context, step, placement, worker), worker, cure=cure)
+
+
+def _shown(
+    context: _Context, visible: tuple[int, ...], whole: tuple[int, ...], worker: Worker
+) -> tuple[int, ...]:
+    """The GPUs of this worker where it was shown others than its siblings; () where all see the same.
+
+    One of many, and as many as there are for each, are its own; any other part is a list for all of them.
+    """
+    mine = tuple(gpu for gpu in visible if gpu in whole)
+    if _is_turned(context, mine, worker):
+        return mine[:1]
+    apart = len(mine) == 1 or len(mine) * worker.count == len(whole)
+    return mine if apart and 0 < len(mine) < len(whole) else ()
+
+
+def _is_turned(context: _Context, visible: tuple[int, ...], worker: Worker) -> bool:
+    """Whether the list of GPUs begins with the worker's own and goes round, as dask-cuda makes it.
+
+    torchrun's workers all have one list, whatever its order, and open number LOCAL_RANK of it. Two GPUs the
+    other way round are such a list, unless the caller said his number.
+    """
+    start = sorted(visible)
+    turned = tuple(start[worker.rank :] + start[: worker.rank])
+    return (
+        0 < worker.rank < len(visible)
+        and visible == turned
+        and (len(visible) > 2 or not worker.source)
+        and not context.environment.get("TORCHELASTIC_RUN_ID")
+    )
+
+
+def _as_worker(
+    context: _Context, visible: tuple[int, ...], whole: tuple[int, ...], worker: Worker
+) -> tuple[Step, Task]:
     """A worker's part of the task's own set."""
-    gpus, mask = _task_gpus(context, visible), context.own.cpus
-    step = Step(mask, context.memory_nodes(), worker.count, gpus, context.spec)
-    if not gpus:
+    mask = context.own.cpus
+    step = Step(mask, context.memory_nodes(), worker.count, whole, context.spec)
+    if not whole:
         return step, Task(worker.rank, (), mask)
-    shown = tuple(gpu for gpu in visible if gpu in gpus)
-    if 0 < len(shown) < len(gpus):
-        # The launcher shows each worker its own GPU; equal ones are taken to go round.
-        return step, Task(worker.rank, shown, mask, worker.rank // len(gpus))
-    if 1 < worker.count < len(gpus):
+    shown = _shown(context, visible, whole, worker)
+    if shown:
+        # Equal ones are taken to go round: workers r and r + n have the same GPU of n.
+        share, sharers = worker.rank // len(whole), -(-worker.count // len(whole))
+        cpus = _mapped(context, shown)
+        if cpus:
+            return Step(cpus, context.memory_nodes(), sharers, shown, context.spec), Task(share, shown, mask)
+        return step, Task(worker.rank, shown, mask, share)
+    if 0 < len(visible) < len(whole):
+        whole = visible
+        step = replace(step, gpus=whole)
+    if 1 < worker.count < len(whole):
         # Programs open GPU number LOCAL_RANK: the last ones, for which the map has slices, are nobody's.
-        used = gpus[: worker.count]
+        used = whole[: worker.count]
         return replace(step, gpus=used), Task(worker.rank, used, mask)
-    choice = choose_gpus(worker.rank, worker.count, len(gpus))
-    mine = gpus[choice.first : choice.first + choice.count]
-    cpus = _mapped(context, mine) if context.spec.cpus == "slice" else ()
+    choice = choose_gpus(worker.rank, worker.count, len(whole))
+    mine = whole[choice.first : choice.first + choice.count]
+    cpus = _mapped(context, mine)
     if not cpus:
-        return step, Task(worker.rank, gpus, mask)
+        return step, Task(worker.rank, whole, mask)
     part = Step(cpus, context.memory_nodes(), choice.sharers, mine, context.spec)
     return part, Task(choice.share, mine, mask)
 
 
 def _mapped(context: _Context, gpus: Sequence[int]) -> tuple[int, ...]:
     """The CPUs that NUMA_ALIGN_MAP gives these GPUs, () where it does not hold for them."""
+    if context.spec.cpus != "slice":
+        return ()
     by_bdf: dict[str, Share] = {s.bdf: s for s in read_map(context.environment.get("NUMA_ALIGN_MAP", ""))}
     shares = [by_bdf.get(context.topology.gpus[gpu].bdf) for gpu in gpus]
     cpus = {cpu for share in shares if share for cpu in share.cpus}
     return tuple(sorted(cpus)) if None not in shares and cpus <= set(context.own.cpus) else ()
+
+
+# -- What is said about it -------------------------------------------------------------------
+
+
+def _variables(
+    context: _Context, step: Step, placement: Placement, worker: Optional[Worker]
+) -> dict[str, Optional[str]]:
+    variables = variables_of(context.machine, context.topology, step, placement)
+    return {**variables, "NUMA_ALIGN_WORKER": None if worker is None else str(worker)}
 
 
 def variables_of(
@@ -224,4 +403,23 @@ def warning_of(decision: Decision) -> Optional[str]:
     if placed.state == "aligned":
         return None
     who = f"worker {decision.worker.rank} is " if decision.worker else ""
-    return f"{who}{placed.state}: " + "; ".join(text for text in (placed.reason, placed.advice) if text)
+    advice = decision.cure or placed.advice
+    return f"{who}{placed.state}: " + "; ".join(text for text in (placed.reason, advice) if text)
+
+
+def note_of(decision: Decision) -> Optional[str]:
+    """What a process that is aligned should know all the same, None if nothing."""
+    return decision.cure if decision.placement.state == "aligned" else None
+
+
+def without_gpu(decision: Decision, topology: Topology) -> Optional[str]:
+    """What to say of a process that sees no GPU: with nothing to be near to, nothing was aligned."""
+    if decision.placement.gpus:
+        return None
+    there = len(topology.gpus)
+    if not there:
+        return "no GPU is visible, and this machine shows none: is the driver there, was --gpus said?"
+    return (
+        f"no GPU is visible to this process, of {there} on this machine: were any requested, and can it open "
+        "their device files?"
+    )

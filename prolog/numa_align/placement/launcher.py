@@ -1,31 +1,92 @@
 """Who the calling process is: a task of a step, a worker that a launcher started inside one, or alone.
 
-Launchers number their workers in variables, see RANKS and SIZES. Pure: an environment in, values out.
+Launchers number their workers in variables, see `LAUNCHERS`. Pure: an environment in, values out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional
 
 from ..cpulist import parse_cpulist
 from ..errors import RequestError
 from ..slurm_env import place_of, to_number
 
-#: A worker's number on its node: torchrun (PyTorch: "torchrun (Elastic Launch)", Environment Variables),
-#: Composer, accelerate, deepspeed; Open MPI's mpirun; MPICH's and Intel MPI's (hydra).
-RANKS = ("LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID")
-#: How many there are on the node. deepspeed says LOCAL_SIZE (deepspeed/launcher/launch.py).
-SIZES = ("LOCAL_WORLD_SIZE", "LOCAL_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
+
+@dataclass(frozen=True)
+class Launcher:
+    """The variables by which a launcher tells a worker its number on the node, and how many there are.
+
+    ``total`` counts the workers of all nodes and helps where there is one node, as ``nodes`` may say.
+    """
+
+    rank: str
+    sizes: tuple[str, ...] = ()
+    total: Optional[str] = None
+    nodes: tuple[str, ...] = ()
+
+
+_SLURM_NODES = ("SLURM_STEP_NUM_NODES", "SLURM_JOB_NUM_NODES")
+
+#: Innermost first: a torchrun that mpirun started numbers its own workers. In this order: torchrun (PyTorch,
+#: "torchrun (Elastic Launch)"), Composer, accelerate and Lightning, which says no LOCAL_WORLD_SIZE, and
+#: deepspeed, which says LOCAL_SIZE (deepspeed/launcher/launch.py); Open MPI ("Environment variables set for
+#: MPI applications"); hydra, of MPICH and Intel MPI (Intel MPI reference, "Environment Variables");
+#: MVAPICH2 (user guide, "MPI library environment"); HPE's PALS (mpiexec(1)); Horovod
+#: (horovod/runner/gloo_run.py); IBM's JSM (jsrun); Flux (flux-environment(7)); HPE's PMI (intro_pmi(3)).
+LAUNCHERS = (
+    Launcher("LOCAL_RANK", ("LOCAL_WORLD_SIZE", "LOCAL_SIZE"), "WORLD_SIZE", (*_SLURM_NODES, "NNODES")),
+    Launcher("HOROVOD_LOCAL_RANK", ("HOROVOD_LOCAL_SIZE",)),
+    Launcher("OMPI_COMM_WORLD_LOCAL_RANK", ("OMPI_COMM_WORLD_LOCAL_SIZE",)),
+    Launcher("MPI_LOCALRANKID", ("MPI_LOCALNRANKS",)),
+    Launcher("MV2_COMM_WORLD_LOCAL_RANK", ("MV2_COMM_WORLD_LOCAL_SIZE",)),
+    Launcher("PALS_LOCAL_RANKID", ("PALS_LOCAL_SIZE",)),
+    Launcher("JSM_NAMESPACE_LOCAL_RANK", ("JSM_NAMESPACE_LOCAL_SIZE",)),
+    Launcher("FLUX_TASK_LOCAL_ID", (), "FLUX_JOB_SIZE", ("FLUX_JOB_NNODES",)),
+    Launcher("PMI_LOCAL_RANK", ("PMI_LOCAL_SIZE",)),
+)
+
+#: Ranks over all nodes, and how many there are: whose process has one is a worker, but nobody says which.
+_GLOBAL = (("RANK", "WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE"), ("PMIX_RANK", None))
 
 
 @dataclass(frozen=True)
 class Worker:
-    """Number ``rank`` of the ``count`` workers that one launcher runs on this node."""
+    """Number ``rank`` of the ``count`` workers that one launcher runs on this node.
+
+    ``source`` is the variable that numbered it, "" where the caller said the number.
+    """
 
     rank: int
     count: int
+    source: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        """As NUMA_ALIGN_WORKER has it: ``LOCAL_RANK=5/8``, or ``5/8``."""
+        return f"{self.source}{'=' if self.source else ''}{self.rank}/{self.count}"
+
+    @classmethod
+    def read(cls, text: str) -> Optional[Worker]:
+        """NUMA_ALIGN_WORKER, None for anything else."""
+        source, _, numbers = text.rpartition("=")
+        rank, count = (to_number(part) for part in numbers.partition("/")[::2])
+        return None if rank is None or count is None else cls(rank, count, source)
+
+    def is_again(self, placed: Optional[Worker]) -> bool:
+        """Whether this is the worker that was placed before, not the same number of another launcher."""
+        return self == placed and (not self.source or not placed.source or self.source == placed.source)
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """The worker that the process is, None for a task itself or a process without a launcher.
+
+    ``doubt``: why a process that is a worker cannot be told which, and what helps.
+    """
+
+    worker: Optional[Worker] = None
+    doubt: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -37,43 +98,124 @@ class Share:
     memory_nodes: tuple[int, ...]
 
 
-def worker_of(
+def number(
     environment: Mapping[str, str],
     local_rank: Optional[int] = None,
     local_world_size: Optional[int] = None,
     gpus: int = 0,
-) -> Optional[Worker]:
-    """The worker that this process is, None for a task itself or a process without a launcher.
+) -> Numbering:
+    """Which worker this process is.
 
-    Arguments stand above the environment. A rank alone is a worker of as many as the task has
-    ``gpus``. Raises RequestError for a rank that is not below the number of workers.
+    Arguments stand above the environment. A rank alone is a worker of as many as the task has ``gpus``.
+    Raises RequestError for a variable that is no number, and a rank that is not below the number of workers.
     """
-    given = local_rank is not None
-    rank = local_rank if given else _first(environment, RANKS)
-    count = _first(environment, SIZES) if local_world_size is None else local_world_size
-    if rank is None or (count is None and not given):
-        return None
-    if not given and Worker(rank, count or 1) == _as_task(environment):
+    launcher = next((known for known in LAUNCHERS if _value(environment, known.rank) is not None), None)
+    if local_rank is not None:
+        return Numbering(_said(environment, local_rank, local_world_size, gpus))
+    if launcher is None:
+        return Numbering(None, _global_only(environment) if gpus > 1 else None)
+    rank = _number(environment, launcher.rank) or 0
+    count = _count(environment, launcher) if local_world_size is None else local_world_size
+    if _is_task(environment, rank, count):
         # Scripts set LOCAL_RANK from SLURM_LOCALID for each task: then the task is what it names.
-        return None
-    if count is None:
-        if not gpus:
-            raise RequestError("--local-rank: how many workers are there? say --local-world-size N")
-        count = gpus
+        return Numbering()
+    guess = count or _one_node(environment, launcher, gpus) or gpus
+    if count is None and rank >= guess:
+        has = f"; the task has {gpus} GPUs" if gpus else ""
+        return Numbering(
+            None,
+            f"{launcher.rank} is {rank} and nothing says how many workers this node has{has}: "
+            "say --local-world-size N (bind_local_rank(rank, N))",
+        )
+    return Numbering(_checked(rank, guess, launcher.rank))
+
+
+def _said(environment: Mapping[str, str], rank: int, local_world_size: Optional[int], gpus: int) -> Worker:
+    counts = (_count(environment, launcher) for launcher in LAUNCHERS)
+    count = local_world_size or next((known for known in counts if known is not None), None) or gpus
+    if not count:
+        raise RequestError("--local-rank: how many workers are there? say --local-world-size N")
+    return _checked(rank, count, "")
+
+
+def _checked(rank: int, count: int, source: str) -> Worker:
     if not 0 <= rank < count:
         raise RequestError(f"local rank {rank} is not below the number of local workers, {count}")
-    return Worker(rank, count)
+    return Worker(rank, count, source)
 
 
-def _first(environment: Mapping[str, str], names: Sequence[str]) -> Optional[int]:
-    """The first of these variables that is a number."""
-    numbers = (to_number(environment.get(name)) for name in names)
-    return next((number for number in numbers if number is not None), None)
+def _value(environment: Mapping[str, str], name: str) -> Optional[str]:
+    """A variable that says something: programs take an empty one and -1 for none."""
+    text = environment.get(name, "").strip()
+    return None if text in ("", "-1") else text
 
 
-def _as_task(environment: Mapping[str, str]) -> Worker:
+def _number(environment: Mapping[str, str], name: str) -> Optional[int]:
+    text = _value(environment, name)
+    if text is None:
+        return None
+    found = to_number(text)
+    if found is None:
+        raise RequestError(f"{name} is {text[:40]!r} and should be a number: which worker is this?")
+    return found
+
+
+def _count(environment: Mapping[str, str], launcher: Launcher) -> Optional[int]:
+    """The workers of this node as the launcher says it."""
+    for name in launcher.sizes:
+        count = _number(environment, name)
+        if count == 0:
+            raise RequestError(f"{name} is 0 and should be the number of workers on this node")
+        if count is not None:
+            return count
+    return None
+
+
+def _one_node(environment: Mapping[str, str], launcher: Launcher, gpus: int) -> Optional[int]:
+    """The workers of all nodes, if there is but this one.
+
+    Where nothing says how many nodes there are, as many workers as the task has GPUs may well be here; and
+    where they are not, each still gets a part of its own, by the right GPU.
+    """
+    total = to_number(environment.get(launcher.total)) if launcher.total else None
+    nodes = next((n for n in map(to_number, map(environment.get, launcher.nodes)) if n is not None), None)
+    if not total or (nodes or 1) > 1:
+        return None
+    return total if nodes == 1 or not gpus or total <= gpus else None
+
+
+def _is_task(environment: Mapping[str, str], rank: int, count: Optional[int]) -> bool:
+    """Whether these are Slurm's own numbers of the task."""
     place = place_of(environment)
-    return Worker(place.id, place.tasks) if place.tasks > 1 else Worker(-1, 0)
+    return place.tasks > 1 and rank == place.id and count in (None, place.tasks)
+
+
+def _global_only(environment: Mapping[str, str]) -> Optional[str]:
+    """What to say of a worker that has but a rank over all nodes, and is not simply a task of Slurm's."""
+    for rank, size in _GLOBAL:
+        own = to_number(environment.get(rank))
+        alone = size is not None and (to_number(environment.get(size)) or 0) < 2
+        if own is None or alone or own == to_number(environment.get("SLURM_PROCID")):
+            continue
+        return (
+            f"{rank} is {own}, so this is one of several workers, and nothing says which of this node: say "
+            "--local-rank and --local-world-size (bind_local_rank(rank, N)); it is bound as if it were alone"
+        )
+    return None
+
+
+def bound_by_launcher(
+    environment: Mapping[str, str], worker: Worker, mask: Sequence[int], reach: Sequence[int]
+) -> bool:
+    """Whether mpirun has bound this worker to a part of the CPUs that it can ``reach``.
+
+    Open MPI's does unless it is told ``--bind-to none``, which it tells its workers in turn.
+    """
+    return (
+        worker.source == "OMPI_COMM_WORLD_LOCAL_RANK"
+        and set(mask) < set(reach)
+        and environment.get("OMPI_MCA_hwloc_base_binding_policy") != "none"
+    )
 
 
 def read_map(text: str) -> tuple[Share, ...]:
@@ -93,16 +235,17 @@ def read_map(text: str) -> tuple[Share, ...]:
 
 
 def bound_by_hand(environment: Mapping[str, str]) -> tuple[bool, bool]:
-    """Whether --cpu-bind and --mem-bind were asked for, as far as a task can know.
+    """Whether --cpu-bind and --mem-bind name places, as far as a task can know.
 
     In a task SLURM_CPU_BIND_TYPE is ``mask_cpu:`` after Slurm's own choice too (slurmstepd sets it), so
-    only the other words tell. Slurm chooses no memory policy itself.
+    only the other words tell. Slurm chooses no memory policy itself. ``--cpu-bind=none`` lets us bind, and
+    ``--mem-bind=local`` is a wish about wherever the task runs: it is kept at the new place.
     """
     cpus = environment.get("SLURM_CPU_BIND_TYPE", "")
     memory = environment.get("SLURM_MEM_BIND_TYPE", "")
     return (
         cpus.startswith(("map_cpu", "map_ldom", "mask_ldom", "rank")),
-        memory.startswith(("map_mem", "mask_mem", "local", "rank")),
+        memory.startswith(("map_mem", "mask_mem", "rank", "none")),
     )
 
 

@@ -6,17 +6,17 @@ Fails open, as the plugin does: what the kernel refuses is a warning, and the pr
 from __future__ import annotations
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Optional
 
 from ..errors import BindError, SpecError
 from ..placement.claim import Spec, read_spec
-from ..placement.decide import VARIABLES, Decision, Request, decide, warning_of
+from ..placement.decide import VARIABLES, Decision, Request, decide, note_of, warning_of, without_gpu
 from ..placement.own import Own
 from ..topology.model import Topology
 from ..topology.read import read_topology
-from .affinity import bind_cpus, bind_threads, read_own, set_policy
+from .affinity import bind_cpus, bind_threads, read_own, read_policy, set_policy
 
 
 @dataclass(frozen=True)
@@ -40,40 +40,73 @@ class Applied:
     def remarks(self) -> tuple[str, ...]:
         """Sentences about why the process is not aligned and what to request instead, () if it is."""
         warning = warning_of(self.decision)
-        return (*self.failures, *([warning] if warning else []))
+        return (*self.failures, *([warning] if warning else []), *self.decision.doubts)
+
+    @property
+    def hints(self) -> tuple[str, ...]:
+        """Sentences for a process that is aligned and could have more."""
+        note = note_of(self.decision)
+        return (note,) if note else ()
+
+    @property
+    def objections(self) -> tuple[str, ...]:
+        """Why ``strict`` fails: the remarks, and that there is no GPU to be near to."""
+        blind = without_gpu(self.decision, self.topology)
+        return (*self.remarks, *([blind] if blind else []))
 
 
-def spec_of(text: Optional[str], environment: MutableMapping[str, str]) -> Spec:
-    """The option's words over those of NUMA_ALIGN, which a user sets for all steps.
+def spec_of(text: Optional[str], environment: Mapping[str, str]) -> tuple[Spec, Optional[str]]:
+    """The option's words over those of NUMA_ALIGN, which a user sets for all steps; and a warning, or None.
 
-    A wrong word in the variable is no reason to stop a program that did not name it. Raises SpecError.
+    A wrong word in the variable is no reason to stop a program that did not name it: it is ignored with all
+    of the variable, as in the plugin (spank/option.c). Raises SpecError for ``text``.
     """
+    base, warning = Spec(on=True), None
     try:
         base = read_spec(environment.get("NUMA_ALIGN"))
-    except SpecError:
-        base = Spec(on=True)
-    return base if text is None else read_spec(text, base=base)
+    except SpecError as error:
+        reason = str(error).partition(": ")[2]
+        warning = f"NUMA_ALIGN in the environment is ignored: {reason}"
+    return (base if text is None else read_spec(text, base=base)), warning
 
 
 def apply(topology: Topology, decision: Decision, *, threads: bool = False) -> Applied:
     """Bind the calling process, with ``threads`` all that it has, else the calling one only."""
-    placed, failures, notes = decision.placement, [], []
-    try:
-        if placed.binds_cpus and threads:
-            bind_threads(placed.cpus)
-        elif placed.binds_cpus:
-            bind_cpus(0, placed.cpus)
-    except BindError as error:
-        failures.append(str(error))
-    if placed.sets_memory:
+    failures, wanted = [], decision.placement.policy
+    for bind in (_bind_cpus, _set_memory):
         try:
-            mode = set_policy(placed.policy, placed.memory_nodes)
-            if mode in ("preferred", "local") and placed.policy == "preferred-many":
-                notes.append(f"policy={mode} because this kernel has no preferred-many (Linux 5.15)")
-            decision = replace(decision, placement=replace(placed, policy=mode))
+            decision = bind(decision, threads)
         except BindError as error:
             failures.append(str(error))
-    return Applied(decision, topology, tuple(failures), tuple(notes))
+    return Applied(decision, topology, tuple(failures), _other_ways(wanted, decision.placement.policy))
+
+
+def _other_ways(wanted: str, policy: str) -> tuple[str, ...]:
+    """What the kernel did in another way than it was asked to."""
+    if wanted == "preferred-many" and policy in ("preferred", "local"):
+        return (f"policy={policy} because this kernel has no preferred-many (Linux 5.15)",)
+    return ()
+
+
+def _bind_cpus(decision: Decision, threads: bool) -> Decision:
+    placed = decision.placement
+    if placed.binds_cpus and threads:
+        bind_threads(placed.cpus)
+    elif placed.binds_cpus:
+        bind_cpus(0, placed.cpus)
+    return decision
+
+
+def _set_memory(decision: Decision, _threads: bool) -> Decision:
+    placed = decision.placement
+    if not placed.sets_memory:
+        return decision
+    if decision.kept:
+        mode, nodes = read_policy()
+        if mode != "default":  # that of the first placement, which other words may have chosen
+            return replace(decision, placement=replace(placed, policy=mode, memory_nodes=nodes))
+    mode = set_policy(placed.policy, placed.memory_nodes)
+    return replace(decision, placement=replace(placed, policy=mode))
 
 
 def place_here(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import operator
 import os
 import warnings
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, SupportsIndex, Union
 
-from ..cpulist import parse_cpulist
-from ..errors import BindError, ClaimError, NumaAlignError, SpecError
+from ..errors import BindError, ClaimError, NumaAlignError, RequestError
 from ..placement.decide import Request
 from .affinity import bind_threads, read_policy, set_policy
 from .apply import place_here, spec_of, thread_count
+from .state import Policy, parse_numa_maps_line
+
+#: What a rank comes as: a number of Python's, of numpy's, or the text of a variable.
+Number = Union[SupportsIndex, str]
 
 
 @dataclass(frozen=True)
@@ -25,66 +30,97 @@ class Binding:
 
 
 def bind_local_rank(
-    local_rank: Optional[int] = None, local_world_size: Optional[int] = None, spec: Optional[str] = None
+    local_rank: Optional[Number] = None,
+    local_world_size: Optional[Number] = None,
+    spec: Optional[str] = None,
 ) -> Optional[Binding]:
     """Bind this process to its part of the task's CPUs and memory.
 
     Call it first of all, before CUDA, torch or numpy start threads and touch memory. The worker is
-    LOCAL_RANK of LOCAL_WORLD_SIZE, or what its launcher calls them (`RANKS` and `SIZES` in
+    LOCAL_RANK of LOCAL_WORLD_SIZE, or what its launcher calls them (`LAUNCHERS` in
     `placement.launcher`), unless said here; without either the process is the task itself.
+    Who is placed already, by ``numa-align run`` or by a parent, keeps what he has.
     ``spec`` has the words of ``srun --numa-align=``. Fails open: what goes wrong is a
     `RuntimeWarning` and the program runs on; None is returned if nothing could be decided.
     With ``strict`` among the words a process that is not aligned gets NumaAlignError instead.
     """
     try:
-        read = spec_of(spec, os.environ)
+        read, warning = spec_of(spec, os.environ)
     except ClaimError as error:  # not compiled for this Python
-        warnings.warn(f"numa_align: {error}; nothing is bound", RuntimeWarning, stacklevel=2)
+        _warn(f"{error}; nothing is bound")
         return None
+    if warning:
+        _warn(warning)
     if not read.on:
         return None
     threads = thread_count()
     if threads > 1:
-        warnings.warn(
-            f"numa_align: {threads} threads are running already; their CPUs are bound, "
-            "their memory policy is not: call bind_local_rank() earlier",
-            RuntimeWarning,
-            stacklevel=2,
+        _warn(
+            f"{threads} threads are running already; their CPUs are bound, "
+            "their memory policy is not: call bind_local_rank() earlier"
         )
     try:
-        request = Request(read, local_rank=local_rank, local_world_size=local_world_size)
+        rank, count = _to_int("local_rank", local_rank), _to_int("local_world_size", local_world_size)
+        request = Request(read, None, rank, count, insists=spec is not None)
         applied = place_here(request, os.environ, threads=True)
     except NumaAlignError as error:
         if read.strict:
             raise
-        warnings.warn(f"numa_align: {error}; nothing is bound", RuntimeWarning, stacklevel=2)
+        _warn(f"{error}; nothing is bound")
         return None
-    if applied.remarks and read.strict:
-        raise BindError("; ".join(applied.remarks))
-    for remark in applied.remarks:
-        warnings.warn(f"numa_align: {remark}", RuntimeWarning, stacklevel=2)
+    if applied.objections and read.strict:
+        raise BindError("; ".join(applied.objections))
+    for remark in (*applied.remarks, *applied.hints):
+        _warn(remark)
     placed = applied.decision.placement
     gpus = tuple(applied.topology.gpus[gpu].bdf for gpu in placed.gpus)
     return Binding(applied.state, placed.cpus, placed.memory_nodes, gpus)
 
 
+def _warn(text: str) -> None:
+    """For the functions that a program calls, whose line is named in the warning."""
+    warnings.warn(f"numa_align: {text}", RuntimeWarning, stacklevel=3)
+
+
+def _to_int(name: str, value: Optional[Number]) -> Optional[int]:
+    """Raises RequestError for what is no number."""
+    try:
+        return None if value is None else int(value) if isinstance(value, str) else operator.index(value)
+    except (TypeError, ValueError):
+        raise RequestError(f"{name} is {str(value)[:40]!r} and should be a number") from None
+
+
 def worker_init(worker_id: int) -> None:
     """Keep a DataLoader worker on the CPUs and memory of its process: pass it as ``worker_init_fn``.
 
-    A forked worker inherits both; one that a fork server starts has what the server had, which was
-    started before anything was bound. Outside a placed process nothing happens.
+    A forked or spawned worker inherits both; one that a fork server starts has what the server had, which
+    may have been started before anything was bound, with the environment of then. So the parent is asked.
     """
     del worker_id  # all workers share the slice: the kernel balances them better than a fixed deal
-    try:
-        cpus = parse_cpulist(os.environ.get("NUMA_ALIGN_CPUS", ""))
-        nodes = parse_cpulist(os.environ.get("NUMA_ALIGN_MEMS", ""))
-        mem = spec_of(None, os.environ).mem
-    except (ValueError, SpecError):
+    parent = multiprocessing.parent_process()
+    if parent is None or parent.pid is None:
         return
     try:
-        if cpus:
+        cpus = os.sched_getaffinity(parent.pid)
+    except OSError:
+        return  # it has ended
+    try:
+        if not os.sched_getaffinity(0) <= cpus:
             bind_threads(cpus)
-        if nodes and mem == "preferred" and read_policy()[0] == "default":
-            set_policy("preferred-many", nodes)
+        policy = _policy_of(parent.pid)
+        if policy.mode != "default" and read_policy()[0] == "default":
+            set_policy(policy.mode, policy.nodes)
     except BindError as error:
-        warnings.warn(f"numa_align: {error}", RuntimeWarning, stacklevel=2)
+        _warn(str(error))
+
+
+def _policy_of(pid: int) -> Policy:
+    """The memory policy of a process; default where the kernel does not show it.
+
+    Of numa_maps only the first line, the program's text: the kernel counts the pages of what is read.
+    """
+    try:
+        with open(f"/proc/{pid}/numa_maps", encoding="utf-8") as file:  # noqa: PTH123 - one line of it
+            return parse_numa_maps_line(file.readline().rstrip("\n")).policy
+    except (OSError, ValueError):
+        return Policy("default")
