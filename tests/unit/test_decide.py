@@ -14,7 +14,16 @@ import pytest
 from builder import Machine, on_nodes
 from numa_align.errors import RequestError
 from numa_align.placement.claim import Spec
-from numa_align.placement.decide import Decision, Request, decide, line_of, refuse_foreign, warning_of
+from numa_align.placement.decide import (
+    Decision,
+    Request,
+    decide,
+    line_of,
+    note_of,
+    refuse_foreign,
+    warning_of,
+    without_gpu,
+)
 from numa_align.placement.own import Own
 from numa_align.topology.model import Topology
 
@@ -178,19 +187,227 @@ def test_a_process_that_is_not_aligned_is_told_why_and_what_to_request(two: Topo
     assert warning_of(place(two, gpus=(5,))) is None
 
 
+# -- Big machines: what two CPUs hide ------------------------------------------------------------
+
+#: 2 x 56 cores, two threads each, four GPUs on each node: 224 CPUs.
+BIG = Machine(packages=2, cores=56, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1)).topology()
+EVERY = BIG.online
+
+
+def big(
+    environment: Mapping[str, str],
+    cpus: tuple[int, ...] = EVERY,
+    *,
+    rank: Optional[int] = None,
+    count: Optional[int] = None,
+    gpus: Optional[tuple[int, ...]] = None,
+    openable: Optional[set[int]] = None,
+    spec: Optional[Spec] = None,
+    insists: bool = False,
+) -> Decision:
+    def may_open(device: str) -> bool:
+        return openable is None or int(device[len("/dev/nvidia") :]) in openable
+
+    request = Request(spec or Spec(on=True), gpus, rank, count, insists)
+    return decide(BIG, Own(cpus, EVERY, (0, 1)), environment, request, may_open)
+
+
+def after(decision: Decision, environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process, and of its children, once it was placed."""
+    merged = {**environment, **decision.variables}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+#: A task that the plugin has aligned: all GPUs, and the map of them.
+def aligned_task() -> dict[str, str]:
+    return after(big({}), {})
+
+
+@pytest.mark.parametrize("around", [{}, aligned_task()], ids=["machine", "task"])
+def test_placing_again_changes_nothing(around: dict[str, str]) -> None:
+    """`numa-align run` and bind_local_rank() in the program, then in children that run its top level."""
+    seen: set[int] = set()
+    for rank in range(8):
+        environment = worker(rank, 8, **around)
+        first = big(environment)
+        assert len(first.placement.cpus) == 28 and first.placement.gpus == (rank,)
+        seen.update(first.placement.cpus)
+        cpus, placed = first.placement.cpus, after(first, environment)
+        for _ in range(3):
+            again = big(placed, cpus)
+            assert (again.placement.cpus, again.placement.gpus) == (cpus, (rank,))
+            assert again.placement.memory_nodes == (rank // 4,)
+            assert again.placement.state == "aligned" and again.kept
+            assert after(again, placed) == placed
+            placed = after(again, placed)
+        # Lightning's callback says the numbers that torchrun has set.
+        assert big(placed, cpus, rank=rank, count=8).placement.cpus == cpus
+    assert seen == set(EVERY)
+
+
+def test_placing_again_with_numbers_that_were_said() -> None:
+    first = big({}, rank=3, count=8)
+    placed = after(first, {})
+    assert big(placed, first.placement.cpus, rank=3, count=8).placement.cpus == first.placement.cpus
+    # A child of mp.spawn, whose top level calls bind_local_rank() without numbers.
+    assert big(placed, first.placement.cpus).placement.cpus == first.placement.cpus
+
+
+def test_a_worker_inside_a_worker_divides_its_part() -> None:
+    """mpirun starts two torchruns, whose workers have the same numbers again."""
+    outer = {"OMPI_COMM_WORLD_LOCAL_RANK": "1", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}
+    first = big({**outer})
+    assert (first.placement.gpus, len(first.placement.cpus)) == ((1,), 56)
+    inner = {**after(first, outer), "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+    second = big(inner, first.placement.cpus)
+    assert len(second.placement.cpus) == 28 and set(second.placement.cpus) < set(first.placement.cpus)
+    # Another number is another worker: mp.spawn in a worker.
+    third = big(after(first, outer), first.placement.cpus, rank=3, count=4).placement
+    assert (third.gpus, len(third.cpus)) == ((1,), 14)
+
+
+def test_whoever_has_left_his_place_is_placed_again() -> None:
+    environment = worker(5, 8)
+    placed = after(big(environment), environment)
+    # The same numbers and variables, but not the mask: a program or a person has set it.
+    assert not big(placed, tuple(range(10))).kept
+
+
+def test_words_that_are_said_now_count_in_a_placed_process() -> None:
+    environment = worker(5, 8)
+    first = big(environment)
+    placed = after(first, environment)
+    again = big(placed, first.placement.cpus, spec=Spec(on=True, mem="bind", smt=False), insists=True)
+    assert again.placement.policy == "bind" and len(again.placement.cpus) == 14
+    assert (
+        big(placed, first.placement.cpus, spec=Spec(on=True, smt=False)).placement.cpus
+        == first.placement.cpus
+    )
+
+
+def test_a_rank_without_a_number_of_workers_is_one_of_the_tasks_gpus() -> None:
+    """Lightning's own launcher, in the task and outside."""
+    for around in ({}, aligned_task()):
+        decision = big({"LOCAL_RANK": "5", **around})
+        assert (decision.placement.gpus, len(decision.placement.cpus)) == ((5,), 28)
+    # The wrapper script that shows each worker its GPU hides how many the task has, not from us.
+    decision = big({"LOCAL_RANK": "5", "CUDA_VISIBLE_DEVICES": "5", **aligned_task()})
+    assert (decision.placement.gpus, len(decision.placement.cpus)) == ((5,), 28)
+
+
+def test_a_worker_that_cannot_be_told_which_says_so() -> None:
+    decision = big({"RANK": "3", "WORLD_SIZE": "8"})
+    assert len(decision.doubts) == 1 and "RANK is 3" in decision.doubts[0]
+    assert big({"LOCAL_RANK": "3", "LOCAL_WORLD_SIZE": "8"}).doubts == ()
+
+
+@pytest.mark.parametrize("around", [{}, aligned_task()], ids=["machine", "task"])
+@pytest.mark.parametrize("numbered", [True, False], ids=["wrapper", "ray"])
+def test_workers_that_each_see_one_gpu_share_out_all_cpus(around: dict[str, str], numbered: bool) -> None:
+    """Wrappers with CUDA_VISIBLE_DEVICES=$LOCAL_RANK; Ray's actors have no number besides."""
+    seen: list[int] = []
+    for gpu in range(8):
+        environment = {**around, **(worker(gpu, 8) if numbered else {}), "CUDA_VISIBLE_DEVICES": str(gpu)}
+        placed = big(environment).placement
+        assert (placed.gpus, len(placed.cpus), placed.state) == ((gpu,), 28, "aligned")
+        seen += placed.cpus
+        again = big(after(big(environment), environment), placed.cpus)
+        assert again.placement.cpus == placed.cpus
+    assert sorted(seen) == list(EVERY)
+
+
+def test_workers_that_see_one_gpu_take_its_entry_of_the_map() -> None:
+    slices = ";".join(f"{gpu.bdf}={10 * p}-{10 * p + 9}@{gpu.node}" for p, gpu in enumerate(BIG.gpus))
+    around = {**aligned_task(), "NUMA_ALIGN_MAP": slices}
+    for environment in ({"CUDA_VISIBLE_DEVICES": "3"}, worker(3, 8, CUDA_VISIBLE_DEVICES="3")):
+        assert big({**around, **environment}).placement.cpus == tuple(range(30, 40))
+    two = {"CUDA_VISIBLE_DEVICES": "2,3"}
+    assert big({**around, **two}).placement.cpus == tuple(range(20, 40))
+    # Twice as many workers as GPUs, shown in turn.
+    halves = [
+        big({**around, **worker(rank, 16, CUDA_VISIBLE_DEVICES="3")}).placement.cpus for rank in (3, 11)
+    ]
+    assert [len(half) for half in halves] == [5, 5] and not set(halves[0]) & set(halves[1])
+
+
+def test_workers_that_each_see_two_gpus_share_out_all_cpus() -> None:
+    seen: list[int] = []
+    for rank in range(4):
+        environment = worker(rank, 4, CUDA_VISIBLE_DEVICES=f"{2 * rank},{2 * rank + 1}")
+        placed = big(environment).placement
+        assert placed.gpus == (2 * rank, 2 * rank + 1)
+        seen += placed.cpus
+    assert sorted(seen) == list(EVERY)
+
+
+def test_a_list_that_goes_round_begins_with_the_workers_own_gpu() -> None:
+    """dask-cuda: worker r sees all GPUs, its own first."""
+    seen: list[int] = []
+    for rank in range(8):
+        order = ",".join(str((rank + i) % 8) for i in range(8))
+        placed = big({"CUDA_VISIBLE_DEVICES": order}, rank=rank, count=8).placement
+        assert placed.gpus == (rank,), rank
+        seen += placed.cpus
+    assert sorted(seen) == list(EVERY)
+    # torchrun's workers have one list, whatever order the user gave it, and open number LOCAL_RANK of it.
+    environment = worker(1, 8, CUDA_VISIBLE_DEVICES="1,2,3,4,5,6,7,0", TORCHELASTIC_RUN_ID="none")
+    assert big(environment).placement.gpus == (2,)
+
+
+def test_workers_of_a_list_that_all_see_count_in_it() -> None:
+    for rank in range(2):
+        assert big(worker(rank, 2, CUDA_VISIBLE_DEVICES="6,2")).placement.gpus == ((6, 2)[rank],)
+
+
+def test_a_job_that_has_some_of_the_gpus_does_not_share_with_others() -> None:
+    """Devices are not confined, Slurm says which GPUs the job has; its process sees them all."""
+    job = {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "4,5"}
+    decision = big(job)
+    assert decision.placement.gpus == (4, 5) and set(decision.placement.cpus) == set(BIG.gpus[4].cpus)
+
+
+def test_mpirun_that_has_bound_its_workers_is_named_with_the_cure() -> None:
+    for rank in range(8):
+        environment = {"OMPI_COMM_WORLD_LOCAL_RANK": str(rank), "OMPI_COMM_WORLD_LOCAL_SIZE": "8"}
+        mask = (rank // 2 + 56 * (rank % 2),)  # round robin by socket
+        decision = big(environment, mask)
+        assert decision.placement.cpus == mask, "its part is its mask, not an eighth of it"
+        assert decision.placement.gpus == (rank,) and decision.placement.memory_nodes == (rank // 4,)
+        said = warning_of(decision) or note_of(decision) or ""
+        assert "mpirun has bound this worker to CPUs" in said and "--bind-to none" in said
+        assert "enforce-binding" not in said
+    free = {**environment, "OMPI_MCA_hwloc_base_binding_policy": "none"}
+    assert len(big(free).placement.cpus) == 28
+
+
+def test_a_process_without_a_gpu_is_told_so() -> None:
+    blind = big({}, openable=set())
+    assert "of 8 on this machine" in (without_gpu(blind, BIG) or "")
+    assert without_gpu(big({}), BIG) is None
+    bare = Machine(cores=8).topology()
+    decision = decide(bare, Own(bare.online, bare.online, (0,)), {}, Request(Spec(on=True)))
+    assert "this machine shows none" in (without_gpu(decision, bare) or "")
+
+
 # -- The command ---------------------------------------------------------------------------------
 
 
+FOREIGN = ("NUMA_ALIGN", "SLURM_", "LOCAL_", "CUDA_", "OMP_", "TORCHELASTIC", "TLLM_", "NRL_")
+
+
 def run(*arguments: str, env: Optional[Mapping[str, str]] = None) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("NUMA_ALIGN", "SLURM_", "LOCAL_"))}
     return subprocess.run(
         [sys.executable, "-m", "numa_align", "run", *arguments],
-        env={**clean, **(env or {})},
+        env={**clean_environment(), **(env or {})},
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
+
+
+def clean_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
 
 
 def test_json_says_on_stderr_what_was_bound_and_stdout_stays_the_commands() -> None:
@@ -199,6 +416,7 @@ def test_json_says_on_stderr_what_was_bound_and_stdout_stays_the_commands() -> N
     data = json.loads(result.stderr)
     assert list(data) == [
         "version", "state", "reason", "gpus", "cpus", "policy", "policy_nodes", "worker",
+        "variables",
     ]  # fmt: skip
     assert data["worker"] is None and result.stdout.endswith(f" {data['cpus']}\n")
     env = {"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
@@ -253,3 +471,97 @@ def test_workers_are_bound_apart_by_the_kernels_word() -> None:
         program = "import os; print(*sorted(os.sched_getaffinity(0)))"
         seen.append(set(run(sys.executable, "-c", program, env=env).stdout.split()))
     assert seen[0] and seen[1] and not seen[0] & seen[1]
+
+
+#: The shell's words for an output that is closed, full, or read by nobody.
+BROKEN = (">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full", ">/dev/full 2>/dev/full")
+
+
+@pytest.mark.parametrize("words", ["--json", "--numa-align verbose", "--local-rank 0 --local-world-size 2"])
+@pytest.mark.parametrize("broken", BROKEN)
+def test_the_command_runs_whatever_is_wrong_with_the_outputs(broken: str, words: str, tmp_path: Path) -> None:
+    """A shell that says so in a file: its status and what it wrote are the command's, nothing is ours."""
+    file = tmp_path / "ran"
+    line = f"'{sys.executable}' -m numa_align run {words} sh -c 'echo ran >{file}; exit 7' {broken}"
+    env = {**clean_environment(), "NUMA_ALIGN": "mispelt"}
+    result = subprocess.run(["sh", "-c", line], env=env, capture_output=True, check=False, timeout=60)
+    assert (result.returncode, file.read_text()) == (7, "ran\n")
+    assert result.stdout == b"" and b"Traceback" not in result.stderr
+
+
+def test_the_command_runs_if_nobody_reads_stderr(tmp_path: Path) -> None:
+    file = tmp_path / "ran"
+    read, write = os.pipe()
+    os.close(read)
+    arguments = ["--numa-align", "verbose", "sh", "-c", f"echo ran >{file}; exit 7"]
+    result = subprocess.run(
+        [sys.executable, "-m", "numa_align", "run", *arguments],
+        env=clean_environment(),
+        stderr=write,
+        check=False,
+        timeout=60,
+    )
+    os.close(write)
+    assert (result.returncode, file.read_text()) == (7, "ran\n")
+
+
+def test_wrong_input_is_no_line_in_stdout_where_stderr_is_closed() -> None:
+    line = f"'{sys.executable}' -m numa_align run --gpus no-such-gpu true 2>&-"
+    result = subprocess.run(["sh", "-c", line], capture_output=True, check=False, timeout=60)
+    assert (result.returncode, result.stdout) == (2, b"")
+
+
+def test_the_command_gets_the_signals_as_they_were() -> None:
+    """Python ignores SIGPIPE, and what is ignored stays so through exec."""
+    look = ["grep", "SigIgn", "/proc/self/status"]
+    outside = subprocess.run(look, capture_output=True, text=True, check=True).stdout
+    assert run(*look).stdout == outside
+
+
+def test_a_wrong_word_in_the_variable_is_one_warning() -> None:
+    for value in ("mispelt", "strict,mem=nonsense"):
+        result = run("sh", "-c", "exit 7", env={"NUMA_ALIGN": value})
+        (line,) = result.stderr.splitlines()
+        assert result.returncode == 7
+        assert line.startswith("numa-align: NUMA_ALIGN in the environment is ignored: unknown word")
+    said = json.loads(run("--json", "true", env={"NUMA_ALIGN": "mispelt"}).stderr)
+    assert said["reason"].startswith("NUMA_ALIGN in the environment is ignored")
+
+
+def test_a_rank_that_is_no_number_is_one_line_and_nothing_runs() -> None:
+    result = run("echo", "ran", env={"LOCAL_RANK": "x"})
+    (line,) = result.stderr.splitlines()
+    assert (result.returncode, result.stdout) == (2, "") and "LOCAL_RANK is 'x'" in line
+
+
+def test_strict_needs_a_gpu() -> None:
+    bare = not json.loads(run("--json", "true").stderr)["gpus"]
+    if not bare:
+        pytest.skip("this machine has GPUs")
+    result = run("--numa-align=strict", "echo", "ran")
+    (line,) = result.stderr.splitlines()
+    assert (result.returncode, result.stdout) == (1, "") and "no GPU is visible" in line
+    assert line.endswith("; strict was asked for, so the command is not run")
+
+
+def test_threads_are_as_many_as_cores_unless_they_were_chosen() -> None:
+    def threads(**env: str) -> str:
+        show = ("--threads", "sh", "-c", "echo ${OMP_NUM_THREADS-unset}")
+        return run(*show, env=env).stdout.strip()
+
+    cores = threads()
+    assert 1 <= int(cores) <= len(os.sched_getaffinity(0))
+    assert threads(OMP_NUM_THREADS="3") == "3" and threads(OMP_NUM_THREADS="1") == "1"
+    assert threads(OMP_NUM_THREADS="1", TORCHELASTIC_RUN_ID="none") == cores
+
+
+def test_programs_are_told_of_a_place_that_they_could_lose() -> None:
+    show = ("sh", "-c", "echo ${TLLM_NUMA_AWARE_WORKER_AFFINITY-unset}")
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two CPUs")
+    half = ("--local-rank", "0", "--local-world-size", "2")
+    assert run(*half, *show).stdout == "0\n"
+    assert run(*half, *show, env={"TLLM_NUMA_AWARE_WORKER_AFFINITY": "1"}).stdout == "1\n"
+    assert run(*half, "--leave-programs", *show).stdout == "unset\n"
+    assert run(*show).stdout == "unset\n", "with all CPUs there is no place to lose"
+    assert "set for the command: TLLM_" in run(*half, "--numa-align=verbose", *show).stderr

@@ -6,6 +6,7 @@ them here rather than importing them keeps ``numa-align --help`` fast.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -89,8 +90,20 @@ def main() -> None:
     sys.exit(status)
 
 
+def say(line: str) -> None:
+    """A line to stderr, if it is there and can be written to: a program is not to end by what is said of it.
+
+    Without Python's buffer, which would fail once more at the end, and not with print(), which takes stdout
+    where Python has no stderr.
+    """
+    if sys.stderr is None:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        os.write(sys.stderr.fileno(), f"{line}\n".encode(errors="backslashreplace"))
+
+
 def _end(message: str, status: int) -> NoReturn:
-    print(f"numa-align: {message}", file=sys.stderr)
+    say(f"numa-align: {message}")
     sys.exit(status)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
 import click
@@ -14,11 +15,24 @@ import click
 from ..cpulist import format_cpulist
 from ..errors import ClaimError, NumaAlignError, RequestError
 from ..placement.claim import spec_help
+from . import say
 
 if TYPE_CHECKING:
     from ..placement.decide import Request
     from ..process.apply import Applied
     from ..topology.model import Topology
+
+#: Signals that Python ignores from its start on, which the command would inherit (subprocess does the same).
+_IGNORED = ("SIGPIPE", "SIGXFSZ")
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What of the environment the user wants set, or left, besides the placement."""
+
+    threads: bool = False
+    visible: bool = True
+    programs: bool = True
 
 
 @click.command(
@@ -45,6 +59,21 @@ if TYPE_CHECKING:
     help="Workers of the task on this node.  [env: LOCAL_WORLD_SIZE; default: the task's GPUs]",
 )
 @click.option(
+    "--threads",
+    is_flag=True,
+    help="Set OMP_NUM_THREADS to the number of its cores, where it is not set or torchrun has set 1.",
+)
+@click.option(
+    "--leave-visible",
+    is_flag=True,
+    help="With --gpus: do not set CUDA_VISIBLE_DEVICES, or what other vendors have in its place.",
+)
+@click.option(
+    "--leave-programs",
+    is_flag=True,
+    help="Do not tell programs that would undo the binding to keep it: docs/users.md has the table.",
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="Say on stderr, in a line of JSON, what was bound: docs/users.md."
 )
 @click.argument("command_line", metavar="COMMAND [ARG]...", nargs=-1, type=click.UNPROCESSED)
@@ -56,32 +85,35 @@ def command(
     spec: Optional[str],
     local_rank: Optional[int],
     local_world_size: Optional[int],
+    threads: bool,
+    leave_visible: bool,
+    leave_programs: bool,
     as_json: bool,
     command_line: tuple[str, ...],
 ) -> None:
     """Bind to the CPUs and the memory nearest to the GPUs, then run COMMAND in this process.
 
-    In a worker of torchrun, Composer, accelerate, deepspeed or mpirun, told by their variables, it takes that
-    worker's part of the task's own set:
+    In a worker of torchrun, Composer, accelerate, deepspeed, Lightning, mpirun and others, told by their
+    variables, it takes that worker's part of the task's own set:
 
         torchrun --nproc-per-node=8 --no-python numa-align run python train.py
         deepspeed --no_python --no_local_rank numa-align run python train.py
         mpirun -np 8 --bind-to none numa-align run ./program
 
-    What cannot be bound is a warning and COMMAND runs all the same, unless SPEC says strict. Exit status:
-    that of COMMAND; 1 if strict and not aligned; 2 for wrong input; 126 if COMMAND cannot be executed, 127
-    if it is not found.
+    With --gpus outside a Slurm allocation COMMAND is shown these GPUs only. What cannot be bound is a warning
+    and COMMAND runs all the same, unless SPEC says strict. Exit status: that of COMMAND; 1 if strict and not
+    aligned; 2 for wrong input; 126 if COMMAND cannot be executed, 127 if it is not found.
     """
     from ..placement.decide import Request  # noqa: PLC0415
     from ..process.apply import spec_of  # noqa: PLC0415 (the help needs none of these)
 
     try:
-        read = spec_of(spec, os.environ)
+        read, warning = spec_of(spec, os.environ)
     except ClaimError as error:
         # The compiled claim is missing. A job is not to fail by that, unless it said so.
         if not command_line or "strict" in f"{spec} {os.environ.get('NUMA_ALIGN')}":
             raise
-        print(f"numa-align: {error}; nothing is bound", file=sys.stderr)
+        say(f"numa-align: {error}; nothing is bound")
         _execute(command_line)
     if read.help:
         click.echo(spec_help(), nl=False)
@@ -89,38 +121,93 @@ def command(
     if not command_line:
         raise click.UsageError("there is no COMMAND to run", ctx)
     if read.on:
-        _bind(gpus, Request(read, None, local_rank, local_world_size), as_json=as_json)
+        request = Request(read, None, local_rank, local_world_size, insists=spec is not None)
+        wish = _Wish(threads, not leave_visible, not leave_programs)
+        _bind(gpus, request, wish, [warning] if warning else [], as_json=as_json)
+    elif warning:
+        say(f"numa-align: {warning}")
     _execute(command_line)
 
 
-def _bind(gpus: Optional[str], request: Request, *, as_json: bool) -> None:
+def _bind(
+    gpus: Optional[str], request: Request, wish: _Wish, warnings: Sequence[str], *, as_json: bool
+) -> None:
     """Bind this process and say how it went; ends it where strict was asked for and it is not aligned."""
-    from ..placement.decide import line_of  # noqa: PLC0415
     from ..process.apply import place_here  # noqa: PLC0415
     from ..topology.read import read_topology  # noqa: PLC0415
 
     topology = read_topology(node_name=os.environ.get("SLURMD_NODENAME"))
+    variables: dict[str, str] = {}
     if gpus is not None:
         request = replace(request, gpus=_named(gpus, topology))
+        if wish.visible:
+            variables = _exposed(request.gpus or (), topology)
     applied: Optional[Applied] = None
     try:
         applied = place_here(request, os.environ, topology=topology)
-        remarks = applied.remarks
+        objections = applied.objections if request.spec.strict else applied.remarks
+        variables.update(_for_programs(applied, wish))
+        os.environ.update(variables)
     except RequestError:
         raise  # what the user wrote is wrong
     except NumaAlignError as error:
-        remarks = (str(error),)
-    strict = bool(remarks) and request.spec.strict
-    end = "; strict was asked for, so the command is not run" if strict else ""
+        objections = (str(error),)
+    strict = bool(objections) and request.spec.strict
+    said = [*warnings, *objections, *(applied.hints if applied else ())]
     if as_json:
-        print(json.dumps(to_json(applied, remarks)), file=sys.stderr)
-    for remark in () if as_json else remarks:
-        print(f"numa-align: {remark}{end}", file=sys.stderr)
-    if applied and request.spec.verbose and not as_json:
-        for line in (line_of(applied.decision, applied.topology, applied.state), *applied.notes):
-            print(f"numa-align: {line}", file=sys.stderr)
+        say(json.dumps(to_json(applied, said, variables)))
+    else:
+        _report(applied, said, variables, request, strict=strict)
     if strict:
         sys.exit(1)
+
+
+def _report(
+    applied: Optional[Applied],
+    said: Sequence[str],
+    variables: Mapping[str, str],
+    request: Request,
+    *,
+    strict: bool,
+) -> None:
+    from ..placement.decide import line_of  # noqa: PLC0415
+
+    end = "; strict was asked for, so the command is not run" if strict else ""
+    for text in said:
+        say(f"numa-align: {text}{end}")
+    if applied and request.spec.verbose:
+        for line in (line_of(applied.decision, applied.topology, applied.state), *applied.notes):
+            say(f"numa-align: {line}")
+        for name, value in variables.items():
+            say(f"numa-align: set for the command: {name}={value}")
+
+
+def _exposed(chosen: Sequence[int], topology: Topology) -> dict[str, str]:
+    """What shows the command the GPUs that were named. Raises RequestError."""
+    from ..placement.expose import expose  # noqa: PLC0415
+    from ..placement.visible import may_open  # noqa: PLC0415
+
+    return expose(topology.gpus, [topology.gpus[gpu] for gpu in chosen], os.environ, may_open)
+
+
+def _for_programs(applied: Applied, wish: _Wish) -> dict[str, str]:
+    """What programs are told about the place that they have."""
+    from ..placement.programs import hands_off  # noqa: PLC0415
+
+    cpus = set(applied.decision.placement.cpus)
+    variables: dict[str, str] = {}
+    if wish.programs and not applied.failures:
+        variables.update(hands_off(os.environ, tuple(cpus), applied.topology.online))
+    if wish.threads and _may_set_threads(os.environ):
+        cores = sum(not cpus.isdisjoint(core.cpus) for core in applied.topology.cores)
+        variables["OMP_NUM_THREADS"] = str(max(cores, 1))
+    return variables
+
+
+def _may_set_threads(environment: Mapping[str, str]) -> bool:
+    """Whether nobody has chosen the threads: torchrun sets 1 where the user has set nothing."""
+    number = environment.get("OMP_NUM_THREADS")
+    return number is None or (number == "1" and "TORCHELASTIC_RUN_ID" in environment)
 
 
 def _named(gpus: str, topology: Topology) -> tuple[int, ...]:
@@ -134,32 +221,33 @@ def _named(gpus: str, topology: Topology) -> tuple[int, ...]:
     return chosen
 
 
-def to_json(applied: Optional[Applied], remarks: Sequence[str]) -> dict[str, Any]:
+def to_json(applied: Optional[Applied], said: Sequence[str], variables: Mapping[str, str]) -> dict[str, Any]:
     """The schema of docs/users.md; ``applied`` is None where nothing could be decided."""
     if applied is None:
-        return {"version": 1, "state": "unaligned", "reason": "; ".join(remarks)}
+        return {"version": 1, "state": "unaligned", "reason": "; ".join(said)}
     placed, worker = applied.decision.placement, applied.decision.worker
     return {
         "version": 1,
         "state": applied.state,
-        "reason": "; ".join(remarks) or None,
+        "reason": "; ".join(said) or None,
         "gpus": [applied.topology.gpus[gpu].bdf for gpu in placed.gpus],
         "cpus": format_cpulist(placed.cpus),
         "policy": placed.policy,
         "policy_nodes": list(placed.memory_nodes),
         "worker": None if worker is None else {"rank": worker.rank, "count": worker.count},
+        "variables": dict(variables),
     }
 
 
 def _execute(command_line: tuple[str, ...]) -> NoReturn:
     """Become the command. Status as of env(1): 127 not found, 126 found and not executable."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for name in _IGNORED:
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
     try:
         os.execvp(command_line[0], command_line)
     except OSError as error:
-        print(f"numa-align: cannot run {command_line[0]}: {error.strerror}", file=sys.stderr)
+        say(f"numa-align: cannot run {command_line[0]}: {error.strerror}")
         sys.exit(127 if isinstance(error, FileNotFoundError) else 126)
     except ValueError as error:
-        print(f"numa-align: cannot run the command: {error}", file=sys.stderr)
+        say(f"numa-align: cannot run the command: {error}")
         sys.exit(126)

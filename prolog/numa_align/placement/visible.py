@@ -13,7 +13,8 @@ from typing import Optional
 from ..slurm_env import Place, place_of, to_number
 from ..topology.model import Gpu
 
-_VISIBLE = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "ROCR_VISIBLE_DEVICES", "intel": "ZE_AFFINITY_MASK"}
+#: The variable by which each vendor's runtime is shown some of the GPUs.
+VISIBLE = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "ROCR_VISIBLE_DEVICES", "intel": "ZE_AFFINITY_MASK"}
 
 
 def may_open(device: str) -> bool:
@@ -62,7 +63,7 @@ def visible_gpus(
     reachable = tuple(gpu for gpu in gpus if gpu.device and may_open(gpu.device))
     if not reachable:
         return ()
-    text = environment.get(_VISIBLE.get(reachable[0].vendor, ""), "")
+    text = environment.get(VISIBLE.get(reachable[0].vendor, ""), "")
     if text and len(text.split(",")) <= len(reachable):
         # Without Slurm's indexes a number counts what can be opened, in the order of addresses
         # (CUDA's with CUDA_DEVICE_ORDER=PCI_BUS_ID, and with equal GPUs always).

@@ -1,0 +1,75 @@
+"""The variables that show a program the GPUs that its user named. Pure.
+
+Only outside an allocation: inside one Slurm says which GPUs a task has, and says it with these variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from ..errors import RequestError
+from ..topology.model import Gpu
+from .visible import VISIBLE, visible_gpus
+
+#: What makes a vendor's runtime count its GPUs by PCI address, as everybody else does. ROCm counts so anyway.
+#: CUDA: Programming Guide, "CUDA Environment Variables"; Level Zero: Core Programming Guide, "Environment
+#: Variables".
+_BY_ADDRESS = {"nvidia": ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), "intel": ("ZE_ENABLE_PCI_ID_DEVICE_ORDER", "1")}
+
+
+def expose(
+    gpus: Sequence[Gpu],
+    chosen: Sequence[Gpu],
+    environment: Mapping[str, str],
+    openable: Callable[[str], bool],
+) -> dict[str, str]:
+    """The variables by which a program sees the ``chosen`` of the machine's GPUs, and these only.
+
+    Empty inside an allocation. Raises RequestError where a variable is set and names others.
+    """
+    exposed: dict[str, str] = {}
+    for vendor, name in VISIBLE.items():
+        mine = [gpu for gpu in chosen if gpu.vendor == vendor]
+        if not mine:
+            continue
+        if name in environment:
+            _compare(gpus, mine, environment, openable, name)
+        elif not environment.get("SLURM_JOB_ID"):
+            exposed.update(_named(vendor, name, gpus, mine, openable))
+    return exposed
+
+
+def _compare(
+    gpus: Sequence[Gpu],
+    mine: Sequence[Gpu],
+    environment: Mapping[str, str],
+    openable: Callable[[str], bool],
+    name: str,
+) -> None:
+    """Inside an allocation a task may choose among its GPUs; elsewhere both words come from one user."""
+    shown = {gpu.bdf for gpu in visible_gpus(gpus, environment, openable)}
+    wanted = {gpu.bdf for gpu in mine}
+    if shown == wanted or (environment.get("SLURM_JOB_ID") and shown > wanted):
+        return
+    other = ", ".join(sorted(wanted - shown)) or "fewer"
+    raise RequestError(
+        f"{name} is {environment[name][:200]!r} and shows the program other GPUs than --gpus ({other}): "
+        "unset it, say the same twice, or say --leave-visible"
+    )
+
+
+def _named(
+    vendor: str, name: str, gpus: Sequence[Gpu], mine: Sequence[Gpu], openable: Callable[[str], bool]
+) -> dict[str, str]:
+    """By UUID, which is the same for everybody; else by number in the order of addresses."""
+    if vendor == "nvidia" and all(gpu.uuid for gpu in mine):
+        return {name: ",".join(str(gpu.uuid) for gpu in mine)}
+    counted = [gpu.bdf for gpu in gpus if gpu.vendor == vendor and gpu.device and openable(gpu.device)]
+    unknown = [gpu.bdf for gpu in mine if gpu.bdf not in counted]
+    if unknown:
+        raise RequestError(
+            f"GPU {unknown[0]} cannot be opened, so no program can be shown it: is its driver loaded? "
+            "--leave-visible binds near it all the same"
+        )
+    order = dict([_BY_ADDRESS[vendor]]) if vendor in _BY_ADDRESS else {}
+    return {**order, name: ",".join(str(counted.index(gpu.bdf)) for gpu in mine)}
