@@ -50,3 +50,7 @@ class BindError(NumaAlignError):
 
 class RequestError(NumaAlignError):
     """What was asked for does not exist here or does not fit together."""
+
+
+class AuditError(NumaAlignError):
+    """A file that is to hold samples holds something else."""

@@ -163,6 +163,8 @@ def test_what_only_looks_knows_the_machine(machine: Machine) -> None:
 def test_the_example_of_the_help_works(machine: Machine, name: str) -> None:
     command = cli.get_command(click.Context(cli), name)
     assert command is not None and command.epilog
+    # What report sums up.
+    machine.run("numa-align audit --log /var/log/numa-align/samples.json", check=True)
     result = machine.run(command.epilog.removeprefix("Example: "), timeout=300)
     # doctor has findings in a machine without a driver; what is not understood ends with 2.
     assert result.status in ((0, 1, 3) if name == "doctor" else (0,)), result.transcript()

@@ -18,6 +18,7 @@ LEVELS = (
     ("numa_align.topology",),
     ("numa_align.placement",),
     ("numa_align.process",),
+    ("numa_align.audit",),
     ("numa_align.hooks", "numa_align.view", "numa_align.bench"),
     ("numa_align.cli",),
     ("numa_align_conf",),

@@ -26,6 +26,8 @@ COMMANDS = {
     "gpus": "Say which GPUs of this node sit best together.",
     "check": "Say, from the kernel's word, whether this task is aligned.",
     "job": "Show where a running job's processes, threads and pages are.",
+    "audit": "Show how well all running jobs are placed.",
+    "report": "Sum up GPU hours by state from logged samples.",
     "bench": "Measure memory and copies, near and far.",
     "conf": "Print Slurm's configuration for these nodes.",
     "doctor": "Check Slurm's configuration and this node.",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -115,45 +114,23 @@ def inspect(job: Optional[int], pid: Optional[int], topology: Topology) -> list[
     return seen
 
 
-def _program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        raise RequestError(f"--all-nodes needs {name}, which is not in PATH")
-    return found
-
-
-def _count_nodes(job: int) -> int:
-    """Of a running job, by squeue's %D: a step that does not say how many it wants gets one."""
-    import subprocess  # noqa: PLC0415
-
-    command = [_program("squeue"), "--noheader", f"--jobs={job}", "--states=RUNNING", "--format=%D"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0 or not done.stdout.strip().isdigit():
-        said = done.stderr.strip().rpartition("\n")[2]
-        raise RequestError(
-            f"squeue names no running job {job}{': ' if said else ''}{said}; squeue lists yours"
-        )
-    return int(done.stdout)
-
-
 def _on_all_nodes(job: Optional[int], *, threads: bool, as_json: bool) -> NoReturn:
     """A step of one task on each node of the job, beside what runs there."""
     if job is None:
         raise RequestError("--all-nodes is for a JOBID")
-    srun, nodes = _program("srun"), _count_nodes(job)
-    words = [srun, f"--jobid={job}", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}"]
-    words += ["--ntasks-per-node=1", "--mem=0", "--cpu-bind=none"]
-    # Lines of several nodes may mix: labels part them, and JSON is a line a node.
-    words += [] if as_json else ["--label"]
-    words += ["numa-align", "job", str(job)]
-    words += ["--threads"] if threads else []
-    words += ["--json"] if as_json else []
-    # What a batch script around this asked for is not meant for this step; where Slurm is configured is.
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "NUMA_ALIGN"))}
-    if "SLURM_CONF" in os.environ:
-        clean["SLURM_CONF"] = os.environ["SLURM_CONF"]
+    from ..process.all_nodes import clean_environment, count_nodes, step_beside  # noqa: PLC0415
+
+    words = [
+        "numa-align",
+        "job",
+        str(job),
+        *(["--threads"] if threads else []),
+        *(["--json"] if as_json else []),
+    ]
+    # JSON is one line for each node, which needs no label.
+    step = step_beside(job, count_nodes(job), words, label=not as_json)
     sys.stdout.flush()
-    os.execve(srun, words, clean)
+    os.execve(step[0], step, clean_environment())
 
 
 def _watch(

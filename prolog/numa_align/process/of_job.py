@@ -117,7 +117,7 @@ def look(pid: int, topology: Topology, holders: Mapping[int, Sequence[Gpu]]) -> 
     except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
         return None
     environment = _environment(pid)
-    gpus = tuple(holders.get(pid, ())) or _told(environment, topology)
+    gpus = tuple(holders.get(pid, ())) or told_gpus(environment, topology)
     state, verdict, hidden = None, None, None
     if status == psutil.STATUS_ZOMBIE:
         hidden = "a zombie: it has ended, its parent has not asked for its status"
@@ -135,7 +135,8 @@ def look(pid: int, topology: Topology, holders: Mapping[int, Sequence[Gpu]]) -> 
     )  # fmt: skip
 
 
-def _told(environment: Mapping[str, str], topology: Topology) -> tuple[Gpu, ...]:
+def told_gpus(environment: Mapping[str, str], topology: Topology) -> tuple[Gpu, ...]:
+    """The GPUs that the plugin, or `numa-align run`, gave to a process with this environment."""
     names = environment.get("NUMA_ALIGN_GPUS", "").split(",")
     return tuple(gpu for gpu in topology.gpus if gpu.bdf in names)
 
@@ -186,7 +187,7 @@ def gpu_holders(pids: Sequence[int], topology: Topology) -> dict[int, tuple[Gpu,
         if opened:
             # CUDA opens the files of all GPUs that it sees, and who is forked later (DataLoader's
             # processes) keeps them: of these, the parent's own; else those that the plugin gave it.
-            told = {gpu.bdf for gpu in _told(_environment(pid), topology)}
+            told = {gpu.bdf for gpu in told_gpus(_environment(pid), topology)}
             holders[pid] = opened & (_of_parents(pid, computing) or told) or opened
     return {pid: tuple(gpu for gpu in topology.gpus if gpu.bdf in held) for pid, held in holders.items()}
 

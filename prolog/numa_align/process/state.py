@@ -26,6 +26,10 @@ _POLICIES = {
 }
 
 
+#: Bytes of numa_maps that tell the policy: the program itself comes first, whose mappings have the task's.
+_FIRST_LINES = 4096
+
+
 @dataclass(frozen=True)
 class Policy:
     """A memory policy: ``mode`` by its name in set_mempolicy(2), and the nodes it names."""
@@ -149,28 +153,40 @@ def read_environment(pid: int, root: Path = Path("/")) -> dict[str, str]:
     return {name: value for name, _, value in pairs if name}
 
 
-def _read_maps(folder: Path, pid: int) -> str:
-    """numa_maps; empty on a kernel without NUMA, which has no such file and nothing to say."""
+def _read_maps(folder: Path, pid: int, whole: bool) -> str:
+    """numa_maps, or just its first lines; empty on a kernel without NUMA, which has no such file."""
     if not (folder.parent / "self/numa_maps").exists() and (folder / "status").exists():
         return ""
-    return _read(folder / "numa_maps", pid)
+    if whole:
+        return _read(folder / "numa_maps", pid)
+    try:
+        with (folder / "numa_maps").open("rb", buffering=0) as file:
+            # One read: the kernel describes as many mappings as fit, in the order of their addresses.
+            text = file.read(_FIRST_LINES).decode("utf-8", "replace")
+    except OSError as error:
+        raise KernelError(f"cannot read {folder}/numa_maps: {error.strerror}") from error
+    return text[: text.rfind("\n") + 1]
 
 
-def read_process(pid: int, root: Path = Path("/")) -> ProcessState:
-    """Ask the kernel about a process. Raises KernelError: no such process, or not yours to see."""
+def read_process(pid: int, root: Path = Path("/"), *, memory: bool = True) -> ProcessState:
+    """Ask the kernel about a process. Raises KernelError: no such process, or not yours to see.
+
+    Without ``memory`` its pages are not counted, which takes long for a big process, and ``bytes_by_node``
+    is empty.
+    """
     folder = root / "proc" / str(pid)
     status = _status_fields(_read(folder / "status", pid))
     if status.get("State", "").startswith("Z"):
         raise KernelError(f"process {pid} is a zombie: it has ended, and has neither memory nor a policy")
     maps = []
-    for line in _read_maps(folder, pid).splitlines():
+    for line in _read_maps(folder, pid, memory).splitlines():
         try:
             maps.append(parse_numa_maps_line(line))
         except ValueError as error:
             raise KernelError(f"{folder}/numa_maps has a line that is not understood: {error}") from error
     present: Counter[int] = Counter()
     for mapping in maps:
-        if mapping.anonymous:
+        if memory and mapping.anonymous:
             present.update(mapping.bytes_by_node)
     try:
         cpus = parse_cpulist(status.get("Cpus_allowed_list", ""))

@@ -1,0 +1,42 @@
+"""Why a task is not aligned: from what it was started with and what it has now. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..cpulist import parse_cpulist
+from ..placement.launcher import bound_by_hand
+from ..topology.model import Gpu, Topology
+
+
+def cause_of(
+    environment: Mapping[str, str], cpus: Sequence[int], gpus: Sequence[Gpu], topology: Topology
+) -> str:
+    """One of `model.CAUSES` for a task that is not aligned.
+
+    ``environment`` is what the process was started with (proc_pid_environ(5)); empty where it is hidden.
+    """
+    if not environment:
+        return "hidden"
+    given = _cpus(environment.get("NUMA_ALIGN_CPUS", ""))
+    if environment.get("NUMA_ALIGN_STATE") == "aligned" and given and not set(cpus) <= set(given):
+        return "undone"
+    if any(bound_by_hand(environment)):
+        return "explicit"
+    if "NUMA_ALIGN_STATE" not in environment:
+        return "not-asked"
+    if _cores(cpus, topology) < len(gpus):
+        return "few-cores"
+    return "allocated-far"
+
+
+def _cpus(text: str) -> tuple[int, ...]:
+    try:
+        return parse_cpulist(text)
+    except ValueError:
+        return ()
+
+
+def _cores(cpus: Sequence[int], topology: Topology) -> int:
+    mine = set(cpus)
+    return sum(1 for core in topology.cores if not mine.isdisjoint(core.cpus))

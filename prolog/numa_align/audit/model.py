@@ -1,0 +1,156 @@
+"""One sample of a node: frozen values, and their JSON, written and read here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Optional
+
+from ..errors import AuditError
+
+VERSION = 1
+
+#: From best to worst; a task is as good as the worst of its processes.
+STATES = ("aligned", "partial", "memory-only", "unaligned")
+
+#: Why a task is not aligned. ``hidden`` is the word where this user may not see enough to tell.
+CAUSES = (
+    "not-asked",  # --numa-align was not given
+    "undone",  # it was given CPUs that it no longer has: the program has set its own
+    "explicit",  # the user's own --cpu-bind or --mem-bind stands
+    "few-cores",  # fewer cores than GPUs
+    "allocated-far",  # Slurm gave the job no core near its GPUs, or too few
+    "hidden",
+)
+
+
+@dataclass(frozen=True)
+class TaskSample:
+    """One task that has GPUs. ``gpus`` are PCI addresses; ``cpus`` a list in the kernel's format.
+
+    ``near_bytes`` of ``bytes`` are near its GPUs; both are 0 where its memory was not looked at, which
+    ``memory_skipped`` says. ``cause`` is one of `CAUSES`, None if aligned.
+    """
+
+    job: int
+    step: str
+    task: Optional[int]
+    user: str
+    gpus: tuple[str, ...]
+    cpus: str
+    policy: str
+    bytes: int
+    near_bytes: int
+    state: str
+    cause: Optional[str]
+    reason: Optional[str]
+    processes: int = 1
+    partition: Optional[str] = None
+    memory_skipped: bool = False
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What runs on one node at ``time`` (seconds since 1970).
+
+    ``gpus``: how many the node has. ``idle_near_cores``: cores near the GPUs in use that no job has.
+    ``hidden``: processes of jobs of which this user may not see enough.
+    """
+
+    node: str
+    time: float
+    gpus: int
+    tasks: tuple[TaskSample, ...]
+    idle_near_cores: int = 0
+    hidden: int = 0
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over samples: GPUs in use by state (a GPU that several tasks share has the best of theirs)."""
+
+    nodes: int
+    gpus: int
+    by_state: Mapping[str, int]
+    bytes: int
+    near_bytes: int
+    idle_near_cores: int
+    hidden: int
+
+    @property
+    def in_use(self) -> int:
+        """GPUs that a task has."""
+        return sum(self.by_state.values())
+
+
+def totals(samples: Sequence[Sample]) -> Totals:
+    """The sums over samples of different nodes."""
+    states: Counter[str] = Counter(dict.fromkeys(STATES, 0))
+    for sample in samples:
+        states.update(state_of_gpus(sample.tasks).values())
+    tasks = [task for sample in samples for task in sample.tasks]
+    return Totals(
+        len(samples),
+        sum(sample.gpus for sample in samples),
+        dict(states),
+        sum(task.bytes for task in tasks),
+        sum(task.near_bytes for task in tasks),
+        sum(sample.idle_near_cores for sample in samples),
+        sum(sample.hidden for sample in samples),
+    )
+
+
+def state_of_gpus(tasks: Sequence[TaskSample]) -> dict[str, str]:
+    """The state of each GPU in use, by its address."""
+    found: dict[str, str] = {}
+    for task in tasks:
+        for gpu in task.gpus:
+            if gpu not in found or STATES.index(task.state) < STATES.index(found[gpu]):
+                found[gpu] = task.state
+    return found
+
+
+def worst(states: Sequence[str]) -> str:
+    """The worst of some states; ``aligned`` of none."""
+    return max(states, key=STATES.index, default="aligned")
+
+
+def without_names(sample: Sample) -> Sample:
+    """The same without users' names, for metrics and files that others read."""
+    return replace(sample, tasks=tuple(replace(task, user="") for task in sample.tasks))
+
+
+# -- JSON ------------------------------------------------------------------------------------
+
+
+def to_json(sample: Sample) -> dict[str, Any]:
+    """The schema of docs/audit.md."""
+    fields = {"version": VERSION, **asdict(sample)}
+    fields["totals"] = {**asdict(totals([sample])), "in_use": totals([sample]).in_use}
+    return fields
+
+
+def from_json(data: object, where: str) -> Sample:
+    """A sample that `to_json` wrote; ``where`` names it in messages. Raises AuditError."""
+    if not isinstance(data, dict) or data.get("version") != VERSION:
+        raise AuditError(f"{where}: is not what `numa-align audit --json` of this version prints")
+    try:
+        tasks = tuple(_task(task) for task in data["tasks"])
+        return Sample(
+            str(data["node"]),
+            float(data["time"]),
+            int(data["gpus"]),
+            tasks,
+            int(data["idle_near_cores"]),
+            int(data["hidden"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise AuditError(f"{where}: a field of the sample is missing or wrong: {error}") from error
+
+
+def _task(data: Mapping[str, Any]) -> TaskSample:
+    task = TaskSample(**{**data, "gpus": tuple(data["gpus"])})
+    if task.state not in STATES:
+        raise ValueError(f"{task.state!r} is no state")
+    return task

@@ -1,0 +1,142 @@
+"""Takes a sample of this node. Reads /proc, sysfs and NVML once; traces nothing and wakes no GPU.
+
+The memory of a process is counted from its numa_maps, for which the kernel walks its page tables with
+mmap_lock held for reading (fs/proc/task_mmu.c). That costs in proportion to what is resident, so that a
+sample has a budget: processes are looked at in the order of their size, the smallest first, until the
+budget is spent. Of the others the CPUs and the policy are told, from the first lines of numa_maps.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Optional
+
+from ..cpulist import format_cpulist
+from ..errors import KernelError
+from ..process.jobs import JobProcess, processes_of_jobs
+from ..process.of_job import gpu_holders, told_gpus
+from ..process.state import ProcessState, read_environment, read_process
+from ..process.verdict import Verdict, judge
+from ..slurm_env import rank_of
+from ..sysfs import read_text, to_number
+from ..topology.model import Gpu, Topology
+from .cause import cause_of
+from .model import Sample, TaskSample, worst
+
+#: MiB of resident memory that one sample looks through. Walking a page table takes about 10 ns a page.
+MEMORY_BUDGET_MIB = 32768
+
+
+class _Seen(NamedTuple):
+    process: JobProcess
+    gpus: tuple[Gpu, ...]
+    environment: Mapping[str, str]
+    state: ProcessState
+    verdict: Verdict
+    whole: bool
+
+
+def take_sample(topology: Topology, budget_mib: int = MEMORY_BUDGET_MIB) -> Sample:
+    """What runs on this node now."""
+    processes = processes_of_jobs()
+    holders = gpu_holders([process.pid for process in processes], topology)
+    seen, hidden = _look(processes, holders, topology, budget_mib << 20)
+    tasks: dict[tuple[int, str, Optional[int]], list[_Seen]] = {}
+    for one in seen:
+        key = (one.process.job, one.process.step, rank_of(one.environment))
+        tasks.setdefault(key, []).append(one)
+    return Sample(
+        os.uname().nodename.partition(".")[0],
+        time.time(),
+        len(topology.gpus),
+        tuple(_task(key, tasks[key], topology) for key in sorted(tasks, key=_order)),
+        _idle_near_cores(processes, [gpu for one in seen for gpu in one.gpus], topology),
+        hidden,
+    )
+
+
+def _order(key: tuple[int, str, Optional[int]]) -> tuple[int, str, int]:
+    job, step, task = key
+    return job, step, -1 if task is None else task
+
+
+def _look(
+    processes: Sequence[JobProcess], holders: Mapping[int, tuple[Gpu, ...]], topology: Topology, budget: int
+) -> tuple[list[_Seen], int]:
+    """The processes that have GPUs, and how many processes could not be looked at."""
+    seen, hidden = [], 0
+    for size, process in sorted((_resident(process.pid), process) for process in processes):
+        try:
+            environment = read_environment(process.pid)
+        except KernelError:
+            environment = {}
+        gpus = holders.get(process.pid) or told_gpus(environment, topology)
+        if not gpus:
+            hidden += not environment
+            continue
+        whole = size <= budget
+        budget -= size if whole else 0
+        try:
+            state = read_process(process.pid, memory=whole)
+        except KernelError:
+            hidden += 1
+            continue
+        seen.append(_Seen(process, gpus, environment, state, judge(state, gpus, topology), whole))
+    return seen, hidden
+
+
+def _resident(pid: int) -> int:
+    """Bytes of resident memory (proc_pid_statm(5)); 0 for a process that has ended."""
+    fields = (read_text(f"/proc/{pid}/statm") or "").split()
+    pages = to_number(fields[1]) if len(fields) > 1 else None
+    return (pages or 0) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _task(key: tuple[int, str, Optional[int]], seen: Sequence[_Seen], topology: Topology) -> TaskSample:
+    """One row: a task is as well placed as the worst of its processes."""
+    job, step, task = key
+    state = worst([one.verdict.state for one in seen])
+    shown = next(one for one in seen if one.verdict.state == state)
+    gpus = {gpu.bdf for one in seen for gpu in one.gpus}
+    cause = None
+    if state != "aligned":
+        cause = cause_of(shown.environment, shown.state.cpus, shown.gpus, topology)
+    return TaskSample(
+        job,
+        step,
+        task,
+        _name(shown.process.uid),
+        tuple(gpu.bdf for gpu in topology.gpus if gpu.bdf in gpus),
+        format_cpulist({cpu for one in seen for cpu in one.state.cpus}),
+        str(shown.state.policy),
+        sum(one.verdict.bytes for one in seen),
+        sum(one.verdict.near_bytes for one in seen),
+        state,
+        cause,
+        shown.verdict.reason,
+        len(seen),
+        shown.environment.get("SLURM_JOB_PARTITION"),
+        not all(one.whole for one in seen),
+    )
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _idle_near_cores(processes: Sequence[JobProcess], gpus: Sequence[Gpu], topology: Topology) -> int:
+    """Cores near the GPUs in use that no process of a job may run on."""
+    taken: set[int] = set()
+    for process in processes:
+        try:
+            taken |= os.sched_getaffinity(process.pid)
+        except OSError:
+            continue  # ended meanwhile
+    near = {cpu for gpu in gpus for cpu in gpu.cpus}
+    return sum(1 for core in topology.cores if near.issuperset(core.cpus) and taken.isdisjoint(core.cpus))

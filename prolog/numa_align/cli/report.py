@@ -1,0 +1,59 @@
+"""``numa-align report``: what the samples of some days add up to."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Optional
+
+import click
+
+from ..errors import AuditError
+
+
+@click.command(
+    short_help="Sum up GPU hours by state from logged samples.",
+    epilog="Example: numa-align report --days 7 /var/log/numa-align/samples.json",
+)
+@click.argument("logs", nargs=-1, required=True, metavar="LOG...", type=click.Path(path_type=Path))
+@click.option(
+    "--days", type=click.FloatRange(min=0, min_open=True), default=7.0, show_default=True, help="Up to now."
+)
+@click.option(
+    "--worst", type=click.IntRange(min=0), default=10, show_default=True, help="How many jobs to name."
+)
+@click.option(
+    "--html", "page", metavar="FILE", type=click.Path(path_type=Path), help="Write one page of HTML."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/audit.md has the schema.")
+def command(*, logs: tuple[Path, ...], days: float, worst: int, page: Optional[Path], as_json: bool) -> None:
+    """Sum up GPU hours by state, user and partition, and name the worst jobs with the line to change.
+
+    LOG is what `numa-align audit --log` wrote, or a folder with the logs of several nodes. What is lost is
+    not estimated: multiply the hours with figures of your own, see `numa-align bench`.
+    Exit status: 0, or 2 if the logs cannot be read.
+    """
+    from ..audit.log import read_logs  # noqa: PLC0415
+    from ..audit.report import make_report  # noqa: PLC0415
+
+    now = time.time()
+    report = make_report(read_logs(logs), now - days * 86400, now, worst)
+    if page is not None:
+        from ..view.audit import report_page  # noqa: PLC0415
+
+        try:
+            page.write_text(report_page(report), encoding="utf-8")
+        except OSError as error:
+            raise AuditError(f"{page}: cannot be written: {error.strerror}") from error
+    elif as_json:
+        click.echo(json.dumps({"version": 1, **asdict(report)}))
+    else:
+        from rich.console import Console  # noqa: PLC0415
+
+        from ..view.audit import show_report  # noqa: PLC0415
+
+        width = None if sys.stdout.isatty() else 140
+        Console(highlight=False, width=width).print(show_report(report))

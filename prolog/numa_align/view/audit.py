@@ -1,0 +1,213 @@
+"""Samples and reports for the terminal, and a report as one HTML page that needs no other file."""
+
+from __future__ import annotations
+
+import html
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ..audit.model import STATES, Sample, TaskSample, Totals, state_of_gpus, totals
+from ..audit.report import ADVICE, Report
+
+_STYLES = {"aligned": "green", "partial": "yellow", "memory-only": "yellow", "unaligned": "red"}
+
+#: Colours that stay apart in grey as well; a pattern in words stands beside each.
+_COLOURS = {"aligned": "#1b7837", "partial": "#f6c141", "memory-only": "#7b9fd4", "unaligned": "#b2182b"}
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for name in columns:
+        table.add_column(name, overflow="fold", justify="right" if name in ("GPUs", "GPU hours") else "left")
+    return table
+
+
+def show_samples(samples: Sequence[Sample], tasks: bool = False) -> RenderableType:
+    """One row for each job, or for each task, and the sums."""
+    rows = [(sample.node, task) for sample in samples for task in sample.tasks]
+    body: RenderableType
+    if not rows:
+        body = Text("No task with GPUs runs here." if len(samples) == 1 else "No task with GPUs runs there.")
+    else:
+        body = _task_table(rows) if tasks else _job_table(rows)
+    return Group(body, Text(), *_sums(totals(samples)))
+
+
+def _percent(near: int, all_of_it: int) -> str:
+    return f"{100 * near / all_of_it:.0f} %" if all_of_it else "-"
+
+
+def _job_table(rows: Sequence[tuple[str, TaskSample]]) -> Table:
+    jobs: dict[int, list[tuple[str, TaskSample]]] = defaultdict(list)
+    for node, task in rows:
+        jobs[task.job].append((node, task))
+    table = _table("Job", "User", "Nodes", "Tasks", "GPUs", "Memory near", "State", "Because")
+    for job, own in sorted(jobs.items()):
+        by_node: dict[str, list[TaskSample]] = defaultdict(list)
+        for node, task in own:
+            by_node[node].append(task)
+        states = Counter(state for group in by_node.values() for state in state_of_gpus(group).values())
+        causes = Counter(task.cause for _, task in own if task.cause)
+        near, size = sum(task.near_bytes for _, task in own), sum(task.bytes for _, task in own)
+        table.add_row(
+            str(job), Text(own[0][1].user), str(len(by_node)), str(len(own)), str(sum(states.values())),
+            _percent(near, size), _states(states), Text(", ".join(sorted(causes))),
+        )  # fmt: skip
+    return table
+
+
+def _states(states: Mapping[str, int]) -> Text:
+    """``aligned``, or how many GPUs are in which state."""
+    present = [state for state in STATES if states.get(state)]
+    if len(present) == 1:
+        return Text(present[0], _STYLES[present[0]])
+    return Text(", ").join(Text(f"{states[state]} {state}", _STYLES[state]) for state in present)
+
+
+def _task_table(rows: Sequence[tuple[str, TaskSample]]) -> Table:
+    table = _table(
+        "Node", "Job", "Step", "Task", "User", "GPUs", "CPUs", "Policy", "Memory near", "State", "Because"
+    )
+    for node, task in rows:
+        number = "-" if task.task is None else str(task.task)
+        near = (
+            "not counted" if task.memory_skipped and not task.bytes else _percent(task.near_bytes, task.bytes)
+        )
+        table.add_row(
+            Text(node), str(task.job), Text(task.step), number, Text(task.user),
+            Text(",".join(task.gpus)), task.cpus or "-", task.policy, near,
+            Text(task.state, _STYLES[task.state]), Text(task.cause or ""),
+        )  # fmt: skip
+    return table
+
+
+def _sums(total: Totals) -> Iterator[Text]:
+    where = "" if total.nodes == 1 else f" on {total.nodes} nodes"
+    states = ", ".join(f"{total.by_state[state]} {state}" for state in STATES if total.by_state[state])
+    yield Text(f"{total.in_use} of {total.gpus} GPUs in use{where}{': ' if states else ''}{states}")
+    if total.bytes:
+        yield Text(f"{_percent(total.near_bytes, total.bytes)} of their tasks' memory is near its GPU")
+    if total.idle_near_cores:
+        yield Text(f"{total.idle_near_cores} cores near GPUs in use belong to no job")
+    if total.hidden:
+        yield Text(f"{total.hidden} processes of jobs are hidden from this user; root sees all", "yellow")
+
+
+# -- Report ----------------------------------------------------------------------------------
+
+
+def show_report(report: Report) -> RenderableType:
+    """GPU hours by state, user and partition, and the worst jobs."""
+    parts: list[RenderableType] = [Text(_period(report))]
+    parts += [Text(), _hours_table("All", {"all": report.hours})]
+    for title, rows in (("User", report.by_user), ("Partition", report.by_partition)):
+        if rows:
+            parts += [Text(), _hours_table(title, rows)]
+    if report.worst:
+        table = _table("Job", "User", "GPU hours", "Because", "What to add or change")
+        for job in report.worst:
+            table.add_row(str(job.job), Text(job.user), f"{job.hours:.1f}", job.cause, Text(job.advice))
+        parts += [Text(), Text("Jobs with most GPU hours that were not aligned:"), table]
+    return Group(*parts)
+
+
+def _period(report: Report) -> str:
+    begin, end = (time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) for at in (report.begin, report.end))
+    return (
+        f"{begin} to {end}: {report.total:.1f} GPU hours on {report.nodes} nodes, {report.samples} samples, "
+        f"{_share(report.hours)} aligned"
+    )
+
+
+def _share(hours: Mapping[str, float]) -> str:
+    total = sum(hours.values())
+    return f"{100 * hours.get('aligned', 0.0) / total:.0f} %" if total else "-"
+
+
+def _hours_table(title: str, rows: Mapping[str, Mapping[str, float]]) -> Table:
+    table = _table(title, *STATES, "aligned, share")
+    for name, hours in rows.items():
+        table.add_row(Text(name or "-"), *(f"{hours.get(state, 0.0):.1f}" for state in STATES), _share(hours))
+    return table
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>numa-align report</title><style>
+body {{ font: 16px/1.45 sans-serif; margin: 2em auto; max-width: 60em; padding: 0 1em }}
+body {{ color: #222; background: #fff }}
+table {{ border-collapse: collapse; margin: 1em 0; width: 100% }}
+th, td {{ text-align: left; padding: .25em .6em; border-bottom: 1px solid #ddd }}
+td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums }}
+code {{ background: #f3f3f3; padding: .1em .3em }}
+svg {{ width: 100%; height: 2.2em; display: block }}
+.key span {{ display: inline-block; width: 1em; height: 1em; margin: 0 .3em 0 1em; vertical-align: -.1em }}
+</style></head><body>
+<h1>How well GPU jobs were placed</h1><p>{period}</p>
+<p class="key">{key}</p>
+{bars}
+<h2>By user</h2>{users}
+<h2>By partition</h2>{partitions}
+<h2>Jobs with most GPU hours that were not aligned</h2>{worst}
+</body></html>
+"""
+
+
+def report_page(report: Report) -> str:
+    """The report as HTML; no script, and nothing is loaded from elsewhere."""
+    key = "".join(f'<span style="background:{_COLOURS[state]}"></span>{state}' for state in STATES)
+    return _PAGE.format(
+        period=html.escape(_period(report)),
+        key=key,
+        bars=_bar(report.hours),
+        users=_hours_rows("User", report.by_user),
+        partitions=_hours_rows("Partition", report.by_partition),
+        worst=_worst_rows(report),
+    )
+
+
+def _bar(hours: Mapping[str, float]) -> str:
+    total = sum(hours.values())
+    x, parts = 0.0, []
+    for state in STATES:
+        width = 1000 * hours.get(state, 0.0) / total if total else 0.0
+        label = f"{state}: {hours.get(state, 0.0):.1f} GPU hours"
+        parts.append(
+            f'<rect x="{x:.2f}" y="0" width="{width:.2f}" height="30" fill="{_COLOURS[state]}">'
+            f"<title>{label}</title></rect>"
+        )
+        x += width
+    return f'<svg viewBox="0 0 1000 30" preserveAspectRatio="none" role="img">{"".join(parts)}</svg>'
+
+
+def _hours_rows(title: str, rows: Mapping[str, Mapping[str, float]]) -> str:
+    head = "".join(f'<th class="n">{state}</th>' for state in STATES)
+    lines = []
+    for name, hours in rows.items():
+        cells = "".join(f'<td class="n">{hours.get(state, 0.0):.1f}</td>' for state in STATES)
+        lines.append(
+            f"<tr><td>{html.escape(name or '-')}</td>{cells}"
+            f'<td class="n">{_share(hours)}</td><td style="width:30%">{_bar(hours)}</td></tr>'
+        )
+    return (
+        f'<table><tr><th>{title}</th>{head}<th class="n">aligned</th><th></th></tr>{"".join(lines)}</table>'
+    )
+
+
+def _worst_rows(report: Report) -> str:
+    lines = "".join(
+        f'<tr><td>{job.job}</td><td>{html.escape(job.user)}</td><td class="n">{job.hours:.1f}</td>'
+        f"<td>{job.cause}</td><td><code>{html.escape(ADVICE[job.cause])}</code></td></tr>"
+        for job in report.worst
+    )
+    head = (
+        '<tr><th>Job</th><th>User</th><th class="n">GPU hours</th><th>Because</th>'
+        "<th>What to add or change</th></tr>"
+    )
+    return f"<table>{head}{lines}</table>"

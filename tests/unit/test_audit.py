@@ -1,0 +1,340 @@
+"""audit and report: which processes are whose, what is said of them, and what samples add up to."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Optional
+
+import pytest
+from builder import Machine, on_nodes
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+from numa_align.audit.cause import cause_of
+from numa_align.audit.log import append, read_logs
+from numa_align.audit.metrics import MAX_JOBS, format_metrics, write_metrics
+from numa_align.audit.model import (
+    CAUSES,
+    STATES,
+    Sample,
+    TaskSample,
+    from_json,
+    state_of_gpus,
+    to_json,
+    totals,
+)
+from numa_align.audit.report import ADVICE, make_report
+from numa_align.audit.take import take_sample
+from numa_align.cli.audit import command as audit
+from numa_align.cli.report import command as report_command
+from numa_align.errors import AuditError
+from numa_align.process.jobs import JobProcess, processes_of_jobs
+from numa_align.view.audit import report_page
+
+MONITORING = Path(__file__).resolve().parents[2] / "packaging/monitoring"
+
+# -- Whose process is it ---------------------------------------------------------------------
+
+
+def process(  # noqa: PLR0917 (one row of a table)
+    proc: Path, pid: int, parent: int, cgroup: str = "0::/", name: str = "python3", title: str = ""
+) -> None:
+    folder = proc / str(pid)
+    folder.mkdir(parents=True)
+    (folder / "stat").write_text(f"{pid} ({name}) S {parent} {pid} {pid} 0 -1\n")
+    (folder / "cgroup").write_text(cgroup + "\n")
+    (folder / "cmdline").write_text(title or f"{name}\0")
+
+
+def found(proc: Path) -> list[tuple[int, int, str]]:
+    return [(one.pid, one.job, one.step) for one in processes_of_jobs(str(proc))]
+
+
+SCOPE = "0::/system.slice/slurmstepd.scope"
+
+
+def test_a_cgroup_that_names_the_job_tells(tmp_path: Path) -> None:
+    process(tmp_path, 10, 1, f"{SCOPE}/job_7/step_0/slurm", "slurmstepd", "slurmstepd: [7.0]")
+    process(tmp_path, 11, 10, f"{SCOPE}/job_7/step_0/user/task_0")
+    process(tmp_path, 12, 1, f"{SCOPE}/job_7/step_batch/user/task_0")
+    process(tmp_path, 13, 1, "9:cpuset:/slurm/uid_1000/job_8/step_1/task_0\n0::/", "v1")
+    process(tmp_path, 14, 1)
+    assert found(tmp_path) == [(11, 7, "0"), (12, 7, "batch"), (13, 8, "1")]
+
+
+def test_a_sluid_in_the_cgroup_is_the_job_of_the_slurmstepd_beside_it(tmp_path: Path) -> None:
+    """Slurm 26.05 names the folder by the job's SLUID."""
+    process(tmp_path, 10, 1, f"{SCOPE}/s8PXM80FC2M000/step_0/slurm", "slurmstepd", "slurmstepd: [41.0]")
+    process(tmp_path, 11, 1, f"{SCOPE}/s8PXM80FC2M000/step_0/user/task_0")
+    process(tmp_path, 12, 1, f"{SCOPE}/s8PXM80FC2M111/step_0/user/task_0")
+    assert found(tmp_path) == [(11, 41, "0")]
+
+
+def test_without_cgroups_a_job_is_what_its_slurmstepd_started(tmp_path: Path) -> None:
+    process(tmp_path, 10, 1, name="slurmstepd", title="slurmstepd: [5.2]")
+    process(tmp_path, 11, 10, name="bash")
+    process(tmp_path, 12, 11, name="odd) S 1 (name")
+    process(tmp_path, 13, 1)
+    assert found(tmp_path) == [(11, 5, "2"), (12, 5, "2")]
+
+
+def test_slurms_own_sleep_in_the_extern_step_is_no_process_of_the_job(tmp_path: Path) -> None:
+    process(tmp_path, 10, 1, f"{SCOPE}/job_7/step_extern/slurm", "slurmstepd", "slurmstepd: [7.extern]")
+    process(tmp_path, 11, 10, f"{SCOPE}/job_7/step_extern/user/task_special", "sleep")
+    process(tmp_path, 12, 1, f"{SCOPE}/job_7/step_extern/user/task_special", "bash")
+    assert found(tmp_path) == [(12, 7, "extern")]
+
+
+def test_a_users_process_that_calls_itself_slurmstepd_hides_nothing(tmp_path: Path) -> None:
+    process(tmp_path, 11, 1, f"{SCOPE}/job_7/step_0/user/task_0", "slurmstepd", "slurmstepd: [1.0]")
+    os.chown(tmp_path / "11", 12345, 12345)
+    assert processes_of_jobs(str(tmp_path)) == (JobProcess(11, 7, "0", 12345),)
+
+
+def test_a_loop_of_parents_ends(tmp_path: Path) -> None:
+    process(tmp_path, 11, 12)
+    process(tmp_path, 12, 11)
+    assert found(tmp_path) == []
+
+
+def test_this_machine_is_read_and_runs_no_job() -> None:
+    assert take_sample(Machine(packages=2, cores=2).topology()).tasks == ()
+
+
+# -- Why -------------------------------------------------------------------------------------
+
+TOPOLOGY = Machine(packages=2, cores=4, gpus=on_nodes(0, 0, 1, 1)).topology()
+ALIGNED = {"NUMA_ALIGN_STATE": "aligned", "NUMA_ALIGN_CPUS": "0-1"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "cpus", "gpus", "cause"),
+    [
+        ({}, (4,), 1, "hidden"),
+        ({"SLURM_JOB_ID": "1"}, (4, 5), 1, "not-asked"),
+        (ALIGNED, (0, 1, 4, 5), 1, "undone"),
+        ({**ALIGNED, "NUMA_ALIGN_STATE": "partial"}, (4, 5), 1, "allocated-far"),
+        ({**ALIGNED, "NUMA_ALIGN_STATE": "memory-only"}, (4,), 2, "few-cores"),
+        ({"NUMA_ALIGN_STATE": "partial", "SLURM_CPU_BIND_TYPE": "map_cpu:"}, (4, 5), 1, "explicit"),
+    ],
+)
+def test_the_cause_follows_from_what_was_given_and_what_is(
+    environment: dict[str, str], cpus: tuple[int, ...], gpus: int, cause: str
+) -> None:
+    assert cause_of(environment, cpus, TOPOLOGY.gpus[:gpus], TOPOLOGY) == cause
+
+
+def test_every_cause_has_advice() -> None:
+    assert set(ADVICE) == set(CAUSES)
+
+
+# -- Sums ------------------------------------------------------------------------------------
+
+
+def task(job: int, state: str, *gpus: str, cause: Optional[str] = None, user: str = "ann") -> TaskSample:
+    because = None if state == "aligned" else cause or "not-asked"
+    near = 100 if state == "aligned" else 25
+    return TaskSample(job, "0", 0, user, gpus, "0-3", "default", 100, near, state, because, None)
+
+
+def sample(*tasks: TaskSample, node: str = "gpu01", at: float = 1000.0) -> Sample:
+    return Sample(node, at, 8, tasks, idle_near_cores=3)
+
+
+def test_a_gpu_that_tasks_share_is_counted_once_as_the_best_of_them() -> None:
+    both = (task(1, "unaligned", "a", "b"), task(1, "aligned", "a"))
+    assert state_of_gpus(both) == {"a": "aligned", "b": "unaligned"}
+    assert totals([sample(*both)]).by_state == {
+        "aligned": 1, "partial": 0, "memory-only": 0, "unaligned": 1,
+    }  # fmt: skip
+
+
+tasks = st.builds(
+    task,
+    st.integers(1, 9),
+    st.sampled_from(STATES),
+    st.text("abcd", max_size=1),
+    user=st.text(max_size=5),
+)
+
+
+@given(st.lists(tasks, max_size=5))
+def test_json_gives_back_the_sample(given_tasks: list[TaskSample]) -> None:
+    taken = sample(*given_tasks)
+    assert from_json(json.loads(json.dumps(to_json(taken))), "here") == taken
+
+
+@pytest.mark.parametrize(
+    "data", [None, {}, {"version": 2}, {"version": 1}, {**to_json(sample()), "time": "x"}]
+)
+def test_what_is_no_sample_is_one_line(data: object) -> None:
+    with pytest.raises(AuditError, match=r"^here: "):
+        from_json(data, "here")
+
+
+# -- Metrics ---------------------------------------------------------------------------------
+
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+
+
+def value(text: str, name: str) -> float:
+    (line,) = (line for line in text.splitlines() if line.startswith(f"{name} "))
+    return float(line.rpartition(" ")[2])
+
+
+@needs_promtool
+def test_promtool_takes_the_metrics_whatever_users_are_called() -> None:
+    text = format_metrics(sample(task(1, "partial", "a", user='o"dd\\ \n name'), task(2, "aligned", "b")))
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@needs_promtool
+@pytest.mark.parametrize("words", [("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")])
+def test_promtool_takes_the_alerts_and_sees_them_fire(words: tuple[str, ...]) -> None:
+    done = subprocess.run(["promtool", *words], cwd=MONITORING, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_alerts_and_dashboard_ask_for_metrics_that_there_are() -> None:
+    text = format_metrics(sample(task(1, "partial", "a")))
+    there = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
+    asked = (MONITORING / "alerts.yml").read_text() + (MONITORING / "grafana.json").read_text()
+    assert set(re.findall(r"numa_align_\w+", asked)) <= there
+
+
+def test_the_metrics_are_those_of_the_totals() -> None:
+    taken = sample(task(1, "partial", "a"), task(2, "aligned", "b", "c"))
+    text = format_metrics(taken)
+    assert value(text, 'numa_align_gpus{state="aligned"}') == totals([taken]).by_state["aligned"] == 2
+    assert value(text, 'numa_align_memory_bytes{place="near"}') == 125
+    assert value(text, 'numa_align_memory_bytes{place="far"}') == 75
+    assert value(text, 'numa_align_job_gpus{job="2",user="ann",state="aligned"}') == 2
+
+
+def test_counters_go_on_over_files_and_leave_out_gaps() -> None:
+    one = task(1, "unaligned", "a", "b")
+    name = 'numa_align_gpu_seconds_total{state="unaligned"}'
+    first = format_metrics(sample(one, at=1000))
+    second = format_metrics(sample(one, at=1060), first)
+    after_a_night = format_metrics(sample(one, at=50000), second)
+    clock_set_back = format_metrics(sample(one, at=100), second)
+    assert [value(text, name) for text in (first, second, after_a_night, clock_set_back)] == [
+        0,
+        120,
+        120,
+        120,
+    ]
+    assert value(format_metrics(sample(one, at=1060), "\0 not metrics\n{"), name) == 0
+
+
+def test_labels_are_bounded_and_names_can_be_left_out() -> None:
+    many = sample(*(task(job, "partial", f"gpu{job}") for job in range(1, 500)))
+    assert format_metrics(many).count("numa_align_job_gpus{") == MAX_JOBS
+    assert "ann" not in format_metrics(many, names=False)
+
+
+def test_the_metrics_file_is_replaced_at_once_and_readable(tmp_path: Path) -> None:
+    path = tmp_path / "numa_align.prom"
+    old = os.umask(0o077)
+    try:
+        write_metrics(path, sample(task(1, "partial", "a"), at=0))
+        write_metrics(path, sample(task(1, "partial", "a"), at=60))
+    finally:
+        os.umask(old)
+    assert value(path.read_text(), 'numa_align_gpu_seconds_total{state="partial"}') == 60
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    with pytest.raises(AuditError, match="cannot be written"):
+        write_metrics(tmp_path / "none/x.prom", sample())
+
+
+# -- Log and report --------------------------------------------------------------------------
+
+
+def test_a_log_gives_back_what_was_appended_but_for_a_half_line(tmp_path: Path) -> None:
+    log = tmp_path / "samples.json"
+    taken = [sample(task(1, "aligned", "a"), at=at) for at in (1.0, 2.0)]
+    for one in taken:
+        append(log, one)
+    with log.open("a") as file:
+        file.write('{"version": 1, "no')
+    assert list(read_logs([log])) == taken
+    assert list(read_logs([tmp_path])) == taken
+    with log.open("a") as file:
+        file.write("\n")
+    with pytest.raises(AuditError, match=r"samples\.json:3: is not JSON"):
+        list(read_logs([log]))
+
+
+def test_hours_are_the_time_between_samples() -> None:
+    taken = [
+        sample(task(1, "aligned", "a"), task(2, "unaligned", "b", "c", user="bob"), at=at)
+        for at in (0, 360, 720)
+    ]
+    taken.append(sample(task(2, "unaligned", "b", user="bob"), at=720 + 36000))
+    report = make_report(reversed(taken), 0, 1e9)
+    assert report.hours == {"aligned": 0.2, "partial": 0, "memory-only": 0, "unaligned": 0.4}
+    assert report.by_user["bob"]["unaligned"] == 0.4
+    (worst,) = report.worst
+    assert (worst.job, worst.user, worst.cause, worst.advice) == (
+        2,
+        "bob",
+        "not-asked",
+        "#SBATCH --numa-align",
+    )
+
+
+def test_the_page_holds_no_names_as_markup_and_loads_nothing() -> None:
+    taken = [sample(task(1, "partial", "a", user="<script>x</script>"), at=at) for at in (0, 60)]
+    page = report_page(make_report(taken, 0, 100))
+    assert "<script" not in page and "&lt;script&gt;" in page
+    assert "http" not in page and "src=" not in page and "@import" not in page
+
+
+# -- Commands --------------------------------------------------------------------------------
+
+
+def run_audit(*words: str) -> Result:
+    return CliRunner().invoke(audit, [str(word) for word in words], catch_exceptions=False)
+
+
+def test_samples_of_many_nodes_are_merged_the_newest_of_each(tmp_path: Path) -> None:
+    for node in ("gpu01", "gpu02"):
+        for at, state in ((1.0, "unaligned"), (2.0, "aligned")):
+            append(tmp_path / f"{node}.json", sample(task(1, state, "a"), node=node, at=at))
+    shown = run_audit("--from", str(tmp_path)).output
+    assert "2 of 16 GPUs in use on 2 nodes: 2 aligned" in shown
+    assert "6 cores near GPUs in use belong to no job" in shown
+    lines = run_audit("--from", str(tmp_path), "--json", "--no-names").output.splitlines()
+    assert [json.loads(line)["tasks"][0]["user"] for line in lines] == ["", ""]
+
+
+def test_a_name_from_outside_is_no_markup(tmp_path: Path) -> None:
+    append(tmp_path / "x.json", sample(task(1, "partial", "a", user="[/x] [bold]")))
+    assert "[/x] [bold]" in run_audit("--from", str(tmp_path / "x.json")).output
+
+
+def test_the_report_counts_the_last_days(tmp_path: Path) -> None:
+    log, now = tmp_path / "log.json", time.time()
+    for ago in (9 * 86400, 9 * 86400 - 60, 7200, 7140):
+        append(log, sample(task(1, "partial", "a"), at=now - ago))
+    result = CliRunner().invoke(report_command, [str(log), "--json"], catch_exceptions=False)
+    assert json.loads(result.output)["hours"]["partial"] == pytest.approx(60 / 3600)
+    shown = CliRunner().invoke(report_command, [str(log)], catch_exceptions=False).output
+    assert "#SBATCH --numa-align" in shown
+    page = tmp_path / "page.html"
+    CliRunner().invoke(report_command, [str(log), "--html", str(page)], catch_exceptions=False)
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_what_does_not_go_together_is_said(tmp_path: Path) -> None:
+    assert run_audit("--all", "--metrics", str(tmp_path / "x")).exit_code == 2
