@@ -26,6 +26,7 @@ from numa_align.placement.decide import (
 )
 from numa_align.placement.own import Own
 from numa_align.topology.model import Topology
+from unit.big_machine import BIG, EVERY, after, aligned_task, big
 
 TWO = Machine(packages=2, cores=8, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1))
 ALL = tuple(range(16))
@@ -189,39 +190,6 @@ def test_a_process_that_is_not_aligned_is_told_why_and_what_to_request(two: Topo
 
 # -- Big machines: what two CPUs hide ------------------------------------------------------------
 
-#: 2 x 56 cores, two threads each, four GPUs on each node: 224 CPUs.
-BIG = Machine(packages=2, cores=56, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1)).topology()
-EVERY = BIG.online
-
-
-def big(
-    environment: Mapping[str, str],
-    cpus: tuple[int, ...] = EVERY,
-    *,
-    rank: Optional[int] = None,
-    count: Optional[int] = None,
-    gpus: Optional[tuple[int, ...]] = None,
-    openable: Optional[set[int]] = None,
-    spec: Optional[Spec] = None,
-    insists: bool = False,
-) -> Decision:
-    def may_open(device: str) -> bool:
-        return openable is None or int(device[len("/dev/nvidia") :]) in openable
-
-    request = Request(spec or Spec(on=True), gpus, rank, count, insists)
-    return decide(BIG, Own(cpus, EVERY, (0, 1)), environment, request, may_open)
-
-
-def after(decision: Decision, environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process, and of its children, once it was placed."""
-    merged = {**environment, **decision.variables}
-    return {name: value for name, value in merged.items() if value is not None}
-
-
-#: A task that the plugin has aligned: all GPUs, and the map of them.
-def aligned_task() -> dict[str, str]:
-    return after(big({}), {})
-
 
 @pytest.mark.parametrize("around", [{}, aligned_task()], ids=["machine", "task"])
 def test_placing_again_changes_nothing(around: dict[str, str]) -> None:
@@ -287,7 +255,8 @@ def test_words_that_are_said_now_count_in_a_placed_process() -> None:
 
 def test_a_rank_without_a_number_of_workers_is_one_of_the_tasks_gpus() -> None:
     """Lightning's own launcher, in the task and outside."""
-    for around in ({}, aligned_task()):
+    arounds: tuple[Mapping[str, str], ...] = ({}, aligned_task())
+    for around in arounds:
         decision = big({"LOCAL_RANK": "5", **around})
         assert (decision.placement.gpus, len(decision.placement.cpus)) == ((5,), 28)
     # The wrapper script that shows each worker its GPU hides how many the task has, not from us.
