@@ -28,7 +28,7 @@ def test_it_judges_itself_and_the_json_has_the_documented_fields() -> None:
     data = json.loads(check("--json").stdout)
     assert set(data) == {
         "version", "task", "node", "pid", "gpus", "cpus", "cpu_nodes", "policy", "policy_nodes",
-        "bytes_by_node", "near_percent", "state", "reason",
+        "bytes_by_node", "near_percent", "state", "reason", "undone",
     }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -16,11 +17,15 @@ from ..errors import RequestError
 from ..placement.visible import gpus_of_task
 from ..process.state import ProcessState, read_environment, read_process
 from ..process.step_total import count, leave, meeting_of
+from ..process.undone import undone
 from ..process.verdict import Verdict, judge
 from ..slurm_env import rank_of
 from ..topology.model import Gpu, Topology
 from ..topology.read import read_topology
 from ..view.common import gpus_fields, gpus_text, memory_text
+
+#: With nothing to be near to, nothing can be said to be near.
+_NO_GPU = "no GPU is visible to this process: nothing can be told"
 
 
 def as_json(
@@ -41,6 +46,7 @@ def as_json(
         "near_percent": round(100 * verdict.near_bytes / verdict.bytes, 2) if verdict.bytes else None,
         "state": verdict.state,
         "reason": verdict.reason,
+        "undone": undone(state, environment, gpus),
     }
 
 
@@ -54,7 +60,8 @@ def as_line(
         f"  cpus {format_cpulist(state.cpus)}@{','.join(map(str, verdict.cpu_nodes))}"
         f"  policy {state.policy}  memory {memory_text(state.bytes_by_node) or 'none'}  {verdict.state}"
     )
-    return f"{line} ({verdict.reason})" if verdict.reason else line
+    remarks = [text for text in (verdict.reason, undone(state, environment, gpus)) if text]
+    return f"{line} ({'; '.join(remarks)})" if remarks else line
 
 
 def inspect(
@@ -63,8 +70,19 @@ def inspect(
     """Ask the kernel about a process (None: this one) and judge it."""
     environment = os.environ if pid is None else read_environment(pid)
     state = read_process(os.getpid() if pid is None else pid)
-    gpus = gpus_of_task(topology.gpus, environment)
-    return state, gpus, judge(state, gpus, topology), environment
+    gpus = _gpus(topology, environment)
+    verdict = judge(state, gpus, topology)
+    if not gpus:
+        verdict = replace(verdict, state="unaligned", reason=_NO_GPU)
+    return state, gpus, verdict, environment
+
+
+def _gpus(topology: Topology, environment: Mapping[str, str]) -> tuple[Gpu, ...]:
+    """The GPUs that the process uses; of a launcher's worker, which sees them all, those it was placed by."""
+    if "NUMA_ALIGN_WORKER" in environment:
+        named = environment.get("NUMA_ALIGN_GPUS", "").split(",")
+        return tuple(gpu for gpu in topology.gpus if gpu.bdf in named)
+    return gpus_of_task(topology.gpus, environment)
 
 
 @click.command(
@@ -92,7 +110,7 @@ def command(
 
     Run as a step (srun --numa-align numa-align check) it prints a line a task and a total for each node, and
     srun ends with 1 if any task is not aligned. A task can also judge a process beside it (--pid).
-    Exit status: 0 aligned, 1 not aligned, 2 cannot tell.
+    Exit status: 0 aligned, 1 not aligned, or undone by the program, 2 cannot tell, as without a GPU.
     """
     state, gpus, verdict, environment = inspect(pid, read_topology())
     if json_:
@@ -102,7 +120,9 @@ def command(
         sys.stdout.flush()
         if pid is None and not no_total:
             _total(environment, verdict.state, gather)
-    ctx.exit(0 if verdict.state == "aligned" else 1)
+    if not gpus:
+        ctx.exit(2)
+    ctx.exit(0 if verdict.state == "aligned" and undone(state, environment, gpus) is None else 1)
 
 
 def _total(environment: Mapping[str, str], state: str, shared: Optional[Path]) -> None:

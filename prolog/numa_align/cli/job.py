@@ -58,7 +58,7 @@ def command(
     """Show every process of a running job on this node: CPUs, memory policy, pages by node, GPUs, state.
 
     The job need not cooperate. As its owner or root; others see CPUs only, and are told so.
-    Exit status: 0 all that have a GPU are aligned, 1 one is not, 2 nothing can be told.
+    Exit status: 0 all that have a GPU are aligned, 1 one is not or has undone it, 2 nothing can be told.
     """
     if (job is None) == (pid is None):
         raise click.UsageError("say either a JOBID or --pid PID", ctx)
@@ -89,11 +89,11 @@ def command(
 
 
 def status_of(seen: Sequence[Seen]) -> int:
-    """2 if nothing can be told, 1 if a process with a GPU is not aligned, else 0."""
+    """2: nothing can be told; 1: one with a GPU is not aligned, or one has left its place; else 0."""
     judged = [process for process in seen if process.verdict]
     if not judged:
         return 2
-    bad = (p for p in judged if p.gpus and p.verdict and p.verdict.state != "aligned")
+    bad = (p for p in judged if p.undone or (p.gpus and p.verdict and p.verdict.state != "aligned"))
     return 1 if any(bad) else 0
 
 
@@ -209,6 +209,8 @@ def _remarks(process: Seen) -> list[str]:
         remarks.append(process.hidden)
     if process.verdict and process.verdict.reason:
         remarks.append(process.verdict.reason)
+    if process.undone:
+        remarks.append(process.undone)
     if process.strays:
         cpus = format_cpulist(cpu for thread in process.strays for cpu in thread.cpus)
         remarks.append(f"{len(process.strays)} of its threads may also run on other CPUs ({cpus})")
@@ -235,6 +237,7 @@ def _fields(process: Seen) -> dict[str, Any]:
         "distance": process.distance,
         "state": verdict.state if verdict else None,
         "reason": verdict.reason if verdict else process.hidden,
+        "undone": process.undone,
         "threads": [
             {"tid": thread.tid, "name": thread.name, "cpus": format_cpulist(thread.cpus)}
             for thread in process.threads

@@ -21,6 +21,7 @@ from ..errors import KernelError, RequestError
 from ..slurm_env import rank_of
 from ..topology.model import Gpu, Topology
 from .state import ProcessState, read_environment, read_process
+from .undone import undone
 from .verdict import Verdict, judge, nodes_of
 
 
@@ -39,7 +40,7 @@ class Seen:
 
     ``gpus`` are those that it holds open; where none is, those that the plugin gave it (NUMA_ALIGN_GPUS).
     ``distance`` is the largest SLIT distance from a node of its CPUs to the node of one of its GPUs, None
-    without GPUs. ``rank`` is SLURM_PROCID.
+    without GPUs. ``rank`` is SLURM_PROCID. ``undone``: what it has done to the place that it was given.
     """
 
     pid: int
@@ -53,6 +54,7 @@ class Seen:
     verdict: Optional[Verdict]
     distance: Optional[int]
     hidden: Optional[str]
+    undone: Optional[str] = None
 
     @property
     def strays(self) -> tuple[Thread, ...]:
@@ -118,20 +120,21 @@ def look(pid: int, topology: Topology, holders: Mapping[int, Sequence[Gpu]]) -> 
         return None
     environment = _environment(pid)
     gpus = tuple(holders.get(pid, ())) or told_gpus(environment, topology)
-    state, verdict, hidden = None, None, None
+    state, verdict, hidden, lost = None, None, None, None
     if status == psutil.STATUS_ZOMBIE:
         hidden = "a zombie: it has ended, its parent has not asked for its status"
     else:
         try:
             state = read_process(pid)
             verdict = judge(state, gpus, topology)
+            lost = undone(state, environment, gpus)
         except KernelError as error:
             if not psutil.pid_exists(pid):
                 return None
             hidden = str(error)
     return Seen(
         pid, name, rank_of(environment), cpus, nodes_of(cpus, topology), threads_of(pid),
-        gpus, state, verdict, _distance(cpus, gpus, topology), hidden,
+        gpus, state, verdict, _distance(cpus, gpus, topology), hidden, lost,
     )  # fmt: skip
 
 

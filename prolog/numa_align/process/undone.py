@@ -1,0 +1,51 @@
+"""Whether a program has left the place that it was given: its variables against the kernel's word. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Optional
+
+from ..cpulist import format_cpulist, parse_cpulist
+from ..placement.launcher import bound_by_hand
+from ..topology.model import Gpu
+from .state import ProcessState
+
+
+def undone(state: ProcessState, environment: Mapping[str, str], gpus: Sequence[Gpu]) -> Optional[str]:
+    """What a placed process has done to its place, and what it costs; None if it keeps to it.
+
+    Less than it was given is its own affair: workers and threads divide what a task has. A policy that names
+    no nodes cannot be told from one that nobody has set (mem=local, mem=none, the task prolog), and one that
+    --mem-bind names is the user's.
+    """
+    given, nodes = _list(environment, "NUMA_ALIGN_CPUS"), _list(environment, "NUMA_ALIGN_MEMS")
+    added = set(state.cpus) - set(given)
+    if given and added:
+        return (
+            f"undone: the program has set its own CPUs: given {format_cpulist(given)}, now "
+            f"{format_cpulist(state.cpus)}; {_cost(added, gpus)}"
+        )
+    if nodes and set(state.policy.nodes) - set(nodes) and not bound_by_hand(environment)[1]:
+        return (
+            f"undone: the program has set its own memory policy: given nodes {format_cpulist(nodes)}, now "
+            f"{state.policy}"
+        )
+    return None
+
+
+def _list(environment: Mapping[str, str], name: str) -> tuple[int, ...]:
+    try:
+        return parse_cpulist(environment.get(name, ""))
+    except ValueError:
+        return ()
+
+
+def _cost(added: set[int], gpus: Sequence[Gpu]) -> str:
+    """The CPUs that it may now run on and should not: far ones, and those that others were given."""
+    near = {cpu for gpu in gpus for cpu in gpu.cpus}
+    far = len(added - near)
+    if gpus and far:
+        beside = len(added) - far
+        others = f", {beside} may be other tasks'" if beside else ""
+        return f"{far} of them are not near its GPUs{others}"
+    return f"{len(added)} of them may be other tasks'"
