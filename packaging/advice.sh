@@ -14,4 +14,8 @@ if ! grep -Eqs "^Prolog=.*numa-align-prolog" "$etc/slurm.conf"; then
 	echo "  Epilog=$prefix/sbin/numa-align-epilog"
 	echo "  PrologFlags=Alloc,Contain"
 fi
+if [ -z "$(${PYTHON:-python3} "${0%/*}/site_folder.py" "$prefix")" ]; then
+	echo "For 'import numa_align' in a Python's own environment, with cffi in it:"
+	echo "  echo $prefix/lib/numa-align/python >\$(python3 -c 'import site; print(site.getsitepackages()[0])')/numa-align.pth"
+fi
 echo "Then restart slurmd, and run numa-align doctor. numa-align conf prints what else GPUs need in gres.conf and slurm.conf."

@@ -106,6 +106,39 @@ def test_what_was_installed_runs(copy: Path, tmp_path: Path) -> None:
     assert status.returncode == 0
 
 
+def test_the_systems_python_imports_what_was_installed(copy: Path, tmp_path: Path) -> None:
+    """With PREFIX=/usr and nobody's help: the file that Python's site module reads is told by DESTDIR."""
+    done = make(copy, "install", "PREFIX=/usr", f"DESTDIR={tmp_path}", python="/usr/bin/python3")
+    assert done.returncode == 0, done.stderr
+    (line,) = [path.read_text().strip() for path in tmp_path.rglob("numa-align.pth")]
+    assert line == "/usr/lib/numa-align/python"
+    (folder,) = [path.parent for path in tmp_path.rglob("numa-align.pth")]
+    looked_in = subprocess.run(
+        ["/usr/bin/python3", "-c", "import site; print(*site.getsitepackages(), sep='\\n')"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert f"/{folder.relative_to(tmp_path)}" in looked_in
+    # As that Python would if the folder were below /: the path comes last.
+    program = (
+        f"import sys; sys.path.append({str(tmp_path) + line!r})\n"
+        "import numa_align; print(numa_align.bind_local_rank, numa_align.worker_init)"
+    )
+    command = ["/usr/bin/python3", "-c", program]
+    said = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert said.returncode == 0 and "bind_local_rank" in said.stdout, said.stderr
+
+
+def test_below_another_prefix_no_python_is_changed(copy: Path, tmp_path: Path) -> None:
+    done = make(
+        copy, "install", f"PREFIX={tmp_path}/opt", f"SYSCONFDIR={tmp_path}/etc", python="/usr/bin/python3"
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.rglob("*.pth"))
+    assert f"{tmp_path}/opt/lib/numa-align/python" in done.stdout, "how to make it importable is said"
+
+
 def test_the_sites_defaults_are_kept(copy: Path, tmp_path: Path) -> None:
     words = ("PREFIX=/usr", f"DESTDIR={tmp_path}")
     make(copy, "install", *words)
@@ -201,6 +234,7 @@ def test_debian_packages_work_and_leave_no_trace(clean: Native) -> None:
     conf = "/etc/slurm/plugstack.conf.d/numa-align.conf"
     before = clean.run(LISTING).stdout
     clean.run(f"dpkg -i /pkg/numa-align.deb /pkg/{plugin}.deb", check=True)
+    clean.run("python3 -c 'import numa_align; numa_align.bind_local_rank()'", user="user", check=True)
     helped = clean.run("numa-align --help && srun --help", check=True)
     assert "doctor" in helped.stdout and "--numa-align" in helped.stdout
     assert "optional /usr/lib/numa-align/numa-align.so" in clean.run(f"cat {conf}", check=True).stdout
