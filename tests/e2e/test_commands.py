@@ -185,6 +185,44 @@ def test_a_launchers_workers_divide_the_tasks_own_set(machine: Machine) -> None:
     assert len(frozenset().union(*(rank.cpus for rank in ranks))) == 8
 
 
+#: A program as users write it: its top level binds, and a child that is spawned runs that again.
+SPAWNS = """
+import multiprocessing, runpy, sys
+import numa_align
+
+bound = numa_align.bind_local_rank()
+
+def look():
+    runpy.run_path("/opt/probe.py", run_name="__main__")
+
+if __name__ == "__main__":
+    child = multiprocessing.get_context(sys.argv[1]).Process(target=look)
+    child.start()
+    child.join()
+    sys.exit(child.exitcode)
+"""
+
+
+def test_a_worker_keeps_its_place_however_often_it_is_placed(machine: Machine) -> None:
+    """Of two GPUs on two nodes each worker has its node, of which a second division would leave a half."""
+    machine.copy_in(LAUNCHER, "/opt/launch.py")
+    machine.put({"/opt/spawns.py": SPAWNS})
+    for method in ("spawn", "forkserver"):
+        worker = f"python3 /opt/launch.py 2 numa-align run python3 /opt/spawns.py {method}"
+        ranks = step(machine, f"srun --numa-align -n1 -c8 --gpus=2 {worker}")
+        assert [len(rank.cpus) for rank in ranks] == [4, 4], ranks
+        assert_each_near(ranks, {0: 0, 1: 1}, CPUS)
+
+
+def test_workers_that_see_one_gpu_each_share_out_the_task(machine: Machine) -> None:
+    """The wrapper script that many sites teach, in an aligned task and in one that is not."""
+    machine.copy_in(LAUNCHER, "/opt/launch.py")
+    show = "bash -c 'CUDA_VISIBLE_DEVICES=$LOCAL_RANK exec \"$@\"' wrapper"
+    worker = f"python3 /opt/launch.py 8 {show} numa-align run {PROBE}"
+    for align in ("--numa-align", "--numa-align=off"):
+        assert_each_near(step(machine, f"srun {align} -n1 -c8 --gpus=8 {worker}"), EIGHT, CPUS)
+
+
 def test_check_counts_the_step_and_its_status_says_whether_all_are_aligned(machine: Machine) -> None:
     result = machine.run("srun --numa-align -n8 --gpus=8 numa-align check", user="user", timeout=300)
     assert result.status == 0, result.transcript()

@@ -328,6 +328,17 @@ def test_workers_of_a_list_that_all_see_count_in_it() -> None:
         assert big(worker(rank, 2, CUDA_VISIBLE_DEVICES="6,2")).placement.gpus == ((6, 2)[rank],)
 
 
+def test_a_list_that_suffices_for_all_workers_is_for_all_of_them(two: Topology) -> None:
+    """`deepspeed --num_gpus 4`, or CUDA_VISIBLE_DEVICES before torchrun: half of the machine."""
+    for rank in range(4):
+        environment = worker(rank, 4, CUDA_VISIBLE_DEVICES="0,1,2,3")
+        assert big(environment).placement.gpus == (rank,)
+    pairs = [
+        place(two, worker(rank, 2, CUDA_VISIBLE_DEVICES="2,3"), openable={2, 3, 4, 5}) for rank in (0, 1)
+    ]
+    assert [pair.placement.gpus for pair in pairs] == [(4,), (5,)]
+
+
 def test_a_job_that_has_some_of_the_gpus_does_not_share_with_others() -> None:
     """Devices are not confined, Slurm says which GPUs the job has; its process sees them all."""
     job = {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "4,5"}
@@ -352,6 +363,9 @@ def test_mpirun_that_has_bound_its_workers_is_named_with_the_cure() -> None:
 def test_a_process_without_a_gpu_is_told_so() -> None:
     blind = big({}, openable=set())
     assert "of 8 on this machine" in (without_gpu(blind, BIG) or "")
+    # Outside an allocation it is a container without GPUs, or a driver that is gone; in one, a step without.
+    assert blind.doubts == (without_gpu(blind, BIG),)
+    assert big({"SLURM_JOB_ID": "7"}, openable=set()).doubts == ()
     assert without_gpu(big({}), BIG) is None
     bare = Machine(cores=8).topology()
     decision = decide(bare, Own(bare.online, bare.online, (0,)), {}, Request(Spec(on=True)))

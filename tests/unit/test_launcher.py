@@ -155,12 +155,17 @@ def test_other_text_is_no_worker(text: str) -> None:
     assert Worker.read(text) is None
 
 
-def test_open_mpis_mpirun_binds_unless_it_is_told_not_to() -> None:
-    worker = Worker(1, 2, "OMPI_COMM_WORLD_LOCAL_RANK")
-    assert bound_by_launcher({}, worker, (0,), (0, 1))
-    assert not bound_by_launcher({}, worker, (0, 1), (0, 1))
-    assert not bound_by_launcher({"OMPI_MCA_hwloc_base_binding_policy": "none"}, worker, (0,), (0, 1))
-    assert not bound_by_launcher({}, Worker(1, 2, "LOCAL_RANK"), (0,), (0, 1))
+def test_an_mpi_that_has_bound_its_worker_is_told_how_not_to() -> None:
+    open_mpi, hydra = Worker(1, 2, "OMPI_COMM_WORLD_LOCAL_RANK"), Worker(1, 2, "MPI_LOCALRANKID")
+    assert bound_by_launcher({}, open_mpi, (0,), (0, 1)) == "start it with --bind-to none"
+    assert bound_by_launcher({}, open_mpi, (0, 1), (0, 1)) is None
+    free = {"OMPI_MCA_hwloc_base_binding_policy": "none"}
+    assert bound_by_launcher(free, open_mpi, (0,), (0, 1)) is None
+    pinned = {"I_MPI_PIN_INFO": "1"}
+    assert "I_MPI_PIN=0" in (bound_by_launcher(pinned, hydra, (0,), (0, 1)) or "")
+    assert bound_by_launcher({**pinned, "I_MPI_PIN": "off"}, hydra, (0,), (0, 1)) is None
+    assert bound_by_launcher({}, hydra, (0,), (0, 1)) is None, "MPICH's binds nothing unless asked"
+    assert bound_by_launcher({}, Worker(1, 2, "LOCAL_RANK"), (0,), (0, 1)) is None
 
 
 def test_the_map_is_read_as_the_plugin_writes_it() -> None:

@@ -217,28 +217,68 @@ def test_dasks_workers(tmp_path: Path) -> None:
         assert_each_its_part(parts(workers, around, COUNT), 28)
 
 
-MPIRUNS = {
-    "Open MPI": ("mpirun.openmpi", ["--oversubscribe", "--bind-to", "none"]),
-    "MPICH": ("mpirun.mpich", []),
+#: Beside the Python that has the launchers: `impi-rt` brings Intel's.
+BESIDE = Path(PYTHON).parent
+INTEL = BESIDE / "mpiexec.hydra"
+INTEL_NEEDS = {"I_MPI_ROOT": str(BESIDE.parent), "LD_LIBRARY_PATH": str(BESIDE.parent / "lib")}
+
+
+def intel(**more: str) -> dict[str, str]:
+    path = f"{BESIDE}:{os.environ['PATH']}"
+    return {**INTEL_NEEDS, "PATH": path, **more}
+
+
+#: Program, words, variables.
+MPIRUNS: Mapping[str, tuple[str, Sequence[str], Mapping[str, str]]] = {
+    "Open MPI": ("mpirun.openmpi", ["--oversubscribe", "--bind-to", "none"], {}),
+    "MPICH": ("mpirun.mpich", [], {}),
+    "Intel MPI": (str(INTEL), [], intel(I_MPI_PIN="0")),
 }
 
 
 @pytest.mark.parametrize("mpi", MPIRUNS)
 def test_mpirun(tmp_path: Path, mpi: str) -> None:
-    mpirun, words = MPIRUNS[mpi]
+    mpirun, words, variables = MPIRUNS[mpi]
     if shutil.which(mpirun) is None:
         pytest.skip(f"there is no {mpirun}")
-    workers = launch(tmp_path, [mpirun, "-np", str(COUNT), *words, sys.executable, "worker.py"])
+    command = [mpirun, "-np", str(COUNT), *words, sys.executable, "worker.py"]
+    workers = launch(tmp_path, command, **variables)
     for around in AROUND:
         assert_each_its_part(parts(workers, around), 28)
 
 
-def test_mpirun_that_binds_is_told_how_not_to(tmp_path: Path) -> None:
-    if shutil.which("mpirun.openmpi") is None or len(os.sched_getaffinity(0)) < 2:
-        pytest.skip("needs Open MPI and two CPUs")
-    workers = launch(tmp_path, ["mpirun.openmpi", "-np", "2", sys.executable, "worker.py"])
+@pytest.mark.parametrize(
+    ("mpirun", "variables", "cure"),
+    [("mpirun.openmpi", {}, "--bind-to none"), (str(INTEL), intel(), "I_MPI_PIN=0")],
+    ids=["Open MPI", "Intel MPI"],
+)
+def test_mpirun_that_binds_is_told_how_not_to(
+    tmp_path: Path, mpirun: str, variables: Mapping[str, str], cure: str
+) -> None:
+    if shutil.which(mpirun) is None or len(os.sched_getaffinity(0)) < 2:
+        pytest.skip(f"needs {mpirun} and two CPUs")
+    workers = launch(tmp_path, [mpirun, "-np", "2", sys.executable, "worker.py"], **variables)
     assert [len(worker.cpus) for worker in workers] == [1, 1], "mpirun has not bound them"
     for worker in workers:
         decision = big(worker.environment, worker.cpus)
         assert decision.placement.cpus == worker.cpus
-        assert "start it with --bind-to none" in (warning_of(decision) or note_of(decision) or "")
+        assert cure in (warning_of(decision) or note_of(decision) or "")
+
+
+def test_composer(tmp_path: Path) -> None:
+    if not has("composer"):
+        pytest.skip("there is no composer")
+    composer = [PYTHON, "-m", "composer.cli.launcher", "-n", str(COUNT), "-c"]
+    workers = launch(tmp_path, [*composer, PYTHON, "worker.py"])
+    for around in AROUND:
+        assert_each_its_part(parts(workers, around), 28)
+
+
+def test_deepspeed(tmp_path: Path) -> None:
+    """Its workers have LOCAL_SIZE, and all of them the list of GPUs that it was told to use."""
+    if not has("deepspeed"):
+        pytest.skip("there is no deepspeed")
+    words = ["-m", "deepspeed.launcher.runner", "--num_gpus", str(COUNT), "--no_python", "--no_local_rank"]
+    workers = launch(tmp_path, [PYTHON, *words, PYTHON, "worker.py"], DS_ACCELERATOR="cpu")
+    for around in AROUND:
+        assert_each_its_part(parts(workers, around), 28)

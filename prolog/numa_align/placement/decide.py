@@ -116,8 +116,9 @@ def decide(
     worker = numbering.worker
     if named is None and _is_placed(context, worker, visible):
         return _keep(context, request, worker)
-    if worker is not None and _is_bound(context, worker):
-        return _inside_its_mask(context, visible, whole, worker)
+    cure = None if worker is None else _bound(context, worker)
+    if worker is not None and cure:
+        return _inside_its_mask(context, visible, whole, worker, cure)
     if worker is not None:
         step, task = _as_worker(context, visible, whole, worker)
     elif named is None and _sees_a_part(context, visible, whole):
@@ -127,8 +128,26 @@ def decide(
     else:
         step, task = _as_task(context, visible)
     placement = context.machine.place(step, task)
-    doubts = (numbering.doubt,) if numbering.doubt else ()
+    blind = None if environment.get("SLURM_JOB_ID") else _blind(placement, topology)
+    doubts = tuple(text for text in (numbering.doubt, blind) if text)
     return Decision(placement, _variables(context, step, placement, worker), worker, doubts=doubts)
+
+
+def _blind(placement: Placement, topology: Topology) -> Optional[str]:
+    """A machine has GPUs and the process sees none: a container without them, or a driver that is gone.
+
+    In an allocation it may just be a step without GPUs.
+    """
+    return None if placement.gpus or not topology.gpus else _no_gpu(topology)
+
+
+def _no_gpu(topology: Topology) -> str:
+    if not topology.gpus:
+        return "no GPU is visible, and this machine shows none: is the driver there, was --gpus said?"
+    return (
+        f"no GPU is visible to this process, of {len(topology.gpus)} on this machine: were any requested, "
+        "and can it open their device files?"
+    )
 
 
 # -- Who was placed before -------------------------------------------------------------------
@@ -243,7 +262,7 @@ def _given(context: _Context) -> tuple[int, ...]:
     return context.positions(reachable) if len(reachable) < len(gpus) else ()
 
 
-def _is_bound(context: _Context, worker: Worker) -> bool:
+def _bound(context: _Context, worker: Worker) -> Optional[str]:
     own, environment = context.own, context.environment
     reach: Sequence[int] = own.widest
     if environment.get("SLURM_JOB_ID"):
@@ -253,7 +272,7 @@ def _is_bound(context: _Context, worker: Worker) -> bool:
 
 
 def _inside_its_mask(
-    context: _Context, visible: tuple[int, ...], whole: tuple[int, ...], worker: Worker
+    context: _Context, visible: tuple[int, ...], whole: tuple[int, ...], worker: Worker, cure: str
 ) -> Decision:
     """A worker that mpirun has bound: its mask is its part already, wherever it is."""
     shown = _shown(context, visible, whole, worker)
@@ -265,11 +284,9 @@ def _inside_its_mask(
         mine = whole[choice.first : choice.first + choice.count]
     step, task = _alone(context, context.own.cpus, mine)
     placement = context.machine.place(step, task)
-    cure = (
-        f"mpirun has bound this worker to CPUs {format_cpulist(context.own.cpus)}: "
-        "start it with --bind-to none, and it gets the CPUs near its GPU"
-    )
-    return Decision(placement, _variables(context, step, placement, worker), worker, cure=cure)
+    cpus = format_cpulist(context.own.cpus)
+    advice = f"mpirun has bound this worker to CPUs {cpus}: {cure}, and it gets the CPUs near its GPU"
+    return Decision(placement, _variables(context, step, placement, worker), worker, cure=advice)
 
 
 def _shown(
@@ -277,12 +294,13 @@ def _shown(
 ) -> tuple[int, ...]:
     """The GPUs of this worker where it was shown others than its siblings; () where all see the same.
 
-    One of many, and as many as there are for each, are its own; any other part is a list for all of them.
+    One of many is its own, and so are several that do not suffice for all workers. Any other part is a list
+    for all of them, as torchrun and deepspeed hand it on.
     """
     mine = tuple(gpu for gpu in visible if gpu in whole)
     if _is_turned(context, mine, worker):
         return mine[:1]
-    apart = len(mine) == 1 or len(mine) * worker.count == len(whole)
+    apart = len(mine) == 1 or (worker.count > len(mine) and len(mine) * worker.count == len(whole))
     return mine if apart and 0 < len(mine) < len(whole) else ()
 
 
@@ -414,12 +432,4 @@ def note_of(decision: Decision) -> Optional[str]:
 
 def without_gpu(decision: Decision, topology: Topology) -> Optional[str]:
     """What to say of a process that sees no GPU: with nothing to be near to, nothing was aligned."""
-    if decision.placement.gpus:
-        return None
-    there = len(topology.gpus)
-    if not there:
-        return "no GPU is visible, and this machine shows none: is the driver there, was --gpus said?"
-    return (
-        f"no GPU is visible to this process, of {there} on this machine: were any requested, and can it open "
-        "their device files?"
-    )
+    return None if decision.placement.gpus else _no_gpu(topology)

@@ -206,16 +206,21 @@ def _global_only(environment: Mapping[str, str]) -> Optional[str]:
 
 def bound_by_launcher(
     environment: Mapping[str, str], worker: Worker, mask: Sequence[int], reach: Sequence[int]
-) -> bool:
-    """Whether mpirun has bound this worker to a part of the CPUs that it can ``reach``.
+) -> Optional[str]:
+    """What to tell the MPI that has bound this worker to a part of what it can ``reach``; None if none has.
 
-    Open MPI's does unless it is told ``--bind-to none``, which it tells its workers in turn.
+    The mpiruns of Open MPI and Intel MPI bind unless they are told not to, and their workers can see what
+    they were told (Intel MPI's all have I_MPI_PIN_INFO).
     """
-    return (
-        worker.source == "OMPI_COMM_WORLD_LOCAL_RANK"
-        and set(mask) < set(reach)
-        and environment.get("OMPI_MCA_hwloc_base_binding_policy") != "none"
-    )
+    if not set(mask) < set(reach):
+        return None
+    if worker.source == "OMPI_COMM_WORLD_LOCAL_RANK":
+        told = environment.get("OMPI_MCA_hwloc_base_binding_policy") == "none"
+        return None if told else "start it with --bind-to none"
+    if worker.source == "MPI_LOCALRANKID" and "I_MPI_PIN_INFO" in environment:
+        told = environment.get("I_MPI_PIN", "").lower() in ("0", "no", "off", "disable")
+        return None if told else "start it with I_MPI_PIN=0 in the environment"
+    return None
 
 
 def read_map(text: str) -> tuple[Share, ...]:

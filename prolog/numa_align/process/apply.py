@@ -52,7 +52,7 @@ class Applied:
     def objections(self) -> tuple[str, ...]:
         """Why ``strict`` fails: the remarks, and that there is no GPU to be near to."""
         blind = without_gpu(self.decision, self.topology)
-        return (*self.remarks, *([blind] if blind else []))
+        return (*self.remarks, *([blind] if blind and blind not in self.remarks else []))
 
 
 def spec_of(text: Optional[str], environment: Mapping[str, str]) -> tuple[Spec, Optional[str]]:
