@@ -30,7 +30,7 @@ struct na_machine *na_table_parse(const char *text, size_t length, char *error, 
 int na_node_position(const struct na_machine *machine, int id);
 void na_machine_free(struct na_machine *machine);
 
-struct na_spec { bool on, strict, verbose, smt, help; int mem, cpus; ...; };
+struct na_spec { bool on, strict, verbose, smt, tell, help; int mem, cpus; ...; };
 extern const struct na_spec na_spec_built_in;
 extern const char na_spec_words[];
 extern const char na_spec_help[];
@@ -78,6 +78,8 @@ int na_step_turn_gpu(const struct na_step *step, const struct na_task *task);
 bool na_step_slice(const struct na_step *step, int gpu, struct na_set *cpus, struct na_set *mems);
 struct na_choice { int first, count, share, sharers; };
 struct na_choice na_choose_gpus(int id, int tasks, int visible);
+struct na_program { const char *variable; const char *value; };
+extern const struct na_program na_programs[];
 const char *na_state_name(int state);
 const char *na_policy_name(int policy);
 """
@@ -89,7 +91,7 @@ def builder(root: Path) -> FFI:
     ffi.cdef(DECLARATIONS)
     ffi.set_source(
         "numa_align._claim",
-        '#include "claim.h"\n#include "place.h"\n#include "spec.h"\n#include "table.h"\n',
+        "".join(f'#include "{name}.h"\n' for name in ("claim", "place", "programs", "spec", "table")),
         sources=[str(root / source) for source in SOURCES],
         include_dirs=[str(HERE / "placement")],
         define_macros=[("_GNU_SOURCE", "1")],

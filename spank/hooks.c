@@ -259,6 +259,8 @@ void na_stepd_task(spank_t spank)
 	if (context.step.spec.strict && placement.state != NA_ALIGNED)
 		_exit(1);
 	na_report_environment(spank, &context.step, &placement);
+	if (context.machine && context.step.spec.tell)
+		na_report_programs(spank, context.machine, &placement);
 	if (context.step.spec.verbose)
 		report(global_id, &placement, cpu_microseconds() - start);
 }

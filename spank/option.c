@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* slurm_spank_init may run several times in one process, and the callback too: set, never add. */
-static struct na_spec site = { .smt = true };
+static struct na_spec site = { .smt = true, .tell = true };
 static char given_text[NA_SPEC_MAX + 1];
 static bool given;
 

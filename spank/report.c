@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "placement/programs.h"
+
 /* Room for 256 GPUs with a few ranges each; what does not fit is left out at a whole entry. */
 #define TEXT_MAX 16384
 
@@ -77,6 +79,15 @@ void na_report_environment(spank_t spank, const struct na_step *step, const stru
 		list_slices(step, placement, text, sizeof(text));
 		spank_setenv(spank, "NUMA_ALIGN_MAP", text, 1);
 	}
+}
+
+void na_report_programs(spank_t spank, const struct na_machine *machine, const struct na_placement *placement)
+{
+	/* A task with all CPUs has no place to lose, and a program that starts workers may well place them. */
+	if (!placement->set_cpus || na_set_equal(&placement->cpus, &machine->cpus))
+		return;
+	for (const struct na_program *program = na_programs; program->variable; program++)
+		spank_setenv(spank, program->variable, program->value, 0);
 }
 
 void na_report_task(int global_id, const struct na_machine *machine, const struct na_placement *placement,

@@ -18,6 +18,9 @@ struct na_by_hand {
 };
 
 /* The line of --numa-align=verbose. */
+/* Tells programs that would undo the binding to keep it, unless the user has told them something himself. */
+void na_report_programs(spank_t spank, const struct na_machine *machine, const struct na_placement *placement);
+
 void na_report_task(int global_id, const struct na_machine *machine, const struct na_placement *placement,
 		    struct na_by_hand by_hand, long microseconds);
 

@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
-const struct na_spec na_spec_built_in = { .smt = true };
+const struct na_spec na_spec_built_in = { .smt = true, .tell = true };
 
 const char na_spec_words[] = "on, off, strict, verbose, mem=preferred|bind|interleave|local|none, "
-			     "cpus=slice|node|all, smt=on|off, help";
+			     "cpus=slice|node|all, smt=on|off, tell=on|off, help";
 
 const char na_spec_help[] =
 	"--numa-align[=KEY[=VALUE][,...]]   run every task on the cores and memory nearest to its GPUs\n"
@@ -22,6 +22,7 @@ const char na_spec_help[] =
 	"  cpus=node        every core of the step on the nodes of its GPUs, shared with other tasks\n"
 	"  cpus=all         leave the CPUs alone\n"
 	"  smt=on | off     use all hardware threads of a core (default), or one\n"
+	"  tell=on | off    tell programs that would undo the binding to keep it (default), or not\n"
 	"  help             this text\n"
 	"The environment variable NUMA_ALIGN holds your own defaults in the same words.\n";
 
@@ -93,6 +94,8 @@ static bool apply(struct na_spec *spec, struct word word)
 		spec->cpus = (enum na_cpus)choice;
 	else if (has_key(word, "smt", &value) && choose(value, switch_names, COUNT(switch_names), &choice))
 		spec->smt = choice;
+	else if (has_key(word, "tell", &value) && choose(value, switch_names, COUNT(switch_names), &choice))
+		spec->tell = choice;
 	else
 		return false;
 	return true;

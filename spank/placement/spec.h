@@ -16,6 +16,7 @@ struct na_spec {
 	bool strict;
 	bool verbose;
 	bool smt; /* built-in: on */
+	bool tell; /* built-in: on */
 	bool help;
 	enum na_mem mem;
 	enum na_cpus cpus;

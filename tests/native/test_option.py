@@ -125,6 +125,21 @@ def test_asking_how_something_is_bound_is_not_binding_it_by_hand(native: Native,
     assert "(--" not in said_by_plugin(result)
 
 
+def test_programs_are_told_to_keep_their_place_unless_the_user_told_them_something(
+    native: Native, job: str
+) -> None:
+    show = "bash -c 'echo ${TLLM_NUMA_AWARE_WORKER_AFFINITY-unset}'"
+
+    def said(words: str, env: str = "") -> str:
+        step = f"env {env} srun --jobid={job} --overlap -n1 --gpus=1 {words} {show}"
+        return native.run(step, user="user", check=True).stdout.strip()
+
+    # A task that has all CPUs of the machine has no place to lose.
+    assert said("-c1 --numa-align") == ("0" if (os.cpu_count() or 1) > 1 else "unset")
+    assert said("-c1 --numa-align=tell=off") == said("-c1") == "unset"
+    assert said("-c1 --numa-align", "TLLM_NUMA_AWARE_WORKER_AFFINITY=1") == "1"
+
+
 def test_verbose_prints_one_line_a_task(native: Native, job: str) -> None:
     command = f"srun --jobid={job} --overlap -n4 -O --gpus=4 --numa-align=verbose true"
     result = native.run(command, user="user", check=True)

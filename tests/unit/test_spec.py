@@ -12,7 +12,7 @@ from numa_align.errors import SpecError
 from numa_align.placement.claim import CPUS_WORDS, MEM_WORDS, Spec, read_spec, spec_help, spec_words
 
 ON = Spec(on=True)
-WORDS = ["on", "off", "strict", "verbose", "help", "smt=on", "smt=off"]
+WORDS = ["on", "off", "strict", "verbose", "help", "smt=on", "smt=off", "tell=on", "tell=off"]
 WORDS += [f"mem={word}" for word in MEM_WORDS] + [f"cpus={word}" for word in CPUS_WORDS]
 
 
@@ -33,6 +33,7 @@ def test_setting_without_value_changes_nothing(text: str | None) -> None:
         ("strict", replace(ON, strict=True)),
         ("verbose", replace(ON, verbose=True)),
         ("smt=off", replace(ON, smt=False)),
+        ("tell=off", replace(ON, tell=False)),
         ("help", replace(ON, help=True)),
         ("mem=interleave,cpus=node,strict", replace(ON, mem="interleave", cpus="node", strict=True)),
         ("mem=bind,mem=local", replace(ON, mem="local")),

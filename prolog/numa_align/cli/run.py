@@ -32,7 +32,6 @@ class _Wish:
 
     threads: bool = False
     visible: bool = True
-    programs: bool = True
 
 
 @click.command(
@@ -69,11 +68,6 @@ class _Wish:
     help="With --gpus: do not set CUDA_VISIBLE_DEVICES, or what other vendors have in its place.",
 )
 @click.option(
-    "--leave-programs",
-    is_flag=True,
-    help="Do not tell programs that would undo the binding to keep it: docs/users.md has the table.",
-)
-@click.option(
     "--json", "as_json", is_flag=True, help="Say on stderr, in a line of JSON, what was bound: docs/users.md."
 )
 @click.argument("command_line", metavar="COMMAND [ARG]...", nargs=-1, type=click.UNPROCESSED)
@@ -87,7 +81,6 @@ def command(
     local_world_size: Optional[int],
     threads: bool,
     leave_visible: bool,
-    leave_programs: bool,
     as_json: bool,
     command_line: tuple[str, ...],
 ) -> None:
@@ -122,7 +115,7 @@ def command(
         raise click.UsageError("there is no COMMAND to run", ctx)
     if read.on:
         request = Request(read, None, local_rank, local_world_size, insists=spec is not None)
-        wish = _Wish(threads, not leave_visible, not leave_programs)
+        wish = _Wish(threads, not leave_visible)
         _bind(gpus, request, wish, [warning] if warning else [], as_json=as_json)
     elif warning:
         say(f"numa-align: {warning}")
@@ -146,7 +139,7 @@ def _bind(
     try:
         applied = place_here(request, os.environ, topology=topology)
         objections = applied.objections if request.spec.strict else applied.remarks
-        variables.update(_for_programs(applied, wish))
+        variables.update(_for_programs(applied, wish, tell=request.spec.tell))
         os.environ.update(variables)
     except RequestError:
         raise  # what the user wrote is wrong
@@ -190,13 +183,13 @@ def _exposed(chosen: Sequence[int], topology: Topology) -> dict[str, str]:
     return expose(topology.gpus, [topology.gpus[gpu] for gpu in chosen], os.environ, may_open)
 
 
-def _for_programs(applied: Applied, wish: _Wish) -> dict[str, str]:
+def _for_programs(applied: Applied, wish: _Wish, *, tell: bool) -> dict[str, str]:
     """What programs are told about the place that they have."""
     from ..placement.programs import hands_off  # noqa: PLC0415
 
     cpus = set(applied.decision.placement.cpus)
     variables: dict[str, str] = {}
-    if wish.programs and not applied.failures:
+    if tell and not applied.failures:
         variables.update(hands_off(os.environ, tuple(cpus), applied.topology.online))
     if wish.threads and _may_set_threads(os.environ):
         cores = sum(not cpus.isdisjoint(core.cpus) for core in applied.topology.cores)

@@ -7,6 +7,7 @@ numbers are Linux's; GPUs are positions in ascending order of PCI address (`Mach
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -37,6 +38,7 @@ class Spec:
     help: bool = False
     mem: str = "preferred"
     cpus: str = "slice"
+    tell: bool = True
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def _numbers(source: Any) -> tuple[int, ...]:
 
 def _write_spec(target: Any, spec: Spec) -> None:
     target.on, target.strict, target.verbose = spec.on, spec.strict, spec.verbose
-    target.smt, target.help = spec.smt, spec.help
+    target.smt, target.tell, target.help = spec.smt, spec.tell, spec.help
     target.mem, target.cpus = MEM_WORDS.index(spec.mem), CPUS_WORDS.index(spec.cpus)
 
 
@@ -168,7 +170,7 @@ def read_spec(text: Optional[str], *, base: Optional[Spec] = None, request: bool
         raise SpecError(f"--numa-align: {_text(error)}")
     return Spec(
         bool(spec.on), bool(spec.strict), bool(spec.verbose), bool(spec.smt), bool(spec.help),
-        MEM_WORDS[spec.mem], CPUS_WORDS[spec.cpus],
+        MEM_WORDS[spec.mem], CPUS_WORDS[spec.cpus], bool(spec.tell),
     )  # fmt: skip
 
 
@@ -180,6 +182,13 @@ def spec_words() -> str:
 def spec_help() -> str:
     """What ``--numa-align=help`` prints."""
     return _text(_compiled()[1].na_spec_help)
+
+
+def programs() -> dict[str, str]:
+    """Variable -> value by which a program that would undo a placement keeps it."""
+    known = _compiled()[1].na_programs
+    end = next(number for number in itertools.count() if not known[number].variable)
+    return {_text(known[number].variable): _text(known[number].value) for number in range(end)}
 
 
 def choose_gpus(task: int, tasks: int, visible: int) -> Choice:
