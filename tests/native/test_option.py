@@ -140,6 +140,15 @@ def test_programs_are_told_to_keep_their_place_unless_the_user_told_them_somethi
     assert said("-c1 --numa-align", "TLLM_NUMA_AWARE_WORKER_AFFINITY=1") == "1"
 
 
+@pytest.mark.parametrize(
+    ("words", "mode"), [("local", "bind"), ("prefer,local", "preferred-many"), ("none", "default")]
+)
+def test_run_keeps_what_is_asked_of_memory(native: Native, words: str, mode: str) -> None:
+    step = f"srun -n1 --gpus=1 --mem-bind={words} numa-align run {PROBE}"
+    (rank,) = ranks_of(native.run(step, user="user", check=True))
+    assert rank.mode == mode
+
+
 def test_verbose_prints_one_line_a_task(native: Native, job: str) -> None:
     command = f"srun --jobid={job} --overlap -n4 -O --gpus=4 --numa-align=verbose true"
     result = native.run(command, user="user", check=True)

@@ -360,6 +360,18 @@ def test_mpirun_that_has_bound_its_workers_is_named_with_the_cure() -> None:
     assert len(big(free).placement.cpus) == 28
 
 
+def test_a_wish_for_local_memory_is_kept_at_the_new_place() -> None:
+    local = {"SLURM_JOB_ID": "7", "SLURM_MEM_BIND_TYPE": "local"}
+    for env, policy in (
+        (local, "bind"),
+        ({**local, "SLURM_MEM_BIND_PREFER": "prefer"}, "preferred-many"),
+        ({**local, "SLURM_MEM_BIND_TYPE": "none"}, "default"),
+    ):
+        placed = big(env, gpus=(5,)).placement
+        assert placed.policy == policy and placed.memory_nodes == (1,), env
+    assert big(local, gpus=(5,), spec=Spec(on=True, mem="interleave")).placement.policy == "interleave"
+
+
 def test_a_process_without_a_gpu_is_told_so() -> None:
     blind = big({}, openable=set())
     assert "of 8 on this machine" in (without_gpu(blind, BIG) or "")
@@ -548,3 +560,19 @@ def test_programs_are_told_of_a_place_that_they_could_lose() -> None:
     assert run(*half, "--numa-align=tell=off", *show).stdout == "unset\n"
     assert run(*show).stdout == "unset\n", "with all CPUs there is no place to lose"
     assert "set for the command: TLLM_" in run(*half, "--numa-align=verbose", *show).stderr
+
+
+#: Without the compiled claim, as in a Python that it was not built for.
+BROKEN_CLAIM = "import sys; sys.modules['numa_align._claim'] = None; from numa_align.cli import main; main()"
+
+
+@pytest.mark.parametrize(("words", "status", "out"), [((), 0, "ran\n"), (("--gpus", "no-such-gpu"), 2, "")])
+def test_without_the_claim_the_command_runs_and_gpus_are_still_shown(
+    words: tuple[str, ...], status: int, out: str
+) -> None:
+    command = [sys.executable, "-c", BROKEN_CLAIM, "run", *words, "echo", "ran"]
+    result = subprocess.run(
+        command, env=clean_environment(), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (result.returncode, result.stdout) == (status, out)
+    assert "nothing is bound" in result.stderr and "Traceback" not in result.stderr

@@ -107,6 +107,9 @@ def command(
         if not command_line or "strict" in f"{spec} {os.environ.get('NUMA_ALIGN')}":
             raise
         say(f"numa-align: {error}; nothing is bound")
+        if gpus is not None and not leave_visible:
+            topology = _topology()
+            os.environ.update(_exposed(_named(gpus, topology), topology))
         _execute(command_line)
     if read.help:
         click.echo(spec_help(), nl=False)
@@ -127,9 +130,8 @@ def _bind(
 ) -> None:
     """Bind this process and say how it went; ends it where strict was asked for and it is not aligned."""
     from ..process.apply import place_here  # noqa: PLC0415
-    from ..topology.read import read_topology  # noqa: PLC0415
 
-    topology = read_topology(node_name=os.environ.get("SLURMD_NODENAME"))
+    topology = _topology()
     variables: dict[str, str] = {}
     if gpus is not None:
         request = replace(request, gpus=_named(gpus, topology))
@@ -153,6 +155,12 @@ def _bind(
         _report(applied, said, variables, request, strict=strict)
     if strict:
         sys.exit(1)
+
+
+def _topology() -> Topology:
+    from ..topology.read import read_topology  # noqa: PLC0415
+
+    return read_topology(node_name=os.environ.get("SLURMD_NODENAME"))
 
 
 def _report(

@@ -15,7 +15,16 @@ from ..errors import RequestError
 from ..slurm_env import place_of, to_number
 from ..topology.model import Gpu, Topology
 from .claim import Machine, Placement, Spec, Step, Task, choose_gpus
-from .launcher import Share, Worker, bound_by_hand, bound_by_launcher, number, read_map, step_cpus
+from .launcher import (
+    Share,
+    Worker,
+    bound_by_hand,
+    bound_by_launcher,
+    number,
+    read_map,
+    step_cpus,
+    wants_local_memory,
+)
 from .own import Own
 from .visible import may_open, read_list, visible_gpus
 
@@ -105,7 +114,10 @@ def decide(
     openable: Callable[[str], bool] = may_open,
 ) -> Decision:
     """Where this process belongs. Raises RequestError for GPUs or ranks that it cannot have."""
-    context = _Context(topology, Machine.of(topology), own, environment, request.spec, openable)
+    spec = request.spec
+    if spec.mem == "preferred" and wants_local_memory(environment):
+        spec = replace(spec, mem="bind")  # as Slurm does it, at the new place
+    context = _Context(topology, Machine.of(topology), own, environment, spec, openable)
     named = request.gpus
     visible = (
         context.positions(visible_gpus(topology.gpus, environment, openable)) if named is None else named

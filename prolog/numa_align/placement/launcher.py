@@ -254,6 +254,12 @@ def bound_by_hand(environment: Mapping[str, str]) -> tuple[bool, bool]:
     )
 
 
+def wants_local_memory(environment: Mapping[str, str]) -> bool:
+    """Whether --mem-bind=local asks for memory of the place and no other; ``prefer`` lets it spill over."""
+    local = environment.get("SLURM_MEM_BIND_TYPE", "").startswith("local")
+    return local and "prefer" not in environment.get("SLURM_MEM_BIND_PREFER", "")
+
+
 def cpus_of_masks(text: str) -> tuple[int, ...]:
     """SLURM_CPU_BIND_LIST: the hexadecimal masks of all tasks of the step on this node, together."""
     bits = 0
