@@ -346,6 +346,20 @@ def test_a_job_that_has_some_of_the_gpus_does_not_share_with_others() -> None:
     assert decision.placement.gpus == (4, 5) and set(decision.placement.cpus) == set(BIG.gpus[4].cpus)
 
 
+def test_a_step_in_an_aligned_batch_script_is_not_a_worker_of_the_script() -> None:
+    """The variables of the script are handed on; Slurm has given the step CPUs and GPUs of its own."""
+    script = {**aligned_task(), "SLURM_JOB_ID": "7"}
+    near = set(BIG.gpus[5].cpus)
+    own = tuple(sorted(near))[:28]
+    alone = big({**script, **task(5, 8)}, own, openable={5}).placement
+    assert (alone.gpus, alone.cpus) == ((5,), own)
+    one = big({**script, **task(0, 1, SLURM_GPUS_ON_NODE="1")}, openable={5}).placement
+    assert (one.gpus, set(one.cpus)) == ((5,), near), "of all CPUs of the job those near its only GPU"
+    pair = [big({**script, **worker(rank, 2)}, own, openable={5}).placement for rank in range(2)]
+    assert [placed.gpus for placed in pair] == [(5,), (5,)]
+    assert [len(placed.cpus) for placed in pair] == [14, 14]
+
+
 def test_mpirun_that_has_bound_its_workers_is_named_with_the_cure() -> None:
     for rank in range(8):
         environment = {"OMPI_COMM_WORLD_LOCAL_RANK": str(rank), "OMPI_COMM_WORLD_LOCAL_SIZE": "8"}

@@ -226,7 +226,11 @@ def _sees_a_part(context: _Context, visible: tuple[int, ...], whole: tuple[int, 
 
     Ray shows each actor the GPUs that it asked for; wrapper scripts do the same.
     """
-    shared = context.is_inside() or place_of(context.environment).tasks == 1
+    if context.is_inside():
+        # With other CPUs than the task's own it is a step inside an aligned batch script.
+        shared = context.told_cpus() == set(context.own.cpus)
+    else:
+        shared = place_of(context.environment).tasks == 1
     return shared and 0 < len(visible) < len(whole)
 
 
@@ -248,7 +252,8 @@ def _by_what_it_sees(
 
 def _task_gpus(context: _Context, visible: tuple[int, ...]) -> tuple[int, ...]:
     """The GPUs that the processes beside this one have between them, in the order in which they count."""
-    own = context.told_gpus()
+    given = _given(context)
+    own = tuple(p for p in context.told_gpus() if p in given or not given)
     if own and context.is_inside():
         # A launcher that shows each worker one GPU leaves the others of the task in this list.
         return tuple(p for p in visible if p in own) if set(visible) >= set(own) else own
@@ -256,7 +261,7 @@ def _task_gpus(context: _Context, visible: tuple[int, ...]) -> tuple[int, ...]:
     if place.tasks > 1:
         chosen = choose_gpus(place.id, place.tasks, len(visible))
         return visible[chosen.first : chosen.first + chosen.count]
-    everything = _given(context) or visible
+    everything = given or visible
     return everything if set(everything) > set(visible) else visible
 
 
