@@ -131,18 +131,28 @@ def decide(
     cure = None if worker is None else _bound(context, worker)
     if worker is not None and cure:
         return _inside_its_mask(context, visible, whole, worker, cure)
-    if worker is not None:
-        step, task = _as_worker(context, visible, whole, worker)
-    elif named is None and _sees_a_part(context, visible, whole):
-        step, task = _by_what_it_sees(context, visible, whole)
-    elif named is not None or place_of(environment).tasks == 1:
-        step, task = _alone(context, own.cpus, visible)
-    else:
-        step, task = _as_task(context, visible)
+    step, task = _step_of(context, named, visible, whole, worker)
     placement = context.machine.place(step, task)
     blind = None if environment.get("SLURM_JOB_ID") else _blind(placement, topology)
     doubts = tuple(text for text in (numbering.doubt, blind) if text)
     return Decision(placement, _variables(context, step, placement, worker), worker, doubts=doubts)
+
+
+def _step_of(
+    context: _Context,
+    named: Optional[tuple[int, ...]],
+    visible: tuple[int, ...],
+    whole: tuple[int, ...],
+    worker: Optional[Worker],
+) -> tuple[Step, Task]:
+    """Which step the process is a task of: a launcher's, one that it sees a part of, its own, or Slurm's."""
+    if worker is not None:
+        return _as_worker(context, visible, whole, worker)
+    if named is None and _sees_a_part(context, visible, whole):
+        return _by_what_it_sees(context, visible, whole)
+    if named is not None or place_of(context.environment).tasks == 1:
+        return _alone(context, context.own.cpus, visible)
+    return _as_task(context, visible)
 
 
 def _blind(placement: Placement, topology: Topology) -> Optional[str]:
