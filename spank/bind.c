@@ -47,11 +47,12 @@ static const int modes[] = {
 	[NA_POLICY_LOCAL] = MPOL_LOCAL,		  [NA_POLICY_PREFERRED_MANY] = PREFERRED_MANY,
 };
 
-enum na_policy na_bind_get_policy(void)
+enum na_policy na_bind_get_policy(struct na_set *nodes)
 {
 	int mode = MPOL_DEFAULT;
 
-	if (syscall(SYS_get_mempolicy, &mode, NULL, 0UL, NULL, 0UL) < 0)
+	na_set_clear(nodes);
+	if (syscall(SYS_get_mempolicy, &mode, nodes, (unsigned long)NA_SET_BITS, NULL, 0UL) < 0)
 		return NA_POLICY_DEFAULT;
 	mode &= ~(MPOL_F_STATIC_NODES | MPOL_F_RELATIVE_NODES);
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)

@@ -18,8 +18,11 @@ int na_bind_widest_cpus(struct na_set *cpus);
 /* Mems_allowed of this process (get_mempolicy(2), MPOL_F_MEMS_ALLOWED), as node ids. */
 int na_bind_allowed_mems(struct na_set *mems);
 
-/* The mode of get_mempolicy(2) in our names, NA_POLICY_DEFAULT if it is none of them. */
-enum na_policy na_bind_get_policy(void);
+/*
+ * The policy of get_mempolicy(2): its mode in our names, NA_POLICY_DEFAULT if it is none of them, and
+ * its nodes, which default and local do not have.
+ */
+enum na_policy na_bind_get_policy(struct na_set *nodes);
 
 /*
  * set_mempolicy(2). Kernels before 5.15 refuse preferred-many; *policy then becomes the nearest that

@@ -60,6 +60,7 @@ struct na_task {
     struct na_set mask;
     bool cpus_by_hand;
     bool mem_by_hand;
+    bool cpus_by_variable, mem_by_variable;
 };
 struct na_placement {
     int state;
@@ -78,6 +79,10 @@ int na_step_turn_gpu(const struct na_step *step, const struct na_task *task);
 bool na_step_slice(const struct na_step *step, int gpu, struct na_set *cpus, struct na_set *mems);
 struct na_choice { int first, count, share, sharers; };
 struct na_choice na_choose_gpus(int id, int tasks, int visible);
+int na_cpu_bind(const char *value);
+int na_mem_bind(const char *value);
+bool na_bind_inherited(const char *value, const char *verbose, const char *type, const char *list);
+void na_judge_memory(const struct na_task *task, struct na_placement *placement, const struct na_set *nodes);
 struct na_program { const char *variable; const char *value; };
 extern const struct na_program na_programs[];
 const char *na_state_name(int state);
@@ -91,7 +96,10 @@ def builder(root: Path) -> FFI:
     ffi.cdef(DECLARATIONS)
     ffi.set_source(
         "numa_align._claim",
-        "".join(f'#include "{name}.h"\n' for name in ("claim", "place", "programs", "spec", "table")),
+        "".join(
+            f'#include "{name}.h"\n'
+            for name in ("by_hand", "claim", "explain", "place", "programs", "spec", "table")
+        ),
         sources=[str(root / source) for source in SOURCES],
         include_dirs=[str(HERE / "placement")],
         define_macros=[("_GNU_SOURCE", "1")],

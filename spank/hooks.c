@@ -14,8 +14,11 @@
 #include "bind.h"
 #include "cpuset.h"
 #include "devices.h"
+#include "enclosing.h"
 #include "option.h"
 #include "report.h"
+#include "placement/by_hand.h"
+#include "placement/explain.h"
 #include "placement/place.h"
 #include "table_file.h"
 
@@ -32,7 +35,8 @@ static struct {
 	bool active;
 	struct na_step step;
 	struct na_machine *machine;
-	bool cpus_by_hand, mem_by_hand;
+	struct na_by_hand by_hand;
+	bool cpus_by_variable, mem_by_variable;
 	uint64_t memory_limit_mb;
 	struct shared *shared;
 	char failure[320]; /* why no task can be aligned, "" otherwise */
@@ -47,23 +51,64 @@ static long cpu_microseconds(void)
 	return now.tv_sec * 1000000L + now.tv_nsec / 1000;
 }
 
-/*
- * Whether srun was told how to bind. Up to user_init the variable is srun's request; in the tasks
- * Slurm sets it to what it chose itself. "verbose" and "quiet" ask for no binding.
- */
-static bool bound_by_hand(spank_t spank, const char *variable)
+/* Up to user_init the variable is srun's request; in the tasks Slurm sets it to what it chose itself. */
+static bool requested(spank_t spank, const char *variable, char *value, size_t size, bool *too_long)
+{
+	const spank_err_t status = spank_getenv(spank, variable, value, (int)size);
+
+	*too_long = status == ESPANK_NOSPACE; /* a long list of maps or masks */
+	return status == ESPANK_SUCCESS || *too_long;
+}
+
+/* A grain is kept as it was meant, at the place near the GPUs; the site's default yields to any word. */
+static void read_cpu_bind(spank_t spank, enum na_decider decider, bool by_user)
 {
 	char value[256];
-	char *rest = value, *word;
-	spank_err_t status = spank_getenv(spank, variable, value, sizeof(value));
+	bool too_long;
+	enum na_cpu_bind bind;
 
-	if (status != ESPANK_SUCCESS)
-		return status == ESPANK_NOSPACE; /* a long list of masks */
-	while ((word = strsep(&rest, ",")) != NULL)
-		if (*word && strcmp(word, "verbose") != 0 && strcmp(word, "quiet") != 0 && strcmp(word, "v") != 0 &&
-		    strcmp(word, "q") != 0)
-			return true;
-	return false;
+	if (decider == NA_BY_ENCLOSING_STEP || !requested(spank, "SLURM_CPU_BIND", value, sizeof(value), &too_long))
+		return;
+	/* Slurm 22.05 writes "quiet,corescores": the type, and the user's text where a list would be. */
+	if (spank_getenv(spank, "SLURM_CPU_BIND_TYPE", value, sizeof(value)) == ESPANK_SUCCESS)
+		too_long = false;
+	bind = too_long ? NA_CPU_BIND_EXPLICIT : na_cpu_bind(value);
+	if (bind == NA_CPU_BIND_EXPLICIT || (bind != NA_CPU_BIND_NOTHING && !by_user))
+		context.by_hand.cpus = decider == NA_BY_VARIABLE ? "SLURM_CPU_BIND" : "--cpu-bind";
+	else if (bind == NA_CPU_BIND_NODES && context.step.spec.cpus == NA_CPUS_SLICE)
+		context.step.spec.cpus = NA_CPUS_NODE;
+}
+
+/*
+ * Slurm took `local` from the CPUs before they were moved, so it is asked for again. Where the CPUs
+ * stay, Slurm's own is right; and mem=none leaves it alone as everything else.
+ */
+static void read_mem_bind(spank_t spank, enum na_decider decider)
+{
+	char value[256];
+	bool too_long;
+	enum na_mem_bind bind;
+
+	if (decider == NA_BY_ENCLOSING_STEP || !requested(spank, "SLURM_MEM_BIND", value, sizeof(value), &too_long))
+		return;
+	bind = too_long ? NA_MEM_BIND_EXPLICIT : na_mem_bind(value);
+	if (bind == NA_MEM_BIND_NOTHING)
+		return;
+	if (bind == NA_MEM_BIND_EXPLICIT || context.by_hand.cpus || context.step.spec.mem == NA_MEM_NONE)
+		context.by_hand.mem = decider == NA_BY_VARIABLE ? "SLURM_MEM_BIND" : "--mem-bind";
+	else
+		context.step.spec.mem = bind == NA_MEM_BIND_LOCAL ? NA_MEM_BIND : NA_MEM_PREFERRED;
+	context.mem_by_variable = decider == NA_BY_VARIABLE;
+}
+
+static void read_bindings(spank_t spank, bool by_user)
+{
+	enum na_decider cpus, mem;
+
+	na_enclosing_read(spank, &cpus, &mem);
+	context.cpus_by_variable = cpus == NA_BY_VARIABLE;
+	read_cpu_bind(spank, cpus, by_user);
+	read_mem_bind(spank, mem);
 }
 
 static void find_step(spank_t spank)
@@ -90,10 +135,11 @@ void na_stepd_begin(spank_t spank)
 	const long start = cpu_microseconds();
 	char warning[480];
 	uint32_t step = 0;
+	bool by_user;
 
 	if (spank_get_item(spank, S_JOB_STEPID, &step) == ESPANK_SUCCESS && step == EXTERN_STEP)
 		return;
-	context.step.spec = na_option_resolve(spank, warning, sizeof(warning));
+	context.step.spec = na_option_resolve(spank, &by_user, warning, sizeof(warning));
 	if (!context.step.spec.on) {
 		/* "off" said aloud inside an aligned job: what the job's script inherited is not ours. */
 		if (na_option_given())
@@ -103,8 +149,7 @@ void na_stepd_begin(spank_t spank)
 	if (warning[0])
 		slurm_spank_log("numa-align: %s", warning);
 	context.active = true;
-	context.cpus_by_hand = bound_by_hand(spank, "SLURM_CPU_BIND");
-	context.mem_by_hand = bound_by_hand(spank, "SLURM_MEM_BIND");
+	read_bindings(spank, by_user);
 	context.shared = mmap(NULL, sizeof(*context.shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (context.shared == MAP_FAILED)
 		context.shared = NULL;
@@ -187,10 +232,13 @@ static void align(spank_t spank, int id, struct na_placement *placement)
 {
 	struct na_step *step = &context.step;
 	struct na_task task = { .id = id, .turn = -1 };
+	struct na_set nodes;
 	int error = na_bind_get_cpus(&task.mask);
 
-	task.cpus_by_hand = context.cpus_by_hand;
-	task.mem_by_hand = context.mem_by_hand;
+	task.cpus_by_hand = context.by_hand.cpus != NULL;
+	task.mem_by_hand = context.by_hand.mem != NULL;
+	task.cpus_by_variable = context.cpus_by_variable;
+	task.mem_by_variable = context.mem_by_variable;
 	placement->cpus = task.mask;
 	if (error || (error = na_bind_allowed_mems(&step->mems)) != 0) {
 		fail_with(placement, "asking the kernel for this task's CPUs and memory failed", error);
@@ -210,6 +258,8 @@ static void align(spank_t spank, int id, struct na_placement *placement)
 	}
 	apply_cpus(&task, placement);
 	apply_memory(placement);
+	placement->policy = na_bind_get_policy(&nodes);
+	na_judge_memory(&task, placement, &nodes);
 }
 
 /* One line a step and node where the cause is one, said by the first task that meets it. */
@@ -224,19 +274,13 @@ static void warn(const struct na_placement *placement, uint32_t global_id)
 			strict ? "; strict was asked for, so it does not start" : "");
 }
 
-/* Where we set no policy the kernel says which one there is: the user's, or Slurm's. */
 static void report(uint32_t global_id, const struct na_placement *placement, long microseconds)
 {
-	const struct na_by_hand by_hand = { .cpus = context.cpus_by_hand, .mem = context.mem_by_hand };
-	struct na_placement shown = *placement;
-
-	if (!placement->set_memory)
-		shown.policy = na_bind_get_policy();
-	na_report_task((int)global_id, context.machine, &shown, by_hand, microseconds);
-	if (shown.policy != NA_POLICY_PREFERRED_MANY && shown.policy != NA_POLICY_DEFAULT && shown.set_memory &&
-	    context.step.spec.mem == NA_MEM_PREFERRED)
+	na_report_task((int)global_id, context.machine, placement, context.by_hand, microseconds);
+	if (placement->policy != NA_POLICY_PREFERRED_MANY && placement->policy != NA_POLICY_DEFAULT &&
+	    placement->set_memory && context.step.spec.mem == NA_MEM_PREFERRED)
 		slurm_spank_log("numa-align: task %u: policy=%s because this kernel has no preferred-many (Linux 5.15)",
-				global_id, na_policy_name(shown.policy));
+				global_id, na_policy_name(placement->policy));
 }
 
 void na_stepd_task(spank_t spank)

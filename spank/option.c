@@ -83,7 +83,23 @@ void na_option_site(int count, char **arguments)
 	site = spec;
 }
 
-struct na_spec na_option_resolve(spank_t spank, char *warning, size_t size)
+/* What the user turns on himself, in the environment. */
+static bool on_in(const char *text)
+{
+	struct na_spec spec = na_spec_built_in;
+	char error[400];
+
+	return na_spec_parse(&spec, text, error, sizeof(error)) && spec.on;
+}
+
+bool na_option_on_here(void)
+{
+	const char *text = getenv("NUMA_ALIGN");
+
+	return given || site.on || (text && on_in(text));
+}
+
+struct na_spec na_option_resolve(spank_t spank, bool *by_user, char *warning, size_t size)
 {
 	struct na_spec spec = site;
 	char text[NA_SPEC_MAX + 2], error[400];
@@ -94,6 +110,7 @@ struct na_spec na_option_resolve(spank_t spank, char *warning, size_t size)
 		snprintf(warning, size, "NUMA_ALIGN is longer than %d characters and is ignored", NA_SPEC_MAX);
 	else if (status == ESPANK_SUCCESS && !na_spec_parse(&spec, text, error, sizeof(error)))
 		snprintf(warning, size, "NUMA_ALIGN in the environment is ignored: %s", error);
+	*by_user = given || (status == ESPANK_SUCCESS && on_in(text));
 	if (given && !na_spec_request(&spec, given_text, error, sizeof(error))) {
 		/* Whoever sets _SLURM_SPANK_OPTION_... by hand gets past srun's check. */
 		snprintf(warning, size, "--numa-align: %s; taken as --numa-align", error);

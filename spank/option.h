@@ -12,11 +12,14 @@ void na_option_register(spank_t spank);
 /* Reads the arguments of the plugstack.conf line: the site's defaults. A wrong one is logged, not fatal. */
 void na_option_site(int count, char **arguments);
 
+/* In srun: whether the step may come to be aligned, by the option, the environment or the site. */
+bool na_option_on_here(void);
+
 /*
  * What applies to this step: command line, environment, plugstack.conf, built-in, in this order.
- * For slurmstepd; `warning` gets a sentence if NUMA_ALIGN is wrong, otherwise "".
+ * For slurmstepd; `by_user`: somebody asked for this step, not only the site's default. `warning` gets a sentence if NUMA_ALIGN is wrong, otherwise "".
  */
-struct na_spec na_option_resolve(spank_t spank, char *warning, size_t size);
+struct na_spec na_option_resolve(spank_t spank, bool *by_user, char *warning, size_t size);
 
 /* Whether the user asked on the command line (or the job's script did), with whatever words. */
 bool na_option_given(void);

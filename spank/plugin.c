@@ -7,6 +7,7 @@
 SPANK_PLUGIN(numa_align, 1)
 #pragma GCC visibility pop
 
+#include "enclosing.h"
 #include "option.h"
 #include "hooks.h"
 
@@ -23,6 +24,16 @@ int slurm_spank_init(spank_t spank, int count, char **arguments)
 		/* slurmd keeps the plugin mapped for life: do nothing there. */
 		break;
 	}
+	return 0;
+}
+
+int slurm_spank_init_post_opt(spank_t spank, int count, char **arguments)
+{
+	(void)spank;
+	(void)count;
+	(void)arguments;
+	if (spank_context() == S_CTX_LOCAL && na_option_on_here())
+		na_enclosing_tell();
 	return 0;
 }
 

@@ -3,13 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "enclosing.h"
 #include "placement/programs.h"
 
 /* Room for 256 GPUs with a few ranges each; what does not fit is left out at a whole entry. */
 #define TEXT_MAX 16384
 
 static const char *const names[] = { "NUMA_ALIGN_STATE", "NUMA_ALIGN_GPUS", "NUMA_ALIGN_CPUS",
-				     "NUMA_ALIGN_MEMS", "NUMA_ALIGN_MAP", "NUMA_ALIGN_WORKER" };
+				     "NUMA_ALIGN_MEMS", "NUMA_ALIGN_MAP", "NUMA_ALIGN_WORKER", NA_ENCLOSING_VARIABLE };
 
 static void list_gpus(const struct na_machine *machine, const struct na_placement *placement, char *text,
 		      size_t size)
@@ -99,8 +100,9 @@ void na_report_task(int global_id, const struct na_machine *machine, const struc
 		list_gpus(machine, placement, gpus, sizeof(gpus));
 	na_set_format(&placement->cpus, cpus, sizeof(cpus));
 	na_set_format(&placement->mems, mems, sizeof(mems));
-	slurm_spank_log("numa-align: task %d: %s gpus=%s cpus=%s%s mems=%s policy=%s%s %ld us", global_id,
+	slurm_spank_log("numa-align: task %d: %s gpus=%s cpus=%s%s%s%s mems=%s policy=%s%s%s%s %ld us", global_id,
 			na_state_name(placement->state), gpus[0] ? gpus : "-", cpus[0] ? cpus : "-",
-			by_hand.cpus ? " (--cpu-bind)" : "", mems[0] ? mems : "-", na_policy_name(placement->policy),
-			by_hand.mem ? " (--mem-bind)" : "", microseconds);
+			by_hand.cpus ? " (" : "", by_hand.cpus ? by_hand.cpus : "", by_hand.cpus ? ")" : "",
+			mems[0] ? mems : "-", na_policy_name(placement->policy), by_hand.mem ? " (" : "",
+			by_hand.mem ? by_hand.mem : "", by_hand.mem ? ")" : "", microseconds);
 }

@@ -12,15 +12,15 @@ void na_report_environment(spank_t spank, const struct na_step *step, const stru
 /* Takes away what a surrounding step left: it is not true of this one. */
 void na_report_nothing(spank_t spank);
 
-/* What stands behind CPUs or policy in the line: that they are the user's. */
+/* What stands behind CPUs or policy in the line: the option or variable by which they are the user's, or NULL. */
 struct na_by_hand {
-	bool cpus, mem;
+	const char *cpus, *mem;
 };
 
-/* The line of --numa-align=verbose. */
 /* Tells programs that would undo the binding to keep it, unless the user has told them something himself. */
 void na_report_programs(spank_t spank, const struct na_machine *machine, const struct na_placement *placement);
 
+/* The line of --numa-align=verbose. */
 void na_report_task(int global_id, const struct na_machine *machine, const struct na_placement *placement,
 		    struct na_by_hand by_hand, long microseconds);
 

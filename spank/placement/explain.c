@@ -61,6 +61,16 @@ static const char *more_near(const struct na_step *step, const struct na_set *lo
 	return "request more cores near the GPUs with --gres-flags=enforce-binding, or the whole node with --exclusive";
 }
 
+static const char *cpu_option(const struct na_task *task)
+{
+	return task->cpus_by_variable ? "SLURM_CPU_BIND is set" : "--cpu-bind was given";
+}
+
+static const char *without_cpu_option(const struct na_task *task)
+{
+	return task->cpus_by_variable ? "unset SLURM_CPU_BIND" : "leave --cpu-bind out";
+}
+
 static const char *first_unknown(const struct na_step *step, const struct na_placement *placement)
 {
 	for (int i = 0; i < placement->gpu_count; i++)
@@ -85,8 +95,8 @@ static void explain_partial(const struct na_step *step, const struct na_task *ta
 	for (int i = 0; i < NA_SET_WORDS; i++)
 		away.word[i] &= ~local->word[i];
 	if (task->cpus_by_hand) {
-		REASON(placement, "%d of %d CPUs are not on the nodes of its GPUs (--cpu-bind was given)", far, all);
-		ADVICE(placement, "leave --cpu-bind out");
+		REASON(placement, "%d of %d CPUs are not on the nodes of its GPUs (%s)", far, all, cpu_option(task));
+		ADVICE(placement, "%s", without_cpu_option(task));
 	} else if (!placement->set_cpus) {
 		REASON(placement, "%d of %d CPUs are not on the nodes of its GPUs; they stay as Slurm chose them", far,
 		       all);
@@ -107,19 +117,22 @@ static void explain_far(const struct na_step *step, const struct na_task *task, 
 			const struct na_set *local)
 {
 	const bool memory = placement->set_memory && step->spec.mem != NA_MEM_LOCAL;
+	char by_hand[96];
 	const char *cause;
 
 	placement->state = memory ? NA_MEMORY_ONLY : NA_UNALIGNED;
-	if (task->cpus_by_hand)
-		cause = "--cpu-bind was given and names no CPU near its GPUs";
-	else if (!na_set_meets(local, &step->cpus))
+	if (task->cpus_by_hand) {
+		say(by_hand, sizeof(by_hand), "%s and names no CPU near its GPUs", cpu_option(task));
+		cause = by_hand;
+	} else if (!na_set_meets(local, &step->cpus)) {
 		cause = placement->set_cpus ? "this step has no CPU near its GPUs; it has a share of those farther away" :
 					      "this step has no CPU near its GPUs; its CPUs stay as Slurm chose them";
-	else
+	} else {
 		cause = placement->set_cpus ? "this step has too few CPUs near its GPUs; it has some farther away" :
 					      "none of its CPUs is near its GPUs; they stay as Slurm chose them";
+	}
 	REASON(placement, "%s%s", cause, memory ? "" : "; its memory does not follow its GPUs either");
-	ADVICE(placement, "%s", task->cpus_by_hand ? "leave --cpu-bind out" : more_near(step, local));
+	ADVICE(placement, "%s", task->cpus_by_hand ? without_cpu_option(task) : more_near(step, local));
 }
 
 void na_judge(const struct na_step *step, const struct na_task *task, struct na_placement *placement,
@@ -146,6 +159,30 @@ void na_judge(const struct na_step *step, const struct na_task *task, struct na_
 		placement->state = NA_ALIGNED;
 	}
 	mention_many_nodes(step->machine, placement);
+}
+
+void na_judge_memory(const struct na_task *task, struct na_placement *placement, const struct na_set *nodes)
+{
+	const size_t used = strlen(placement->reason);
+	char away[64];
+
+	if (na_set_empty(nodes))
+		return;
+	if (placement->gpu_count && !na_set_empty(&placement->mems) && !na_set_subset(nodes, &placement->mems)) {
+		if (!na_set_format(nodes, away, sizeof(away)))
+			say(away, sizeof(away), "others");
+		if (placement->state == NA_ALIGNED)
+			placement->state = NA_PARTIAL;
+		say(placement->reason + used, sizeof(placement->reason) - used,
+		    "%sits memory policy names NUMA nodes %s, not only those near its GPUs%s", used ? "; " : "", away,
+		    !task->mem_by_hand ? "" :
+		    task->mem_by_variable ? " (SLURM_MEM_BIND is set)" :
+					    " (--mem-bind was given)");
+		if (!placement->advice[0] && task->mem_by_hand)
+			ADVICE(placement, "%s",
+			       task->mem_by_variable ? "unset SLURM_MEM_BIND" : "leave --mem-bind out");
+	}
+	placement->mems = *nodes;
 }
 
 void na_judge_without_gpus(const struct na_step *step, struct na_placement *placement)

@@ -12,6 +12,12 @@
 void na_judge(const struct na_step *step, const struct na_task *task, struct na_placement *placement,
 	      const struct na_set *local, int unknown);
 
+/*
+ * Adds what the kernel says of the memory policy once everything is set: its `nodes`, none for default
+ * and local. A task whose memory is bound away from its GPUs is not aligned, wherever its CPUs are.
+ */
+void na_judge_memory(const struct na_task *task, struct na_placement *placement, const struct na_set *nodes);
+
 /* The same for a task of a step without GPUs: there is nothing that it could be far from. */
 void na_judge_without_gpus(const struct na_step *step, struct na_placement *placement);
 

@@ -39,6 +39,7 @@ struct na_task {
 	struct na_set mask; /* the CPUs that Slurm gave it */
 	bool cpus_by_hand; /* --cpu-bind: leave the CPUs alone */
 	bool mem_by_hand; /* --mem-bind: leave the memory policy alone */
+	bool cpus_by_variable, mem_by_variable; /* the same by SLURM_CPU_BIND, SLURM_MEM_BIND */
 };
 
 struct na_placement {

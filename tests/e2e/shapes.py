@@ -40,6 +40,17 @@ SHAPES = {
     "allow-task-sharing": Shape(
         "srun {ask} -n8 --gpus-per-task=1 --gres-flags=allow-task-sharing {probe}", 8, version="24.11"
     ),
+    "mem-bind=local": Shape("srun {ask} -n8 --gpus=8 --mem-bind=local {probe}", 8),
+    "mem-bind=local,prefer": Shape("srun {ask} -n8 --gpus=8 --mem-bind=local,prefer {probe}", 8),
+    "cpu-bind=cores": Shape("srun {ask} -n8 --gpus=8 --cpu-bind=cores {probe}", 8),
+    "what guides teach": Shape(
+        "srun {ask} -n8 --gpus=8 --cpu-bind=verbose,cores --mem-bind=local {probe}", 8
+    ),
+    "cpu-bind=none": Shape("srun {ask} -n8 --gpus=8 --exclusive --cpu-bind=none {probe}", 8),
+    "cpu-bind=sockets": Shape("srun {ask} -n8 --gpus=8 --cpu-bind=sockets {probe}", 8, apart=False),
+    "inside a step": Shape(
+        "srun -n1 -c8 --gpus=8 bash -c 'srun {ask} --overlap -n8 -c1 --gpus=8 {probe}'", 8
+    ),
     "salloc": Shape("salloc --quiet {ask} -n8 --gpus=8 srun {probe}", 8),
     "two steps at once": Shape(
         "salloc --quiet -n8 --gpus=8 bash -c 'for i in 1 2; do"

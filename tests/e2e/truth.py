@@ -32,6 +32,8 @@ def assert_true(rank: Rank, topology: Topology) -> None:
     if gpus and near and len(homes) == len({gpu.node for gpu in gpus}):
         expected = {True: "aligned", False: "partial"}[rank.cpus <= near] if rank.cpus & near else None
         assert state == expected if expected else state in ("memory-only", "unaligned"), rank
+    if state == "aligned" and homes and all(topology.node_memory()[home] for home in homes):
+        assert set(rank.nodes) <= homes, rank
     assert all(topology.node_memory()[node] for node in rank.nodes), rank
     if rank.mode in ("preferred", "preferred-many", "bind") and gpus:
         assert rank.pages_on(*rank.nodes) >= 0.99, rank

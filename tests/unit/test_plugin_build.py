@@ -20,6 +20,7 @@ LOOKED_UP = {
     "plugin_version",
     "spank_plugin_version",
     "slurm_spank_init",
+    "slurm_spank_init_post_opt",
     "slurm_spank_user_init",
     "slurm_spank_task_init",
 }
