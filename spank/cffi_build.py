@@ -30,7 +30,7 @@ struct na_machine *na_table_parse(const char *text, size_t length, char *error, 
 int na_node_position(const struct na_machine *machine, int id);
 void na_machine_free(struct na_machine *machine);
 
-struct na_spec { bool on, strict, verbose, smt, tell, help; int mem, cpus; ...; };
+struct na_spec { bool on, strict, verbose, smt, tell, help, all_steps; int mem, cpus; ...; };
 extern const struct na_spec na_spec_built_in;
 extern const char na_spec_words[];
 extern const char na_spec_help[];

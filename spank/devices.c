@@ -1,5 +1,6 @@
 #include "devices.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,9 +8,15 @@
 
 #define LIST_MAX 4096 /* 256 GPU UUIDs do not fit; nobody has a task with that many */
 
+/*
+ * access(2) asks the device cgroup, but with the real uid, which in user_init is root's; with AT_EACCESS
+ * the file's mode counts for the user, but where the kernel is older than 5.8 glibc works that out itself
+ * and asks no cgroup.
+ */
 static bool may_open(const struct na_gpu *gpu)
 {
-	return gpu->device[0] && access(gpu->device, R_OK | W_OK) == 0;
+	return gpu->device[0] && access(gpu->device, R_OK | W_OK) == 0 &&
+	       faccessat(AT_FDCWD, gpu->device, R_OK | W_OK, AT_EACCESS) == 0;
 }
 
 static int accessible(const struct na_machine *machine, int gpus[NA_MAX_GPUS])
@@ -70,10 +77,12 @@ static void add_once(int gpus[NA_MAX_GPUS], int *count, int gpu)
 
 /*
  * Reads a list of GPUs. A number is Slurm's index, or with `among` the position in that list.
- * Returns how many GPUs, or 0 if any entry cannot be told: half a list is worse than none.
+ * Returns how many GPUs. Slurm's list is whole: 0 if any entry cannot be told, since half of it is worse
+ * than none. A runtime's (`of_runtime`) ends at its first invalid entry, as CUDA reads it; a MIG UUID is
+ * valid and names a GPU that we do not know.
  */
 static int read_list(const struct na_machine *machine, char *list, const int *among, int among_count,
-		     int gpus[NA_MAX_GPUS])
+		     bool of_runtime, int gpus[NA_MAX_GPUS])
 {
 	char *rest = list, *entry;
 	int count = 0;
@@ -88,7 +97,7 @@ static int read_list(const struct na_machine *machine, char *list, const int *am
 		else
 			gpu = by_index(machine, number);
 		if (gpu < 0)
-			return 0;
+			return of_runtime && strncmp(entry, "MIG-", 4) != 0 ? count : 0;
 		add_once(gpus, &count, gpu);
 	}
 	return count;
@@ -106,6 +115,17 @@ static const char *visible_variable(const struct na_gpu *gpu)
 	if (strcmp(gpu->vendor, "intel") == 0)
 		return "ZE_AFFINITY_MASK";
 	return "CUDA_VISIBLE_DEVICES";
+}
+
+/* CUDA, ROCm: an empty list, or one whose first entry is -1, shows no GPU. */
+static bool hidden_by_variable(spank_t spank, const struct na_machine *machine)
+{
+	char list[LIST_MAX];
+
+	if (machine->gpu_count == 0 || strcmp(visible_variable(&machine->gpus[0]), "ZE_AFFINITY_MASK") == 0)
+		return false;
+	return spank_getenv(spank, visible_variable(&machine->gpus[0]), list, sizeof(list)) == ESPANK_SUCCESS &&
+	       (!list[0] || strcmp(list, "-1") == 0 || strncmp(list, "-1,", 3) == 0);
 }
 
 /* The same GPUs, or none if not all of them may be opened: a variable is the user's, the devices are not. */
@@ -127,7 +147,7 @@ static bool named_by_slurm(spank_t spank, const struct na_machine *machine, int 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		if (!get_list(spank, names[i], list, sizeof(list)))
 			continue;
-		*count = read_list(machine, list, NULL, 0, gpus);
+		*count = read_list(machine, list, NULL, 0, false, gpus);
 		return true;
 	}
 	return false;
@@ -141,15 +161,40 @@ static int named_by_user(spank_t spank, const struct na_machine *machine, int gp
 	if (machine->gpu_count == 0 ||
 	    !get_list(spank, visible_variable(&machine->gpus[0]), list, sizeof(list)))
 		return 0;
-	return all_open(machine, gpus, read_list(machine, list, NULL, 0, gpus));
+	return all_open(machine, gpus, read_list(machine, list, NULL, 0, true, gpus));
+}
+
+/* Parts of GPUs (shards, MPS) are given out without naming the GPU as the job's. */
+static bool has_part_of_gpu(spank_t spank)
+{
+	char text[32];
+
+	return get_list(spank, "SLURM_SHARDS_ON_NODE", text, sizeof(text)) ||
+	       get_list(spank, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", text, sizeof(text));
+}
+
+/* Where Slurm gives out the GPUs, a job for which neither it nor the prolog names one has none. */
+static bool given_out_to_others(spank_t spank, const struct na_machine *machine)
+{
+	bool in_use = false;
+
+	for (int i = 0; i < machine->gpu_count; i++) {
+		if (machine->gpus[i].in_job > 0)
+			return false;
+		in_use |= machine->gpus[i].index >= 0;
+	}
+	return in_use && !has_part_of_gpu(spank);
 }
 
 int na_devices_of_step(spank_t spank, const struct na_machine *machine, int gpus[NA_MAX_GPUS])
 {
 	int open[NA_MAX_GPUS], count, kept = 0;
 
-	if (!named_by_slurm(spank, machine, gpus, &count))
+	if (!named_by_slurm(spank, machine, gpus, &count)) {
+		if (given_out_to_others(spank, machine) || hidden_by_variable(spank, machine))
+			return 0;
 		count = named_by_user(spank, machine, gpus);
+	}
 	if (count) {
 		qsort(gpus, (size_t)count, sizeof(*gpus), compare_positions);
 		return count;
@@ -199,7 +244,7 @@ int na_devices_of_task(spank_t spank, const struct na_machine *machine, const in
 	char list[LIST_MAX];
 	int count;
 
-	if (open_count == 0 || mine_count == 0)
+	if (open_count == 0 || mine_count == 0 || hidden_by_variable(spank, machine))
 		return 0;
 	/*
 	 * With a device cgroup the list has as many entries as devices can be opened, so a shorter
@@ -210,7 +255,7 @@ int na_devices_of_task(spank_t spank, const struct na_machine *machine, const in
 	    (entries(list) < open_count || list[0] < '0' || list[0] > '9')) {
 		const bool within = open_count <= step_count && open_count < machine->gpu_count;
 
-		count = read_list(machine, list, within ? mine : NULL, mine_count, gpus);
+		count = read_list(machine, list, within ? mine : NULL, mine_count, true, gpus);
 		count = all_open(machine, gpus, count);
 		if (count)
 			return count;

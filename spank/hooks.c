@@ -22,6 +22,8 @@
 #include "placement/place.h"
 #include "table_file.h"
 
+#define INTERACTIVE_STEP 0xfffffffaU /* the lowest of the numbers that are no step of srun's own */
+#define BATCH_STEP 0xfffffffbU
 #define EXTERN_STEP 0xfffffffcU /* SLURM_EXTERN_CONT: no task of the user's */
 
 /* Written by the tasks of the step on this node, which know nothing else of one another. */
@@ -37,6 +39,7 @@ static struct {
 	struct na_machine *machine;
 	struct na_by_hand by_hand;
 	bool cpus_by_variable, mem_by_variable;
+	bool by_user; /* somebody asked for this step, not only the site's default */
 	uint64_t memory_limit_mb;
 	struct shared *shared;
 	char failure[320]; /* why no task can be aligned, "" otherwise */
@@ -130,16 +133,21 @@ static void find_step(spank_t spank)
 		context.step.gpu_count = na_devices_of_step(spank, context.machine, context.step.gpus);
 }
 
+/* A site that says "on" means work on GPUs: what has none stays exactly as Slurm placed it. */
+static bool not_meant(void)
+{
+	return context.machine && context.step.gpu_count == 0 && !context.by_user && !context.step.spec.all_steps;
+}
+
 void na_stepd_begin(spank_t spank)
 {
 	const long start = cpu_microseconds();
 	char warning[480];
 	uint32_t step = 0;
-	bool by_user;
 
 	if (spank_get_item(spank, S_JOB_STEPID, &step) == ESPANK_SUCCESS && step == EXTERN_STEP)
 		return;
-	context.step.spec = na_option_resolve(spank, &by_user, warning, sizeof(warning));
+	context.step.spec = na_option_resolve(spank, &context.by_user, warning, sizeof(warning));
 	if (!context.step.spec.on) {
 		/* "off" said aloud inside an aligned job: what the job's script inherited is not ours. */
 		if (na_option_given())
@@ -149,7 +157,7 @@ void na_stepd_begin(spank_t spank)
 	if (warning[0])
 		slurm_spank_log("numa-align: %s", warning);
 	context.active = true;
-	read_bindings(spank, by_user);
+	read_bindings(spank, context.by_user);
 	context.shared = mmap(NULL, sizeof(*context.shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (context.shared == MAP_FAILED)
 		context.shared = NULL;
@@ -158,6 +166,11 @@ void na_stepd_begin(spank_t spank)
 	if (context.failure[0] && !context.step.spec.strict)
 		slurm_spank_log("numa-align: %s; tasks start as Slurm placed them (the administrator can run: "
 				"numa-align doctor)", context.failure);
+	if (not_meant()) {
+		context.active = false;
+		na_report_nothing(spank);
+		return;
+	}
 	slurm_verbose("numa-align: step begun in %ld us", cpu_microseconds() - start);
 }
 
@@ -250,6 +263,10 @@ static void align(spank_t spank, int id, struct na_placement *placement)
 	task.visible_count = na_devices_of_task(spank, step->machine, step->gpus, step->gpu_count, task.visible);
 	if (task.visible_count == 0 && na_devices_not_named(spank))
 		step->gpu_count = 0;
+	if (not_meant()) {
+		na_bind_set_cpus(&task.mask);
+		return;
+	}
 	task.turn = take_turn(&task);
 	if (!na_step_place(step, &task, placement)) {
 		fail_with(placement, "claiming cores failed", ENOMEM);
@@ -283,6 +300,41 @@ static void report(uint32_t global_id, const struct na_placement *placement, lon
 				global_id, na_policy_name(placement->policy));
 }
 
+/* "numa-align run torchrun" and "torchrun ... numa-align run" need no advice. */
+static bool runs_numa_align(spank_t spank)
+{
+	char **words = NULL;
+	int count = 0;
+
+	if (spank_get_item(spank, S_JOB_ARGV, &count, &words) != ESPANK_SUCCESS)
+		return true;
+	for (int i = 0; i < count; i++)
+		if (words[i] && strstr(words[i], "numa-align"))
+			return true;
+	return false;
+}
+
+/*
+ * A single task with GPUs on several nodes is rightly aligned and still places no worker that it
+ * starts. A batch script or a shell that is to start srun gets no such line.
+ */
+static void advise_launcher(spank_t spank, const struct na_placement *placement)
+{
+	const struct na_gpu *gpus = context.machine ? context.machine->gpus : NULL;
+	uint32_t step = BATCH_STEP;
+
+	if (placement->state != NA_ALIGNED || context.step.task_count != 1 || placement->gpu_count < 2 ||
+	    !context.by_user || spank_get_item(spank, S_JOB_STEPID, &step) != ESPANK_SUCCESS ||
+	    step >= INTERACTIVE_STEP || runs_numa_align(spank))
+		return;
+	for (int i = 1; i < placement->gpu_count; i++)
+		if (gpus[placement->gpus[i]].node != gpus[placement->gpus[0]].node) {
+			slurm_spank_log("numa-align: one task has GPUs on several NUMA nodes; if it starts workers "
+					"(torchrun, accelerate), put \"numa-align run\" before the program that they run");
+			return;
+		}
+}
+
 void na_stepd_task(spank_t spank)
 {
 	const long start = cpu_microseconds();
@@ -298,10 +350,15 @@ void na_stepd_task(spank_t spank)
 		align(spank, id, &placement);
 	else
 		snprintf(placement.reason, sizeof(placement.reason), "%.230s", context.failure);
+	if (not_meant()) {
+		na_report_nothing(spank);
+		return;
+	}
 	warn(&placement, global_id);
 	/* Of an optional plugin Slurm ignores the status of a hook, so strict has to end the task itself. */
 	if (context.step.spec.strict && placement.state != NA_ALIGNED)
 		_exit(1);
+	advise_launcher(spank, &placement);
 	na_report_environment(spank, &context.step, &placement);
 	if (context.machine && context.step.spec.tell)
 		na_report_programs(spank, context.machine, &placement);

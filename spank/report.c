@@ -44,9 +44,10 @@ static void list_slices(const struct na_step *step, const struct na_placement *p
 		if (!na_step_slice(step, placement->gpus[i], &cpu_set, &mem_set))
 			return;
 		na_set_and(&cpu_set, &placement->cpus);
-		na_set_format(&cpu_set, cpus, sizeof(cpus));
-		na_set_format(&mem_set, mems, sizeof(mems));
-		length = snprintf(text + used, size - used, "%s%s=%s@%s", i ? ";" : "",
+		/* An entry that does not fit is no entry: half a list of CPUs reads like a whole one. */
+		if (!na_set_format(&cpu_set, cpus, sizeof(cpus)) || !na_set_format(&mem_set, mems, sizeof(mems)))
+			continue;
+		length = snprintf(text + used, size - used, "%s%s=%s@%s", used ? ";" : "",
 				  step->machine->gpus[placement->gpus[i]].bdf, cpus, mems);
 		if (length < 0 || (size_t)length >= size - used) {
 			text[used] = '\0';

@@ -194,8 +194,8 @@ void na_judge_without_gpus(const struct na_step *step, struct na_placement *plac
 void na_judge_without_visible(struct na_placement *placement)
 {
 	placement->state = NA_UNALIGNED;
-	REASON(placement, "the step has GPUs but this task may open none of them");
-	ADVICE(placement, "see --gpu-bind and --gpus-per-task in srun(1)");
+	REASON(placement, "the step has GPUs but this task may open, or is shown, none of them");
+	ADVICE(placement, "see --gpu-bind and --gpus-per-task in srun(1), and CUDA_VISIBLE_DEVICES in its environment");
 }
 
 void na_judge_beyond(struct na_placement *placement)

@@ -168,7 +168,7 @@ static struct na_choice choose(const struct na_step *step, const struct na_task 
 
 int na_step_turn_gpu(const struct na_step *step, const struct na_task *task)
 {
-	if (task->visible_count <= 0)
+	if (task->visible_count <= 0 || task->id < 0 || task->id >= step->task_count)
 		return -1;
 	return task->visible[sees_one_node(step, task) ? 0 : choose(step, task).first];
 }

@@ -6,7 +6,7 @@
 const struct na_spec na_spec_built_in = { .smt = true, .tell = true };
 
 const char na_spec_words[] = "on, off, strict, verbose, mem=preferred|bind|interleave|local|none, "
-			     "cpus=slice|node|all, smt=on|off, tell=on|off, help";
+			     "cpus=slice|node|all, smt=on|off, tell=on|off, steps=gpus|all, help";
 
 const char na_spec_help[] =
 	"--numa-align[=KEY[=VALUE][,...]]   run every task on the cores and memory nearest to its GPUs\n"
@@ -23,6 +23,7 @@ const char na_spec_help[] =
 	"  cpus=all         leave the CPUs alone\n"
 	"  smt=on | off     use all hardware threads of a core (default), or one\n"
 	"  tell=on | off    tell programs that would undo the binding to keep it (default), or not\n"
+	"  steps=gpus | all of a site that says on: steps with GPUs (default), or all; who asks himself gets either\n"
 	"  help             this text\n"
 	"The environment variable NUMA_ALIGN holds your own defaults in the same words.\n";
 
@@ -34,6 +35,7 @@ static const char *const cpus_names[] = {
 	[NA_CPUS_SLICE] = "slice", [NA_CPUS_NODE] = "node", [NA_CPUS_ALL] = "all",
 };
 static const char *const switch_names[] = { "off", "on" };
+static const char *const steps_names[] = { "gpus", "all" };
 
 #define COUNT(names) ((int)(sizeof(names) / sizeof((names)[0])))
 
@@ -96,6 +98,8 @@ static bool apply(struct na_spec *spec, struct word word)
 		spec->smt = choice;
 	else if (has_key(word, "tell", &value) && choose(value, switch_names, COUNT(switch_names), &choice))
 		spec->tell = choice;
+	else if (has_key(word, "steps", &value) && choose(value, steps_names, COUNT(steps_names), &choice))
+		spec->all_steps = choice;
 	else
 		return false;
 	return true;

@@ -18,6 +18,7 @@ struct na_spec {
 	bool smt; /* built-in: on */
 	bool tell; /* built-in: on */
 	bool help;
+	bool all_steps; /* built-in: off; the site's "on" then is for steps without GPUs too */
 	enum na_mem mem;
 	enum na_cpus cpus;
 };

@@ -259,7 +259,8 @@ static bool read_record(struct reader *reader, char *line)
 {
 	struct na_machine *machine = reader->machine;
 	char *field[MAX_FIELDS];
-	int count, job;
+	long long job;
+	int count;
 
 	if (strncmp(line, "note ", 5) == 0) {
 		snprintf(machine->note, sizeof(machine->note), "%s", line + 5);
@@ -282,9 +283,10 @@ static bool read_record(struct reader *reader, char *line)
 	}
 	if (strcmp(field[0], "job") == 0 && count == 2 && !reader->job) {
 		reader->job = true;
-		if (!integer(field[1], 0, INT_MAX, &job))
+		/* A federation puts the number of the cluster into the upper bits of a job id. */
+		if (!number(field[1], 0, UINT32_MAX, 0, &job))
 			return refuse(reader, "not a job id");
-		machine->job = job < 0 ? 0 : (uint32_t)job;
+		machine->job = (uint32_t)job;
 		return true;
 	}
 	return refuse(reader, "not a record of a binding table");

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from machine import Machine
 
-from .steps import PROBE, Rank, allocated, ranks_of, step, warnings_of
+from .steps import ADVICE, PROBE, Rank, allocated, ranks_of, step, warnings_of
 
 pytestmark = pytest.mark.machine
 
@@ -211,3 +211,14 @@ def test_with_a_bad_table_the_task_runs_with_one_warning_and_strict_fails(
     assert strict.status != 0
     assert not ranks_of(strict), "strict fails before the program starts"
     assert reason in strict.stderr
+
+
+def test_a_single_task_with_gpus_on_several_nodes_is_told_how_to_place_its_workers(machine: Machine) -> None:
+    def told(options: str, command: str = "true") -> int:
+        step = f"srun --numa-align {options} {command}"
+        return machine.run(step, user="user", timeout=120, check=True).stderr.count(ADVICE)
+
+    assert told("-n1 -c8 --gpus=8") == 1
+    assert told("-n1 -c8 --gpus=8", "env numa-align run true") == 0
+    assert told("-n2 -c4 --gpus=8") == 0
+    assert told("-n1 --gpus=1") == 0

@@ -57,3 +57,29 @@ def test_one_task_uses_all_that_the_list_names(without_gres: Native) -> None:
 @pytest.mark.parametrize("visible", ["GPU-no,GPU-such", "NoDevFiles", "6,", "MIG-6a1f7a52/1/0"])
 def test_a_list_that_names_nothing_here_does_not_count(without_gres: Native, visible: str) -> None:
     assert gpus_of_tasks(without_gres, visible, 2) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+@pytest.mark.parametrize("visible", ["", "-1", "-1,0"])
+def test_an_empty_list_or_minus_one_shows_no_gpu(without_gres: Native, visible: str) -> None:
+    result = without_gres.run(
+        f"srun --numa-align -n1 {PROBE}", user="user", env={"CUDA_VISIBLE_DEVICES": visible}, check=True
+    )
+    (rank,) = ranks_of(result)
+    assert rank.environment["NUMA_ALIGN_GPUS"] == ""
+    assert rank.environment["NUMA_ALIGN_STATE"] == "aligned"
+
+
+def test_a_list_ends_at_its_first_invalid_entry(without_gres: Native) -> None:
+    visible = f"{uuids(without_gres, [6, 1])},GPU-no-such,{uuids(without_gres, [2])}"
+    assert gpus_of_tasks(without_gres, visible, 2) == [[6], [1]]
+
+
+def test_a_device_that_only_root_may_open_is_not_the_users(without_gres: Native) -> None:
+    device = without_gres.topology.gpu_table()[7].device
+    without_gres.run(["chmod", "600", device], check=True)
+    try:
+        result = without_gres.run(f"srun --numa-align -n1 {PROBE}", user="user", check=True)
+        (rank,) = ranks_of(result)
+        assert len(rank.environment["NUMA_ALIGN_GPUS"].split(",")) == 7
+    finally:
+        without_gres.run(["chmod", "666", device], check=True)

@@ -13,6 +13,7 @@ from numa_align.placement.claim import CPUS_WORDS, MEM_WORDS, Spec, read_spec, s
 
 ON = Spec(on=True)
 WORDS = ["on", "off", "strict", "verbose", "help", "smt=on", "smt=off", "tell=on", "tell=off"]
+WORDS += ["steps=gpus", "steps=all"]
 WORDS += [f"mem={word}" for word in MEM_WORDS] + [f"cpus={word}" for word in CPUS_WORDS]
 
 
@@ -34,6 +35,7 @@ def test_setting_without_value_changes_nothing(text: str | None) -> None:
         ("verbose", replace(ON, verbose=True)),
         ("smt=off", replace(ON, smt=False)),
         ("tell=off", replace(ON, tell=False)),
+        ("steps=all", replace(ON, all_steps=True)),
         ("help", replace(ON, help=True)),
         ("mem=interleave,cpus=node,strict", replace(ON, mem="interleave", cpus="node", strict=True)),
         ("mem=bind,mem=local", replace(ON, mem="local")),

@@ -47,6 +47,28 @@ def test_result_does_not_depend_on_the_order_of_lines(topology: Topology, rng: r
     assert shuffled.claim(topology.online, homes) == Machine.of(topology).claim(topology.online, homes)
 
 
+@pytest.mark.parametrize("job", [2**31 - 1, 2**31, 2**32 - 2])
+def test_a_job_of_a_federation_has_a_table(job: int) -> None:
+    assert Machine(format_table(TOPOLOGY, job)).gpus == Machine(TEXT).gpus
+
+
+@pytest.mark.parametrize(
+    ("built", "complaint"),
+    [
+        (Built(packages=1, cores=2, smt=17), "17 hardware threads"),
+        (Built(packages=1, cores=2, gpus=on_nodes(*[0] * 257)), "257 GPUs"),
+    ],
+)
+def test_what_the_plugin_would_refuse_is_not_written(built: Built, complaint: str) -> None:
+    with pytest.raises(TableError, match=complaint):
+        format_table(built.topology(), 7)
+
+
+def test_the_greatest_machine_is_read() -> None:
+    topology = Built(packages=1, cores=2, smt=16, gpus=on_nodes(*[0] * 256)).topology()
+    assert len(Machine(format_table(topology, 7)).gpus) == 256
+
+
 @pytest.mark.parametrize("keep", range(0, len(TEXT), 7))
 def test_table_that_is_cut_off_is_refused(keep: int) -> None:
     with pytest.raises(TableError):

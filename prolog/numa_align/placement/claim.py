@@ -39,6 +39,7 @@ class Spec:
     mem: str = "preferred"
     cpus: str = "slice"
     tell: bool = True
+    all_steps: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ def _numbers(source: Any) -> tuple[int, ...]:
 def _write_spec(target: Any, spec: Spec) -> None:
     target.on, target.strict, target.verbose = spec.on, spec.strict, spec.verbose
     target.smt, target.tell, target.help = spec.smt, spec.tell, spec.help
+    target.all_steps = spec.all_steps
     target.mem, target.cpus = MEM_WORDS.index(spec.mem), CPUS_WORDS.index(spec.cpus)
 
 
@@ -170,7 +172,7 @@ def read_spec(text: Optional[str], *, base: Optional[Spec] = None, request: bool
         raise SpecError(f"--numa-align: {_text(error)}")
     return Spec(
         bool(spec.on), bool(spec.strict), bool(spec.verbose), bool(spec.smt), bool(spec.help),
-        MEM_WORDS[spec.mem], CPUS_WORDS[spec.cpus], bool(spec.tell),
+        MEM_WORDS[spec.mem], CPUS_WORDS[spec.cpus], bool(spec.tell), bool(spec.all_steps),
     )  # fmt: skip
 
 

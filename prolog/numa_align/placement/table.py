@@ -17,6 +17,9 @@ from ..errors import TableError
 from ..topology.model import Gpu, Topology
 
 VERSION = 1
+#: NA_MAX_SMT and NA_MAX_GPUS of spank/placement/machine.h.
+MAX_SMT = 16
+MAX_GPUS = 256
 #: One file a job, named by its id. tmpfs on every distribution, so tables do not outlive a boot.
 DIRECTORY = Path("/run/numa-align")
 
@@ -69,6 +72,15 @@ def _lines(
         yield "note " + "".join(c if " " <= c <= "~" else "?" for c in note)[:150]
 
 
+def _check_bounds(topology: Topology) -> None:
+    """What the plugin would refuse, said in slurmd's log and not to every user as a line of a file."""
+    threads = max((len(core.cpus) for core in topology.cores), default=0)
+    if threads > MAX_SMT:
+        raise TableError(f"a core has {threads} hardware threads; the plugin knows of at most {MAX_SMT}")
+    if len(topology.gpus) > MAX_GPUS:
+        raise TableError(f"this node has {len(topology.gpus)} GPUs; the plugin knows of at most {MAX_GPUS}")
+
+
 def format_table(
     topology: Topology,
     job: int,
@@ -80,8 +92,9 @@ def format_table(
     """The table of one job as text.
 
     ``job_gpus`` are the job's GPUs as Slurm's gres indexes (SLURM_JOB_GPUS), None if not known.
-    Raises TableError if a name in the topology cannot be written.
+    Raises TableError if a name in the topology cannot be written, or the plugin would not read it.
     """
+    _check_bounds(topology)
     lines = list(_lines(topology, job, boot, job_gpus, note))
     return "\n".join([*lines, f"end {len(lines)}", ""])
 
