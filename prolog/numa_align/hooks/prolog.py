@@ -7,6 +7,7 @@ system log; the exit status is always 0, because a failing prolog or epilog drai
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -22,13 +23,28 @@ from ..placement.table import DIRECTORY, format_table, remove_table, write_table
 STALE_SECONDS = 24 * 3600
 
 
-def _log(message: str) -> None:
-    """One line to the system log, and to stderr, which slurmd logs at debug level."""
-    import syslog  # noqa: PLC0415 - only when there is something to say
+#: Facility daemon, severity warning (syslog(3)).
+_PRIORITY = 3 << 3 | 4
 
-    syslog.openlog("numa-align", syslog.LOG_PID, syslog.LOG_DAEMON)
-    syslog.syslog(syslog.LOG_WARNING, message)
-    print(f"numa-align: {message}", file=sys.stderr)
+
+def _log(message: str) -> None:
+    """One line to the system log if it takes it at once, and to stderr.
+
+    Not through syslog(3), which waits for as long as nobody reads /dev/log.
+    """
+    import socket  # noqa: PLC0415 - only when there is something to say
+
+    line = f"<{_PRIORITY}>numa-align[{os.getpid()}]: {message}".encode("utf-8", "replace")
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        try:
+            with socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as log:
+                log.connect("/dev/log")
+                log.send(line)
+            break
+        except OSError:
+            continue  # no log, a full queue, or a socket of the other kind
+    with contextlib.suppress(OSError, ValueError):
+        print(f"numa-align: {message}", file=sys.stderr)
 
 
 def _job_id(environment: Mapping[str, str]) -> int:
