@@ -64,8 +64,11 @@ stage: plugin claim $(FILLED)
 	done
 	$(INSTALL) -m 644 build/python/numa_align/_claim*.so $(STAGE)$(LIBDIR)/python/numa_align/
 	$(INSTALL) -m 644 build/prolog.py build/epilog.py build/task_prolog.py $(STAGE)$(LIBDIR)/
+	$(INSTALL) -m 644 packaging/still-used.sh $(STAGE)$(LIBDIR)/
 	# Compiled here, since nothing may write below PREFIX later; unchecked, to save the prolog the stats.
 	$(PYTHON) -m compileall -q -f --invalidation-mode unchecked-hash -s "$(STAGE)" -p / $(STAGE)$(LIBDIR)/python
+	# compileall goes by the umask of who installs, and users run these files.
+	chmod -R a+rX $(STAGE)$(LIBDIR)
 	$(INSTALL) -D -m 755 -t $(STAGE)$(PREFIX)/bin build/numa-align build/numa-align-task-prolog
 	$(INSTALL) -D -m 755 -t $(STAGE)$(PREFIX)/sbin build/numa-align-prolog build/numa-align-epilog
 	$(INSTALL) -m 644 packaging/tmpfiles.conf $(STAGE)$(TMPFILESDIR)/numa-align.conf
@@ -78,7 +81,7 @@ stage: plugin claim $(FILLED)
 
 install: stage
 	@echo "numa-align for Slurm $$(CC='$(CC)' sh packaging/slurm-version.sh):"
-	@$(PYTHON) packaging/place.py $(STAGE) "$(DESTDIR)/" --config $(PLUGSTACKDIR)/numa-align.conf
+	@$(PYTHON) packaging/place.py $(STAGE) "$(DESTDIR)/" --config $(PLUGSTACKDIR)/numa-align.conf --whole $(LIBDIR)/python
 	@test -n "$(DESTDIR)" || PYTHON='$(PYTHON)' sh packaging/advice.sh $(PREFIX) $(SLURM_CONF_DIR)
 
 # Exactly what install put there. Folders go only if nothing of others is in them, and those of every system stay.
@@ -89,10 +92,14 @@ uninstall:
 		sbin/numa-align-epilog) $(DESTDIR)$(TMPFILESDIR)/numa-align.conf $(DESTDIR)$(PLUGSTACKDIR)/numa-align.conf
 	site=$(SITE_FOLDER); test -z "$$site" || { rm -f "$(DESTDIR)$$site/numa-align.pth"; }
 	rm -f $(foreach page,$(MAN_PAGES),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
-	@for folder in $(TMPFILESDIR) $(PLUGSTACKDIR) $(addprefix $(MANDIR)/man,1 5 7 8); do \
-		rmdir --ignore-fail-on-non-empty "$(DESTDIR)$$folder" 2>/dev/null || true; \
+	@test -n "$(DESTDIR)" || for folder in $(TMPFILESDIR) $(PLUGSTACKDIR) $(addprefix $(MANDIR)/man,1 5 7 8); do \
+		rmdir "$$folder" 2>/dev/null || true; \
 	done
-	@test -z "$(DESTDIR)" || find "$(DESTDIR)" -mindepth 1 -type d -empty -delete
+	@# An image's own folders stay, empty ones too (/proc, /sys, /run): only those go that install makes, if they are empty.
+	@test -z "$(DESTDIR)" || { cd "$(DESTDIR)" && for folder in $(SITE_FOLDER) $(TMPFILESDIR) $(PLUGSTACKDIR) \
+		$(addprefix $(MANDIR)/man,1 5 7 8) $(PREFIX)/bin $(PREFIX)/sbin $(PREFIX)/lib; do \
+		while test "$$folder" != / && test -n "$$folder" && rmdir ".$$folder" 2>/dev/null; do folder=$$(dirname "$$folder"); done; \
+	done; }
 	@test -n "$(DESTDIR)" || rm -rf /run/numa-align
 	@echo "numa-align: removed"
 

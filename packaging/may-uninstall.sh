@@ -1,13 +1,9 @@
 #!/bin/sh
-# Stops `make uninstall` while slurm.conf still names the prolog or epilog: slurmd drains every node that gets a job if
-# they are not there (prolog_epilog guide, "Failure Handling").
+# Stops `make uninstall` while Slurm still runs the prolog, the epilog or the task prolog.
 #
 # may-uninstall.sh FOLDER_OF_SLURM_CONF
-conf=$1/slurm.conf
-line=$(grep -Ens "^[[:space:]]*(Prolog|Epilog)=.*numa-align-(prolog|epilog)" "$conf" | head -n 1)
-if [ -n "$line" ]; then
-	echo "numa-align: $conf:$line" >&2
-	echo "numa-align: nothing was removed: slurmd would drain every node that gets a job. Take that line out first" \
+if ! sh "$(dirname "$0")/still-used.sh" "$1"; then
+	echo "numa-align: nothing was removed: slurmd would drain every node that gets a job. Take these lines out first" \
 		"(scontrol reconfigure), or say make uninstall FORCE=yes" >&2
 	exit 1
 fi

@@ -167,6 +167,107 @@ def test_a_prolog_that_slurm_still_runs_is_not_removed(copy: Path, tmp_path: Pat
     assert (tmp_path / "opt/sbin/numa-align-prolog").exists()
 
 
+@pytest.mark.parametrize(
+    ("files", "place"),
+    [
+        ({"slurm.conf": "prolog={sbin}/numa-align-prolog\n"}, "slurm.conf:1"),
+        ({"slurm.conf": "Prolog = {sbin}/numa-align-prolog\n"}, "slurm.conf:1"),
+        ({"slurm.conf": "PROLOG={sbin}/numa-align-prolog\n"}, "slurm.conf:1"),
+        ({"slurm.conf": "ClusterName=x Epilog={sbin}/numa-align-epilog\n"}, "slurm.conf:1"),
+        ({"slurm.conf": "TaskProlog={bin}/numa-align-task-prolog\n"}, "slurm.conf:1"),
+        (
+            {"slurm.conf": "include {elsewhere}/b\n", "{elsewhere}/b": "Prolog={sbin}/numa-align-prolog\n"},
+            "b:1",
+        ),
+        (
+            {"slurm.conf": "Prolog={etc}/prolog.d/*\n", "prolog.d/50-x": "{sbin}/numa-align-prolog\n"},
+            "50-x:1",
+        ),
+        (
+            {"slurm.conf": "Prolog={elsewhere}/*.sh\n", "{elsewhere}/a.sh": "{sbin}/numa-align-prolog\n"},
+            "a.sh:1",
+        ),
+    ],
+)  # fmt: skip
+def test_a_script_of_ours_is_found_however_slurm_is_told_of_it(
+    files: dict[str, str], place: str, tmp_path: Path
+) -> None:
+    words = {
+        "etc": tmp_path / "slurm",
+        "elsewhere": tmp_path / "elsewhere",
+        "bin": tmp_path / "bin",
+        "sbin": tmp_path / "sbin",
+    }
+    for name, text in files.items():
+        path = tmp_path / "slurm" / name.format(**words)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.format(**words))
+    done = still_used(tmp_path / "slurm")
+    assert done.returncode == 1
+    assert place in done.stderr
+    by_variable = still_used(tmp_path, SLURM_CONF=str(tmp_path / "slurm/slurm.conf"))
+    assert by_variable.returncode == 1
+
+
+def still_used(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = ["sh", str(ROOT / "packaging/still-used.sh"), str(folder)]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+
+
+def test_a_link_to_ours_in_a_folder_of_scripts_is_found(tmp_path: Path) -> None:
+    ours = tmp_path / "sbin/numa-align-prolog"
+    ours.parent.mkdir()
+    ours.write_text("#!/bin/sh\n")
+    (tmp_path / "slurm/prolog.d").mkdir(parents=True)
+    (tmp_path / "slurm/prolog.d/10-gpu").symlink_to(ours)
+    done = still_used(tmp_path / "slurm")
+    assert done.returncode == 1 and "is a link to" in done.stderr
+
+
+def test_what_is_commented_out_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "slurm.conf").write_text(
+        "# Prolog=/usr/sbin/numa-align-prolog\nProlog=/opt/own # not numa-align-prolog\n"
+    )
+    assert still_used(tmp_path).returncode == 0
+
+
+def test_uninstall_from_an_image_leaves_the_images_folders(copy: Path, tmp_path: Path) -> None:
+    empty = [tmp_path / name for name in ("proc", "sys", "run", "tmp", "var/lib/empty", "usr/share/doc")]
+    for folder in empty:
+        folder.mkdir(parents=True)
+    words = ("PREFIX=/usr", f"DESTDIR={tmp_path}")
+    assert make(copy, "install", *words).returncode == 0
+    assert make(copy, "uninstall", *words).returncode == 0
+    assert all(folder.is_dir() for folder in empty)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_an_install_after_one_that_broke_off_brings_everything_up_to_date(copy: Path, tmp_path: Path) -> None:
+    words = ("PREFIX=/usr", f"DESTDIR={tmp_path}")
+    make(copy, "install", *words)
+    python = tmp_path / "usr/lib/numa-align/python/numa_align"
+    # As ENOSPC leaves it: new sources beside the bytecode of the version before, and a module that is gone.
+    (stale,) = (python / "__pycache__").glob("errors.*.pyc")
+    stale.write_bytes(stale.read_bytes()[:8] + b"another!" + stale.read_bytes()[16:])
+    (python / "gone.py").write_text("")
+    (python / ".errors.py.new").write_text("half")
+    make(copy, "install", *words)
+    assert b"another!" not in stale.read_bytes()[:16]
+    assert not (python / "gone.py").exists() and not (python / ".errors.py.new").exists()
+
+
+def test_files_can_be_read_whatever_the_umask(copy: Path, tmp_path: Path) -> None:
+    old = os.umask(0o077)
+    try:
+        assert make(copy, "install", "PREFIX=/usr", f"DESTDIR={tmp_path}").returncode == 0
+    finally:
+        os.umask(old)
+    hidden = [path for path in (tmp_path / "usr").rglob("*") if path.stat().st_mode & 0o004 == 0]
+    assert hidden == []
+
+
 def built(copy: Path, kind: str, tool: str, *words: str) -> list[Path]:
     if shutil.which(tool) is None:
         pytest.skip(f"{tool} is not installed: the {kind} packages are not built here")
