@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
 from builder import Device, Machine, on_nodes
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 from numa_align.cli.topo import command
 from numa_align.errors import OverrideError
+from numa_align.topology import simple_toml
 from numa_align.topology.override import read_overrides
 from numa_align.topology.read import read_topology
 
@@ -142,3 +147,81 @@ def test_the_command_refuses_a_wrong_file_and_takes_one_from_elsewhere(root: Pat
 def test_without_a_file_no_toml_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("numa_align.topology.override.read_overrides", None)
     assert read_topology(Machine(gpus=on_nodes(0)).write(tmp_path)).gpus[0].node == 0
+
+
+# -- Python 3.9 and 3.10, which have no parser for TOML ----------------------------------------
+
+LINES = st.sampled_from(
+    (
+        "[[gpu]]",
+        " [[ gpu ]] # a comment",
+        'bdf = "0000:3b:00.0"',
+        "uuid = 'GPU-1' # said by \"nvidia-smi\"",
+        "minor = 3",
+        "node = 1",
+        "node=-1",
+        "node = +0",
+        "node = 01",
+        "node = 0x1",
+        "node = 1_0",
+        "node = true",
+        "",
+        "# nothing",
+        "[gpu]",
+        "gpu = 1",
+        'bdf = "a\\u0041"',
+        'bdf = """x"""',
+        "bdf = ''",
+        "minor = 3 3",
+        "= 3",
+        "a.b = 1",
+        '"node" = 1',
+        "node = " + "9" * 5000,
+    )
+)
+
+
+@given(st.lists(LINES, max_size=6).map("\n".join) | st.text(max_size=20))
+def test_what_the_simple_reader_takes_means_the_same_to_pythons_own(text: str) -> None:
+    tomllib = pytest.importorskip("tomllib")
+    try:
+        read = simple_toml.loads(text)
+    except ValueError:
+        return
+    assert read == tomllib.loads(text)
+
+
+def test_the_simple_reader_takes_what_the_documentation_shows() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/topology.md").read_text(encoding="utf-8")
+    example = page.partition("```toml\n")[2].partition("```")[0]
+    tables = simple_toml.loads(example)["gpu"]
+    assert isinstance(tables, list) and len(tables) >= 2
+
+
+def test_without_any_package_the_file_is_read_as_with_all(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(root, f'[[gpu]]\nuuid = "{UUID}"\nnode = 1\n')
+    with_all = read_topology(root)
+    monkeypatch.setitem(sys.modules, "tomllib", None)
+    monkeypatch.setitem(sys.modules, "tomli", None)
+    assert read_topology(root) == with_all
+    assert with_all.gpus[1].source == "override"
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["simple", "tomllib"])
+def test_a_number_of_thousands_of_digits_is_a_warning(
+    own: bool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if own:
+        monkeypatch.setitem(sys.modules, "tomllib", None)
+    write(root, f"[[gpu]]\nminor = 1\nnode = {'1' * 5000}\n")
+    (warning,) = (text for text in read_topology(root).warnings if "the file is ignored" in text)
+    assert len(warning) < 400
+
+
+def test_a_pipe_in_place_of_the_file_is_a_warning(root: Path) -> None:
+    path = root / "etc/numa-align/override.toml"
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    assert any("is not a regular file" in text for text in read_topology(root).warnings)

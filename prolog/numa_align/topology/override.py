@@ -22,9 +22,9 @@ no error, since one file may serve several machines.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import stat
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from ..errors import OverrideError
@@ -107,13 +107,7 @@ class Overrides(NamedTuple):
 def read_overrides(path: AnyPath) -> Overrides:
     """The entries of a file; OverrideError if it cannot be read or is not what it should be."""
     path = os.fspath(path)
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 (the prolog does without pathlib)
-            data = file.read(_SIZE_LIMIT + 1)
-    except OSError as error:
-        raise OverrideError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(data) > _SIZE_LIMIT:
-        raise OverrideError(f"{path}: has more than {_SIZE_LIMIT} bytes; is it the right file?")
+    data = _bytes(path)
     document = _document(path, data)
     unknown = sorted(set(document) - {"gpu"})
     if unknown:
@@ -126,25 +120,49 @@ def read_overrides(path: AnyPath) -> Overrides:
     return Overrides(path, entries)
 
 
-def _document(path: str, data: bytes) -> dict[str, Any]:
-    toml = _toml(path)
+def _bytes(path: str) -> bytes:
     try:
-        document: dict[str, Any] = toml.loads(data.decode("utf-8"))
+        # Without waiting: the prolog must not hang on a pipe that somebody put in the file's place.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        raise OverrideError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OverrideError(f"{path}: cannot be read: it is not a regular file")
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(_SIZE_LIMIT + 1)
+    except OSError as error:
+        raise OverrideError(f"{path}: cannot be read: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+    if len(data) > _SIZE_LIMIT:
+        raise OverrideError(f"{path}: has more than {_SIZE_LIMIT} bytes; is it the right file?")
+    return data
+
+
+def _document(path: str, data: bytes) -> Mapping[str, Any]:
+    try:
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise OverrideError(f"{path}: byte {error.start} is not UTF-8") from error
-    except (toml.TOMLDecodeError, RecursionError) as error:
+    try:
+        return _parse(text)
+    except (ValueError, RecursionError) as error:
+        # ValueError is what the parser raises, and what int() does with thousands of digits.
         raise OverrideError(f"{path}: is not TOML: {' '.join(str(error).split())}") from error
+
+
+def _parse(text: str) -> Mapping[str, Any]:
+    """By Python's own parser, which it has since 3.11; before, by the reader of the part of TOML used here.
+
+    The prolog runs without the site's packages, so that no other parser is there for it.
+    """
+    try:
+        loads = import_module("tomllib").loads  # takes longer than everything else
+    except ModuleNotFoundError:
+        from .simple_toml import loads  # noqa: PLC0415
+    document: dict[str, Any] = loads(text)
     return document
-
-
-def _toml(path: str) -> ModuleType:
-    """The parser, imported only where there is a file: it takes longer than everything else."""
-    for name in ("tomllib", "tomli"):  # the first is part of Python since 3.11
-        try:
-            return import_module(name)
-        except ModuleNotFoundError:
-            continue
-    raise OverrideError(f"{path}: cannot be read by this Python; install tomli for it")
 
 
 def _entry(path: str, number: int, table: object) -> Entry:
@@ -175,9 +193,14 @@ def _whole(where: str, key: str, value: object) -> int:
     if value is None:
         raise OverrideError(f"{where}: {key} is missing")
     # A bool is an int in Python, and "node = true" a slip.
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise OverrideError(f"{where}: {key} must be a whole number from 0, not {str(value)[:40]!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 31:
+        raise OverrideError(f"{where}: {key} must be a whole number from 0, not {_shown(value)}")
     return value
+
+
+def _shown(value: object) -> str:
+    """A value for a message; Python refuses to write out numbers of thousands of digits."""
+    return "one that long" if isinstance(value, int) and value.bit_length() > 128 else repr(str(value)[:40])
 
 
 def _no_subject_twice(path: str, entries: Sequence[Entry]) -> None:
