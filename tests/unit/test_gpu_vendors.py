@@ -273,13 +273,18 @@ def test_whatever_fails_in_nvml_leaves_what_pci_shows(
     assert [(gpu.bdf, gpu.minor) for gpu in found] == [("0000:18:00.0", None)]
 
 
-def test_a_prolog_that_starts_without_the_sites_packages_finds_nvml() -> None:
+def test_a_prolog_runs_nothing_of_the_sites_python_as_root(tmp_path: Path) -> None:
     package = Path(nvidia.__file__).resolve().parents[3]
+    (tmp_path / "evil.pth").write_text(f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()\n")
     code = (
-        f"import sys; sys.path.insert(0, {str(package)!r}); assert 'site' not in sys.modules\n"
-        "from numa_align.topology.gpu.nvidia import import_nvml; print(import_nvml().__name__)"
+        f"import sys; sys.path.insert(0, {str(package)!r}); "
+        "from numa_align.topology.gpu.nvidia import import_nvml\n"
+        "try: import_nvml()\n"
+        "except ImportError: print('site' in sys.modules)"
     )
+    environment = {"PYTHONPATH": str(tmp_path), "PYTHONUSERBASE": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False, env=environment
     )
-    assert (done.returncode, done.stdout) == (0, "pynvml\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+    assert not (tmp_path / "ran").exists()

@@ -86,18 +86,14 @@ def _uuid(text: Optional[str]) -> Optional[str]:
 
 
 def import_nvml() -> ModuleType:
-    """The module pynvml. Raises ImportError where it is not installed.
+    """The module pynvml. Raises ImportError where it is not installed, and in the prolog.
 
-    The prolog starts without the site's packages (``python3 -S``), which cost it 10 ms and which
-    it needs only here: then they are looked up now.
+    The prolog runs as root without the site's packages (``python3 -S``): looking them up would run what
+    anybody has put into their .pth files.
     """
-    try:
-        return import_module("pynvml")
-    except ImportError:
-        if not sys.flags.no_site:
-            raise
-        import_module("site").main()
-        return import_module("pynvml")
+    if sys.flags.no_site:
+        raise ImportError("NVML is not asked where the site's packages are not looked for")
+    return import_module("pynvml")
 
 
 def _by_nvml() -> tuple[FoundGpu, ...]:
