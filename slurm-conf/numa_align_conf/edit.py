@@ -9,8 +9,9 @@ from typing import Optional
 
 from numa_align.errors import ConfError
 from numa_align.slurm_files.conffile import ConfFile, Line, parse_conf
+from numa_align.slurm_files.hostlist import HostlistError, expand, fold
 
-from .facts import fold, unfold
+from .facts import unfold
 from .gres import comment
 from .others import CGROUP_SETTINGS
 from .slurm import NodeLine, Setting
@@ -106,32 +107,101 @@ def edited_cgroup(file: ConfFile) -> dict[Path, str]:
     return edited_slurm(file, settings, ())
 
 
-def edited_gres(file: ConfFile, generated: str, names: Iterable[str]) -> dict[Path, str]:
+def edited_gres(
+    file: ConfFile, generated: str, names: Iterable[str], others: Optional[Collection[str]] = None
+) -> dict[Path, str]:
     """gres.conf with our lines in place of those about the GPUs of these nodes; other nodes keep theirs.
 
-    Lines without NodeName= hold for all nodes, ours among them, and go.
+    A type that the site uses stays, since jobs, QOS and accounting name it. A line ``Name=gpu`` without
+    NodeName= holds for all nodes: it goes only where ``others``, the other nodes with GPUs, are known to be
+    none. Raises ConfError where it would have to go from under others. AutoDetect= for all nodes stays, and
+    ours switch it off for themselves.
     """
     ours = set(names)
-    new = generated.splitlines()
     found = [(line, _other_nodes(line, ours)) for line in file.lines if _about_gpus(line)]
-    old = [(line, others) for line, others in found if others is not None]
+    old = [(line, left) for line, left in found if left is not None and not _detects_for_all(line)]
+    new = _with_types(generated.splitlines(), [line for line, _ in old])
+    if any(_detects_for_all(line) and not _is_off(line) for line, _ in found):
+        new = _without_detection(new, ours)
     if [line.pairs for line, _ in old] == [
-        line.pairs for line in parse_conf(generated, file.path, "gres.conf").lines
+        line.pairs for line in parse_conf("\n".join(new), file.path, "gres.conf").lines
     ]:
         return {}
+    _refuse_what_others_need(old, others)
     # Comments of an earlier run of ours would be there twice.
     draft = _Draft(file, without={line for line in new if line.startswith("#")})
     if not old:
         draft.append(["", *new])
-    for position, (line, others) in enumerate(old):
-        kept = [_with_pairs(others, line)] if others else []
+    for position, (line, left) in enumerate(old):
+        kept = [_with_pairs(left, line)] if left else []
         draft.replace(line, [*(() if position else new), *kept])
     return draft.texts()
 
 
+def _refuse_what_others_need(
+    old: Sequence[tuple[Line, list[str]]], others: Optional[Collection[str]]
+) -> None:
+    shared = next((line for line, _ in old if line.get("nodename") is None), None)
+    if shared is None or (others is not None and not others):
+        return
+    whom = f"{fold(others)} too" if others else "other nodes too, which are not known here"
+    raise ConfError(
+        f"{shared.place}: holds for every node, and a line for these alone would take it from {whom}: "
+        "generate for all nodes with GPUs (--facts, or --node for all that are equal), or give it NodeName="
+    )
+
+
+def _detects_for_all(line: Line) -> bool:
+    return line.get("name") is None and line.get("nodename") is None
+
+
+def _is_off(line: Line) -> bool:
+    return (line.get("autodetect") or "").lower() == "off"
+
+
+def _without_detection(lines: Sequence[str], names: Collection[str]) -> list[str]:
+    """Ours, with AutoDetect=off for these nodes before the first record that names files."""
+    first = next(
+        (i for i, line in enumerate(lines) if line.startswith("NodeName=") and " File=" in line), None
+    )
+    if first is None:
+        return list(lines)
+    off = f"NodeName={fold(names)} AutoDetect=off"
+    return [*lines[:first], off, *lines[first:]]
+
+
+def _with_types(lines: Sequence[str], old: Sequence[Line]) -> list[str]:
+    """Our lines with the types that the site gives the same device files; with none where it gives none."""
+    types: dict[str, Optional[str]] = {}
+    for line in old:
+        if line.get("name") is not None and line.get("file") is not None:
+            types.update(dict.fromkeys(_files(line.get("file") or ""), line.get("type")))
+    if not types:
+        return list(lines)
+    return [_with_type(line, types) if line.startswith("NodeName=") else line for line in lines]
+
+
+def _with_type(line: str, types: Mapping[str, Optional[str]]) -> str:
+    words = line.split()
+    files = next((_files(word[5:]) for word in words if word.startswith("File=")), ())
+    wanted = {types[file] for file in files if file in types}
+    if len(wanted) != 1:
+        return line
+    (one,) = wanted
+    typed = (f"Type={one}" if word.startswith("Type=") else word for word in words)
+    return " ".join(word for word in typed if one is not None or not word.startswith("Type="))
+
+
+def _files(text: str) -> tuple[str, ...]:
+    try:
+        return expand(text)
+    except HostlistError:
+        return ()
+
+
 def _about_gpus(line: Line) -> bool:
     name = line.get("name")
-    return name == "gpu" or (name is None and line.get("autodetect") is not None)
+    return (name or "").lower() == "gpu" or (name is None and line.get("autodetect") is not None)
 
 
 def _other_nodes(line: Line, ours: set[str]) -> Optional[list[str]]:
@@ -166,34 +236,51 @@ def _merged(old: str, setting: Setting) -> str:
     return ",".join(words)
 
 
-#: Keys of a NodeName line that say the same as ours in other words.
-_SHAPE = {"sockets", "boards", "socketsperboard", "corespersocket", "threadspercore", "cpus", "procs"}
-
-
 def _edited_nodes(file: ConfFile, draft: _Draft, nodes: Sequence[NodeLine]) -> list[str]:
     """Change the lines of our nodes in place; what is to be added for nodes that no line has."""
     found: set[str] = set()
+    remarks: list[str] = []
+    defaults: dict[str, str] = {}
     for line in file.lines:
-        if line.key != "nodename" or line.pairs[0][1].lower() == "default":
+        if line.key != "nodename":
             continue
-        names = set(unfold(line.pairs[0][1]))
-        mine = [(node, sorted(names.intersection(node.names))) for node in nodes]
+        if line.pairs[0][1].lower() == "default":
+            # Several add up, and hold for the lines that follow (slurm.conf(5), NodeName).
+            defaults.update(line.pairs[1:])
+            continue
+        declared = {**defaults, **dict(line.pairs[1:])}
+        names = unfold(line.pairs[0][1])
+        mine = [(node, [name for name in names if name in node.names]) for node in nodes]
         mine = [(node, some) for node, some in mine if some]
         found.update(*(some for _, some in mine))
-        if all(_agrees(line, node) for node, _ in mine):
+        if all(_agrees(declared, node) for node, _ in mine):
             continue
-        new = [
-            _node_text(line, some, {} if _agrees(line, node) else dict(node.values)) for node, some in mine
-        ]
-        rest = sorted(names.difference(found))
-        new += [_node_text(line, rest, {})] if rest else []
-        if len(new) > 1 and any(set(line.get(key) or "") & set("[,") for key in ("nodeaddr", "nodehostname")):
-            raise ConfError(
-                f"{line.place}: names addresses of nodes that are to differ; divide the line by hand"
-            )
-        draft.replace(line, new)
+        rest = [name for name in names if name not in found]
+        parts = [(some, {} if _agrees(declared, node) else _changes(declared, node)) for node, some in mine]
+        parts += [(rest, {})] if rest else []
+        try:
+            draft.replace(line, [_node_text(line, names, some, values) for some, values in parts])
+        except _NotDividedError as error:
+            remarks += ["", *comment(f"{line.place}: {error}; divide the line by hand:")]
+            remarks += [f"# {_with_names(node, some)}" for node, some in mine]
     missing = [(node, sorted(set(node.names) - found)) for node in nodes]
-    return [_with_names(node, names) for node, names in missing if names]
+    missing = [(node, names) for node, names in missing if names]
+    if missing and int(file.value("maxnodecount") or 0) > 0:
+        return [*remarks, *_dynamic(missing)]
+    return [*remarks, *(_with_names(node, names) for node, names in missing)]
+
+
+def _dynamic(missing: Sequence[tuple[NodeLine, Sequence[str]]]) -> list[str]:
+    """Nodes that register by themselves (MaxNodeCount=, `slurmd -Z`) have no line; slurmd is told instead."""
+    lines = [
+        "",
+        *comment("MaxNodeCount= is set: nodes that are not declared register themselves. For slurmd there:"),
+    ]
+    for node, names in missing:
+        values = dict(node.values)
+        words = " ".join(f"{key}={values[key]}" for key in ("Gres", "Parameters") if key in values)
+        lines.append(f'# {fold(names)}: slurmd -Z --conf "{words}"')
+    return lines
 
 
 def _with_names(node: NodeLine, names: Sequence[str]) -> str:
@@ -212,30 +299,112 @@ def _shape(values: Mapping[str, str]) -> tuple[int, int, int, int]:
     return sockets or cpus // (cores * threads), cores, threads, cpus
 
 
-def _agrees(line: Line, node: NodeLine) -> bool:
+def _one_cpu_a_core(values: Mapping[str, str]) -> bool:
+    """CPUs= equal to the cores is how a site gives out cores and not threads (slurm.conf(5), CPUs)."""
+    sockets, cores, threads, cpus = _shape(values)
+    return threads > 1 and cpus == sockets * cores
+
+
+def _same_shape(old: Mapping[str, str], new: Mapping[str, str]) -> bool:
+    return _shape(old) == _shape(new) or (_one_cpu_a_core(old) and _shape(old)[:3] == _shape(new)[:3])
+
+
+def _agrees(old: Mapping[str, str], node: NodeLine) -> bool:
     """Whether a line says of a node what ours says; less memory than there is may be meant."""
-    old = dict(line.pairs)
     new = {key.lower(): value for key, value in node.values}
     memory = int(old["realmemory"]) if old.get("realmemory", "").isdigit() else 0
     return (
-        _shape(old) == _shape(new)
+        _same_shape(old, new)
         and 0 < memory <= int(new["realmemory"])
-        and old.get("gres", "") == new.get("gres", "")
+        and old.get("gres", "") == merged_gres(old.get("gres", ""), new.get("gres", ""))
         and ("parameters" not in new or new["parameters"] in old.get("parameters", ""))
     )
 
 
-def _node_text(line: Line, names: Sequence[str], values: Mapping[str, str]) -> str:
-    """The line for these names with these values; other keys stay."""
-    ours = {key.lower() for key in values} | (_SHAPE if values else set())
-    kept = [f"{_KEYS.get(key, key)}={_quoted(value)}" for key, value in line.pairs[1:] if key not in ours]
+def merged_gres(old: str, new: str) -> str:
+    """Gres= with our count of GPUs and all else as the site has it.
+
+    Other gres stay (shard, mps, nvme). Types stay too: users' --gres, QOS and AccountingStorageTRES name
+    them, and where there are several, MIG profiles among them, only the site knows which GPU is which.
+    """
+    entries = [entry for entry in old.split(",") if entry]
+    gpus = [entry for entry in entries if entry.partition(":")[0].lower() == "gpu"]
+    wanted = [entry for entry in new.split(",") if entry]
+    if not wanted or len(gpus) > 1 or (gpus and _count(gpus[0]) == sum(map(_count, wanted))):
+        return old
+    if not gpus:
+        return ",".join([*wanted, *entries])
+    kind = gpus[0].partition("(")[0].split(":")
+    typed = kind[1] if len(kind) > 1 and not kind[1].isdigit() else None
+    ours = ":".join(["gpu", *([typed] if typed else []), str(sum(map(_count, wanted)))])
+    return ",".join(ours if entry == gpus[0] else entry for entry in entries)
+
+
+def _count(entry: str) -> int:
+    """GPUs of ``gpu``, ``gpu:8``, ``gpu:h100:8`` or ``gpu:h100:8(S:0-1)``."""
+    last = entry.partition("(")[0].rpartition(":")[2]
+    return int(last) if last.isdigit() else 1
+
+
+def _changes(old: Mapping[str, str], node: NodeLine) -> dict[str, str]:
+    """What is to be written into a line: the shape if it differs, our gres within the site's, the rest."""
+    values = dict(node.values)
+    new = {key.lower(): value for key, value in node.values}
+    if "Gres" in values or old.get("gres"):
+        values["Gres"] = merged_gres(old.get("gres", ""), values.get("Gres", ""))
+    if _same_shape(old, new):
+        values = {key: value for key, value in values.items() if key.lower() not in _SHAPE}
+    memory = old.get("realmemory", "")
+    if memory.isdigit() and 0 < int(memory) <= int(new["realmemory"]):
+        values.pop("RealMemory", None)
+    if values.get("Gres") == old.get("gres"):
+        values.pop("Gres", None)
+    return values
+
+
+class _NotDividedError(Exception):
+    """A key of the line has something for each node, and cannot be divided with the names."""
+
+
+#: Keys whose lists run along with the names of the line (slurm.conf(5)).
+_ALONG = ("nodeaddr", "nodehostname", "bcastaddr", "port")
+
+
+def _node_text(line: Line, all_names: Sequence[str], names: Sequence[str], values: Mapping[str, str]) -> str:
+    """The line for some of its names with these values; other keys stay."""
+    shape = any(key.lower() in _SHAPE for key in values)
+    ours = {key.lower() for key in values} | (_SHAPE if shape else set())
+    kept = []
+    for key, value in line.pairs[1:]:
+        if key not in ours:
+            part = _divided(key, value, all_names, names) if len(names) < len(all_names) else value
+            kept.append(f"{_KEYS.get(key, key)}={_quoted(part)}")
     new = [f"{key}={value}" for key, value in values.items()]
     return " ".join([f"NodeName={fold(names)}", *new, *kept])
+
+
+def _divided(key: str, value: str, all_names: Sequence[str], names: Sequence[str]) -> str:
+    if key not in _ALONG or not set(value) & set("[,"):
+        return value
+    try:
+        each = expand(value, len(all_names))
+    except HostlistError:
+        each = ()
+    if len(each) != len(all_names):
+        raise _NotDividedError(f"{_KEYS.get(key, key)}={value} does not run along with the names")
+    chosen = dict(zip(all_names, each))
+    text = fold([chosen[name] for name in names])
+    # The order is what ties an address to its name.
+    ordered = tuple(chosen[name] for name in expand(fold(names), len(all_names)))
+    return text if expand(text, len(all_names)) == ordered else ",".join(ordered)
 
 
 def _quoted(value: str) -> str:
     return f'"{value}"' if " " in value else value
 
+
+#: Keys of a NodeName line that say the same as ours in other words.
+_SHAPE = {"sockets", "boards", "socketsperboard", "corespersocket", "threadspercore", "cpus", "procs"}
 
 # Slurm does not care for the case of keys; people do.
 _NODE_KEYS = """

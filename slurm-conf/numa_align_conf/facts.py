@@ -11,12 +11,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Optional
 
 from numa_align.cpulist import parse_cpulist
 from numa_align.errors import ConfError
+from numa_align.slurm_files.hostlist import MAX_NODES, HostlistError, expand, fold
 from numa_align.topology.model import NODE_KINDS, SOURCES, Core, Gpu, Node, Topology
 
 JSON_VERSION = 1
@@ -66,36 +66,12 @@ class Kind:
         return fold(self.names)
 
 
-def fold(names: Sequence[str]) -> str:
-    """Names of nodes as Slurm's hostlist, shortest. Raises ConfError if ClusterShell is missing.
-
-    >>> fold(["gpu02", "gpu01", "login"])
-    'gpu[01-02],login'
-    """
-    if len(names) == 1:
-        return names[0]
-    return str(_node_set().fromlist(names))
-
-
 def unfold(hostlist: str) -> tuple[str, ...]:
-    """The names of a hostlist, ascending. Raises ConfError for what is none."""
-    if "[" not in hostlist and "," not in hostlist:
-        return (hostlist,)
+    """The names of a hostlist in its order. Raises ConfError for what is none."""
     try:
-        return tuple(_node_set()(hostlist))
-    except ConfError:
-        raise
-    except Exception as error:  # ClusterShell's own exceptions have no common base that is public
+        return expand(hostlist, MAX_NODES)
+    except HostlistError as error:
         raise ConfError(f"{hostlist[:60]!r} is not a list of nodes: {error}") from error
-
-
-def _node_set() -> Any:
-    try:
-        return import_module("ClusterShell.NodeSet").NodeSet
-    except ImportError:
-        raise ConfError(
-            "lists of nodes need ClusterShell: install python3-clustershell, or ClusterShell from PyPI"
-        ) from None
 
 
 def host_memory_mib(topology: Topology) -> int:

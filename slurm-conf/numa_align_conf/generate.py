@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from numa_align.errors import ConfError
 from numa_align.slurm_files.conffile import read_conf
@@ -115,6 +116,22 @@ def _rule(file: str, part: str) -> str:
     return f"{mark} ==== {file} ".ljust(100, "=")
 
 
+def other_gpu_nodes(gres_conf_path: Path, names: Sequence[str]) -> Optional[frozenset[str]]:
+    """The nodes that slurm.conf beside gres.conf gives GPUs to, but for these; None where it cannot tell."""
+    try:
+        file = read_conf(gres_conf_path.with_name("slurm.conf"), "slurm.conf")
+    except ConfError:
+        return None
+    found: set[str] = set()
+    default = ""
+    for line in file.lines:
+        if line.key == "nodename" and line.pairs[0][1].lower() == "default":
+            default = line.get("gres") or default
+        elif line.key == "nodename" and "gpu" in (line.get("gres") or default).lower():
+            found.update(unfold(line.pairs[0][1]))
+    return frozenset(found - set(names)) if found or not file.value("maxnodecount") else None
+
+
 def compare(part: str, request: Request, path: Path) -> str:
     """What would change in the file at ``path`` and its includes, as diff -u prints it; empty if nothing."""
     kinds, version = request.kinds, request.version
@@ -124,7 +141,8 @@ def compare(part: str, request: Request, path: Path) -> str:
     file = read_conf(path, f"{part}.conf")
     if part == "gres":
         names = [name for kind in kinds for name in kind.names]
-        return edit.difference(file, edit.edited_gres(file, gres_conf(kinds, version), names))
+        others = other_gpu_nodes(path, names)
+        return edit.difference(file, edit.edited_gres(file, gres_conf(kinds, version), names, others))
     if part == "cgroup":
         return edit.difference(file, edit.edited_cgroup(file))
     wanted = settings(kinds, version, request.sbin)

@@ -132,6 +132,11 @@ def _in_hwloc_order(cores: Iterable[Core]) -> list[Core]:
 def _flaw(machine: Topology, layout: Layout) -> Optional[str]:
     sizes = sorted({len(socket) for socket in layout.sockets})
     threads = sorted({len(core.cpus) for core in machine.cores})
+    if nodes_cut_packages(machine):
+        return (
+            "NUMA nodes and packages contradict each other, as in a guest whose cells were cut across its "
+            "sockets: hwloc, by which Slurm counts, ignores such nodes"
+        )
     if machine.online != tuple(range(len(machine.online))):
         return "CPUs are offline or numbered with gaps, and slurmd's map of cores to CPUs is wrong then"
     if len(threads) > 1:
@@ -141,6 +146,21 @@ def _flaw(machine: Topology, layout: Layout) -> Optional[str]:
     if len(sizes) > 1:
         return f"{layout.socket_name} has {sizes[0]} to {sizes[-1]} cores, and slurmd counts them by division"
     return None
+
+
+def nodes_cut_packages(machine: Topology) -> bool:
+    """Whether a node has some cores of one package and some of another: neither in one nor around one."""
+    packages: dict[int, set[int]] = {}
+    nodes: dict[int, set[int]] = {}
+    for core in machine.cores:
+        packages.setdefault(core.package, set()).update(core.cpus)
+        if core.node is not None:
+            nodes.setdefault(core.node, set()).update(core.cpus)
+    return any(
+        not node.isdisjoint(package) and not node <= package and not package <= node
+        for node in nodes.values()
+        for package in packages.values()
+    )
 
 
 def choose_kind(machine: Topology, version: Version) -> str:

@@ -146,12 +146,18 @@ def node_line(kind: Kind, layout: Layout, version: Version) -> NodeLine:
     parameter = PARAMETERS[layout.kind]
     if parameter is not None and version.has_node_parameters:
         values.append(("Parameters", parameter))
+    remarks = []
     gres = gres_of(kind, layout, version).in_slurm_conf
-    if gres:
+    if kind.machine.divided:
+        remarks.append(
+            "no Gres=: GPUs have MIG instances, each a gres of its own type, and the driver's files do not "
+            "tell the profiles. `slurmd -C` (from 24.11 on) and `slurmd -G` on the node name them."
+        )
+    elif gres:
         values.append(("Gres", gres))
-    remark = None
     if layout.flaw is not None:
-        remark = f"{kind.folded}: {layout.flaw}. Compare with `slurmd -C` on the node."
+        remarks.append(f"{layout.flaw}. Compare with `slurmd -C` on the node.")
+    remark = f"{kind.folded}: {' '.join(remarks)}" if remarks else None
     return NodeLine(kind.names, kind.folded, tuple(values), remark)
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import pytest
+from numa_align.slurm_files.hostlist import expand, fold
+
 from native import Native
 
 #: Run where numa-align is installed, as its command would; a form that this Slurm cannot print is null.
@@ -37,3 +40,22 @@ def test_all_forms_say_the_same_of_a_node(native: Native) -> None:
 
 def test_a_node_that_slurm_does_not_know_is_none(native: Native) -> None:
     assert asked(native, "node9") == {"pyslurm": None, "json": None, "text": None}
+
+
+@pytest.mark.parametrize(
+    "hostlist",
+    [
+        "node[01-100]",
+        "node[08-11,098-101]",
+        "n[9-12]",
+        "a[1-2]b[01-02]",
+        "n1,n[3,5-6],login",
+        "gpu[001-003,010]",
+        "rack[1-2]-n[1-2]",
+    ],
+)
+def test_hostlists_are_slurms_own(native: Native, hostlist: str) -> None:
+    said = native.run(["scontrol", "show", "hostnames", hostlist], check=True).stdout.split()
+    assert list(expand(hostlist)) == said
+    again = native.run(["scontrol", "show", "hostnames", fold(said)], check=True).stdout.split()
+    assert sorted(again) == sorted(said)

@@ -58,7 +58,7 @@ def test_slurm_conf_keeps_what_is_the_sites(tmp_path: Path) -> None:
     assert "PrologFlags=X11,Alloc,Contain" in added
     assert (
         "NodeName=gpu[01-02] CPUs=32 Boards=1 SocketsPerBoard=2 CoresPerSocket=8 ThreadsPerCore=2 "
-        "RealMemory=128000 Gres=gpu:model_1:4 Weight=7"
+        "RealMemory=100000 Weight=7 Gres=gpu:4"
     ) in added
     assert not any("cpu[01-99]" in line for line in added)
 
@@ -67,8 +67,24 @@ def test_a_node_line_is_divided_where_only_some_of_its_nodes_are_known(tmp_path:
     _, added = changes("slurm", "NodeName=gpu[01-04] CPUs=32 State=UNKNOWN\n", tmp_path)
     assert any(line.startswith("NodeName=gpu[01-02] CPUs=32 Boards=1") for line in added)
     assert "NodeName=gpu[03-04] CPUs=32 State=UNKNOWN" in added
-    with pytest.raises(ConfError, match=r"slurm.conf:1: .*divide the line by hand"):
-        changes("slurm", "NodeName=gpu[01-04] NodeAddr=10.0.0.[1-4] CPUs=32\n", tmp_path)
+
+
+def test_what_runs_along_with_the_names_is_divided_with_them(tmp_path: Path) -> None:
+    text = "NodeName=gpu[01-04] NodeAddr=10.0.0.[9-10,21-22] Port=[7001-7004] CPUs=32\n"
+    _, added = changes("slurm", text, tmp_path)
+    (ours,) = (line for line in added if line.startswith("NodeName=gpu[01-02] "))
+    assert "NodeAddr=10.0.0.[9-10] Port=[7001-7002]" in ours
+    assert "NodeName=gpu[03-04] NodeAddr=10.0.0.[21-22] Port=[7003-7004] CPUs=32" in added
+
+
+def test_what_cannot_be_divided_is_said_and_the_rest_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "slurm.conf"
+    path.write_text("TaskPlugin=task/none\nNodeName=gpu[01-04] NodeAddr=10.0.0.[1-3] CPUs=32\n")
+    diff = compare("slurm", REQUEST, path)
+    assert "+TaskPlugin=task/affinity,task/cgroup" in diff
+    said = " ".join(diff.replace("\n+# ", " ").split())
+    assert "slurm.conf:2: NodeAddr=10.0.0.[1-3] does not run along with the names" in said
+    assert "-NodeName=" not in diff
 
 
 def test_what_was_generated_needs_no_change(tmp_path: Path) -> None:
@@ -84,11 +100,10 @@ def test_gres_lines_of_other_nodes_stay(tmp_path: Path) -> None:
         "File=/dev/nic0\nNodeName=x Name=gpu Count=1\n"
     )
     removed, added = changes("gres", text, tmp_path)
-    assert removed == text.splitlines()[:2]
+    assert removed == text.splitlines()[1:2]
+    assert "NodeName=gpu[01-02] AutoDetect=off" in added
     assert "NodeName=gpu03 Name=gpu File=/dev/nvidia[0-3]" in added
-    assert any(
-        line.startswith("NodeName=gpu[01-02] Name=gpu Type=model_1 File=/dev/nvidia[0-1]") for line in added
-    )
+    assert any(line.startswith("NodeName=gpu[01-02] Name=gpu File=/dev/nvidia[0-1]") for line in added)
 
 
 def files_changed(part: str, path: Path) -> dict[str, list[str]]:

@@ -5,14 +5,18 @@ Source: src/common/hostlist.c. Numbers keep the width that their lower end is wr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import Optional
 
 from ..sysfs import to_number
 
-#: Slurm allows 1024 devices in one record of gres.conf.
+#: Slurm allows 1024 devices in one record of gres.conf (MAX_GRES_BITMAP).
 _MAX_DEVICES = 1024
+#: Nodes of a cluster; Slurm itself stops at 65536 (MAX_SLURM_NODES is lower in all releases).
+MAX_NODES = 65536
 _MAX_BRACKETS = 8
+_LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.ASCII | re.DOTALL)
 
 
 class HostlistError(Exception):
@@ -38,21 +42,21 @@ def _range(text: str) -> tuple[Optional[int], Optional[int], int]:
     return to_number(low), to_number(high if dash else low), len(low)
 
 
-def expand(hostlist: str) -> tuple[str, ...]:
-    """The names of a list in Slurm's notation, in order.
+def expand(hostlist: str, limit: int = _MAX_DEVICES) -> tuple[str, ...]:
+    """The names of a list in Slurm's notation, in order, ``limit`` at most. Raises HostlistError.
 
     >>> expand("/dev/nvidia[0-2],/dev/nvidia7")
     ('/dev/nvidia0', '/dev/nvidia1', '/dev/nvidia2', '/dev/nvidia7')
     """
     names: list[str] = []
     for piece in _pieces(hostlist):
-        names.extend(_expand_piece(piece.strip(), _MAX_BRACKETS))
-        if len(names) > _MAX_DEVICES:
-            raise HostlistError(f"{hostlist[:40]!r} names more than {_MAX_DEVICES} devices")
+        names.extend(_expand_piece(piece.strip(), _MAX_BRACKETS, limit))
+        if len(names) > limit:
+            raise HostlistError(f"{hostlist[:40]!r} has more than {limit} names")
     return tuple(names)
 
 
-def _expand_piece(piece: str, brackets: int) -> list[str]:
+def _expand_piece(piece: str, brackets: int, limit: int) -> list[str]:
     head, bracket, rest = piece.partition("[")
     if not bracket:
         return [piece] if piece else []
@@ -60,15 +64,52 @@ def _expand_piece(piece: str, brackets: int) -> list[str]:
     if not close or brackets == 0:
         raise HostlistError(f"{piece[:40]!r} is not a list of names")
     names: list[str] = []
-    tails = _expand_piece(tail, brackets - 1) if tail else [""]
+    tails = _expand_piece(tail, brackets - 1, limit) if tail else [""]
     for part in inside.split(","):
         low, high, width = _range(part.strip())
-        if low is None or high is None or high - low >= _MAX_DEVICES:
+        if low is None or high is None or high - low >= limit:
             raise HostlistError(f"{piece[:40]!r} is not a list of names")
         names.extend(f"{head}{n:0{width}d}{end}" for n in range(low, high + 1) for end in tails)
-        if len(names) > _MAX_DEVICES:
-            raise HostlistError(f"{piece[:40]!r} names more than {_MAX_DEVICES} devices")
+        if len(names) > limit:
+            raise HostlistError(f"{piece[:40]!r} has more than {limit} names")
     return names
+
+
+def fold(names: Iterable[str]) -> str:
+    """Names as a list in Slurm's notation, sorted: what `expand`, and Slurm, make those names of again.
+
+    >>> fold(["gpu10", "gpu09", "login"])
+    'gpu[09-10],login'
+    """
+    groups: dict[tuple[str, str], list[str]] = {}
+    single = []
+    for name in sorted(set(names)):
+        match = _LAST_NUMBER.fullmatch(name)
+        if match is None:
+            single.append(name)
+        else:
+            groups.setdefault((match[1], match[3]), []).append(match[2])
+    pieces = [(name, name) for name in single]
+    for (head, tail), numbers in groups.items():
+        ranges = list(_ranges(sorted(numbers, key=lambda digits: (int(digits), len(digits)))))
+        inside = ",".join(ranges)
+        several = len(ranges) > 1 or "-" in inside
+        pieces.append(
+            (f"{head}{numbers[0]}", f"{head}[{inside}]{tail}" if several else f"{head}{inside}{tail}")
+        )
+    return ",".join(piece for _, piece in sorted(pieces))
+
+
+def _ranges(numbers: list[str]) -> Iterator[str]:
+    """Runs of numbers that follow each other and are written with the width of the first."""
+    first = last = numbers[0]
+    for digits in numbers[1:]:
+        if int(digits) == int(last) + 1 and digits == f"{int(digits):0{len(first)}d}":
+            last = digits
+            continue
+        yield first if first == last else f"{first}-{last}"
+        first = last = digits
+    yield first if first == last else f"{first}-{last}"
 
 
 def in_hostlist(name: str, hostlist: str) -> bool:
