@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Optional
 
 import pytest
 from builder import Machine, on_nodes
 from numa_align.errors import NumaAlignError
 from numa_align.hooks import prolog
+from numa_align.hooks.prolog_conf import read_prolog_conf
 from numa_align.placement.table import remove_table, write_table
+from numa_align.process import make_room
+from numa_align.process.room import AUTO, OFF, Room
 
 TWO_NODES = Machine(packages=2, cores=4, gpus=on_nodes(0, 0, 1, 1))
 
@@ -122,3 +127,46 @@ def test_old_tables_of_jobs_that_are_gone_are_swept(directory: Path) -> None:
     os.utime(young, (now, now))
     assert prolog.sweep(directory, now) == [4000000001]
     assert [path.name for path in directory.iterdir()] == [young.name]
+
+
+@pytest.mark.parametrize(
+    ("text", "room"),
+    [(None, AUTO), ("", AUTO), ("# ours\nroom=off  # for now\n", OFF), ("room = 8G\n", Room(True, 8 << 30))],
+)
+def test_the_site_says_how_much_room(tmp_path: Path, text: Optional[str], room: Room) -> None:
+    if text is not None:
+        (tmp_path / "etc/numa-align").mkdir(parents=True)
+        (tmp_path / "etc/numa-align/prolog.conf").write_text(text)
+    assert read_prolog_conf(tmp_path).room == room
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("room=much", r'prolog.conf: room: "much" is not one of off\|auto\|SIZE'),
+     ("\nroon=off", r'prolog.conf: "roon" is no word of this file'),
+     ("x" * 100_000, "larger than any such file")],
+)  # fmt: skip
+def test_a_wrong_word_is_named_and_makes_no_room(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "etc/numa-align").mkdir(parents=True)
+    (tmp_path / "etc/numa-align/prolog.conf").write_text(text)
+    topology = TWO_NODES.topology()
+    with pytest.raises(NumaAlignError, match=said):
+        prolog.make_job_room({"SLURM_JOB_ID": "1", "SLURM_JOB_GPUS": "0"}, topology, tmp_path)
+
+
+def test_room_is_made_for_the_jobs_own_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The part that asks the kernel is a fake here; tests/e2e has the real one."""
+    asked: list[dict[int, int]] = []
+
+    def fake(wanted: dict[int, int]) -> tuple[()]:
+        asked.append(wanted)
+        return ()
+
+    monkeypatch.setattr(make_room, "make_room", fake)
+    topology = TWO_NODES.topology()
+    gpus = tuple(replace(gpu, index=number) for number, gpu in enumerate(topology.gpus))
+    topology = replace(topology, gpus=gpus)
+    for held in ("1,3", "2-3", "", "x"):
+        assert prolog.make_job_room({"SLURM_JOB_ID": "1", "SLURM_JOB_GPUS": held}, topology, tmp_path) == ()
+    share = topology.nodes[0].memory_bytes * 3 // 4
+    assert asked == [{0: share // 2, 1: share // 2}, {1: share}]

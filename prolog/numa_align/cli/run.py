@@ -20,6 +20,7 @@ from . import say
 if TYPE_CHECKING:
     from ..placement.decide import Request
     from ..process.apply import Applied
+    from ..process.room import Made, Room
     from ..topology.model import Topology
 
 #: Signals that Python ignores from its start on, which the command would inherit (subprocess does the same).
@@ -32,6 +33,7 @@ class _Wish:
 
     threads: bool = False
     visible: bool = True
+    room: Optional[Room] = None
 
 
 @click.command(
@@ -68,6 +70,11 @@ class _Wish:
     help="With --gpus: do not set CUDA_VISIBLE_DEVICES, or what other vendors have in its place.",
 )
 @click.option(
+    "--room",
+    metavar="auto|SIZE",
+    help="First drop page cache on the nodes of its GPUs: so that SIZE is free on each (8G), or its share.",
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="Say on stderr, in a line of JSON, what was bound: docs/users.md."
 )
 @click.argument("command_line", metavar="COMMAND [ARG]...", nargs=-1, type=click.UNPROCESSED)
@@ -81,6 +88,7 @@ def command(
     local_world_size: Optional[int],
     threads: bool,
     leave_visible: bool,
+    room: Optional[str],
     as_json: bool,
     command_line: tuple[str, ...],
 ) -> None:
@@ -99,6 +107,7 @@ def command(
     """
     from ..placement.decide import Request  # noqa: PLC0415
     from ..process.apply import spec_of  # noqa: PLC0415 (the help needs none of these)
+    from ..process.room import parse_room  # noqa: PLC0415
 
     try:
         read, warning = spec_of(spec, os.environ)
@@ -116,9 +125,10 @@ def command(
         return
     if not command_line:
         raise click.UsageError("there is no COMMAND to run", ctx)
+    asked = parse_room(room) if room else None
     if read.on:
         request = Request(read, None, local_rank, local_world_size, insists=spec is not None)
-        wish = _Wish(threads, not leave_visible)
+        wish = _Wish(threads, not leave_visible, asked)
         _bind(gpus, request, wish, [warning] if warning else [], as_json=as_json)
     elif warning:
         say(f"numa-align: {warning}")
@@ -148,11 +158,14 @@ def _bind(
     except NumaAlignError as error:
         objections = (str(error),)
     strict = bool(objections) and request.spec.strict
+    made = _make_room(applied, wish.room) if applied and not strict else ()
     said = [*warnings, *objections, *(applied.hints if applied else ())]
     if as_json:
-        say(json.dumps(to_json(applied, said, variables)))
+        say(json.dumps(to_json(applied, said, variables, made)))
     else:
         _report(applied, said, variables, request, strict=strict)
+        for one in made:
+            say(f"numa-align: {one.line}")
     if strict:
         sys.exit(1)
 
@@ -211,6 +224,17 @@ def _may_set_threads(environment: Mapping[str, str]) -> bool:
     return number is None or (number == "1" and "TORCHELASTIC_RUN_ID" in environment)
 
 
+def _make_room(applied: Applied, room: Optional[Room]) -> tuple[Made, ...]:
+    """What --room asks for, on the memory nodes of the GPUs that this process uses."""
+    if room is None or not room.on:
+        return ()
+    from ..process.make_room import make_room, memory_headroom  # noqa: PLC0415
+    from ..process.room import wanted_by_node  # noqa: PLC0415
+
+    gpus = applied.decision.placement.gpus
+    return make_room(wanted_by_node(applied.topology, gpus, room, memory_headroom()))
+
+
 def _named(gpus: str, topology: Topology) -> tuple[int, ...]:
     """The GPUs of --gpus. Raises NumaAlignError for those that are not there, or not to be had."""
     from ..placement.decide import refuse_foreign  # noqa: PLC0415
@@ -222,7 +246,12 @@ def _named(gpus: str, topology: Topology) -> tuple[int, ...]:
     return chosen
 
 
-def to_json(applied: Optional[Applied], said: Sequence[str], variables: Mapping[str, str]) -> dict[str, Any]:
+def to_json(
+    applied: Optional[Applied],
+    said: Sequence[str],
+    variables: Mapping[str, str],
+    made: Sequence[Made] = (),
+) -> dict[str, Any]:
     """The schema of docs/users.md; ``applied`` is None where nothing could be decided."""
     if applied is None:
         return {"version": 1, "state": "unaligned", "reason": "; ".join(said)}
@@ -235,6 +264,17 @@ def to_json(applied: Optional[Applied], said: Sequence[str], variables: Mapping[
         "cpus": format_cpulist(placed.cpus),
         "policy": placed.policy,
         "policy_nodes": list(placed.memory_nodes),
+        "room": [
+            {
+                "node": one.before.node,
+                "free_before": one.before.free,
+                "free_after": one.after.free,
+                "wanted": one.wanted,
+                "milliseconds": one.milliseconds,
+                "reason": one.reason,
+            }
+            for one in made
+        ],
         "worker": None if worker is None else {"rank": worker.rank, "count": worker.count},
         "variables": dict(variables),
     }

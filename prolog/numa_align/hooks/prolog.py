@@ -13,28 +13,31 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from ..cpulist import parse_cpulist
 from ..errors import NumaAlignError
 from ..placement.table import DIRECTORY, format_table, remove_table, write_table
 
+if TYPE_CHECKING:
+    from ..topology.model import Topology
+
 #: A table this old, of a job without a slurmstepd on the node, was left by an epilog that never ran.
 STALE_SECONDS = 24 * 3600
 
 
-#: Facility daemon, severity warning (syslog(3)).
-_PRIORITY = 3 << 3 | 4
+#: Facility daemon, severities warning and info (syslog(3)).
+_WARNING, _INFO = 3 << 3 | 4, 3 << 3 | 6
 
 
-def _log(message: str) -> None:
+def _log(message: str, *, wrong: bool = True) -> None:
     """One line to the system log if it takes it at once, and to stderr.
 
     Not through syslog(3), which waits for as long as nobody reads /dev/log.
     """
     import socket  # noqa: PLC0415 - only when there is something to say
 
-    line = f"<{_PRIORITY}>numa-align[{os.getpid()}]: {message}".encode("utf-8", "replace")
+    line = f"<{_WARNING if wrong else _INFO}>numa-align[{os.getpid()}]: {message}".encode("utf-8", "replace")
     for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
         try:
             with socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as log:
@@ -78,18 +81,25 @@ def _boot_id() -> str:
         return ""
 
 
-def write_job_table(
-    environment: Mapping[str, str], root: Path = Path("/"), directory: Path = DIRECTORY
-) -> list[str]:
-    """Resolve this node's GPUs and write the job's table; returns warnings for the log."""
+def read_node(environment: Mapping[str, str], root: Path = Path("/")) -> Topology:
+    """This node. A wrong override file or gres.conf is a warning in it: the resolver goes on without."""
     from ..topology.read import read_topology  # noqa: PLC0415 - the epilog does without
 
-    job = _job_id(environment)
-    warnings = []
-    # A wrong override file or gres.conf is a warning here: the resolver goes on without it.
-    topology = read_topology(
+    return read_topology(
         root, gres_conf=_gres_conf(environment), node_name=environment.get("SLURMD_NODENAME")
     )
+
+
+def write_job_table(
+    environment: Mapping[str, str],
+    root: Path = Path("/"),
+    directory: Path = DIRECTORY,
+    topology: Optional[Topology] = None,
+) -> list[str]:
+    """Resolve this node's GPUs and write the job's table; returns warnings for the log."""
+    job = _job_id(environment)
+    warnings = []
+    topology = topology or read_node(environment, root)
     job_gpus = _job_gpus(environment)
     note = ""
     if job_gpus and not topology.gpus:
@@ -135,11 +145,35 @@ def sweep(directory: Path = DIRECTORY, now: Optional[float] = None) -> list[int]
 def prolog() -> None:
     """Entry point of numa-align-prolog."""
     try:
-        for warning in write_job_table(os.environ):
+        topology = read_node(os.environ)
+        for warning in write_job_table(os.environ, topology=topology):
             _log(warning)
     except Exception as error:
         # Whatever it is: the job starts, unaligned, and the plugin tells its user why.
         _log(f"prolog: no table written: {error}")
+        return
+    try:
+        for line in make_job_room(os.environ, topology):
+            _log(line, wrong=False)
+    except Exception as error:
+        _log(f"prolog: no room made: {error}")
+
+
+def make_job_room(
+    environment: Mapping[str, str], topology: Topology, root: Path = Path("/")
+) -> tuple[str, ...]:
+    """Make room for a job with GPUs on their nodes, as the site has it; returns lines for the log."""
+    job_gpus = _job_gpus(environment)
+    if not job_gpus:
+        return ()
+    # Not for the jobs without GPUs.
+    from ..process.make_room import make_room  # noqa: PLC0415
+    from ..process.room import wanted_by_node  # noqa: PLC0415
+    from .prolog_conf import read_prolog_conf  # noqa: PLC0415
+
+    gpus = [number for number, gpu in enumerate(topology.gpus) if gpu.index in job_gpus]
+    made = make_room(wanted_by_node(topology, gpus, read_prolog_conf(root).room))
+    return tuple(f"job {_job_id(environment)}: {one.line}" for one in made)
 
 
 def epilog() -> None:

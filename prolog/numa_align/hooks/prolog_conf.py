@@ -1,0 +1,49 @@
+"""The site's words for the job prolog: ``/etc/numa-align/prolog.conf``.
+
+Lines ``KEY=VALUE``; blank lines and what begins with ``#`` are left out. The only key is ``room``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import NumaAlignError, SpecError
+from ..process.room import AUTO, Room, parse_room
+from ..sysfs import read_text
+
+FILE = "etc/numa-align/prolog.conf"
+
+
+@dataclass(frozen=True)
+class PrologConf:
+    """What the site wants the prolog to do beside writing the table."""
+
+    room: Room = AUTO
+
+
+def read_prolog_conf(root: Path = Path("/")) -> PrologConf:
+    """The site's words, those that are built in without the file.
+
+    Raises NumaAlignError that names the file and the word: nothing is done by words that are not understood.
+    """
+    path = root / FILE
+    if not os.path.lexists(path):
+        return PrologConf()
+    text = read_text(str(path))
+    if text is None:
+        raise NumaAlignError(f"{path} cannot be read, or is larger than any such file")
+    room = AUTO
+    for line in text.splitlines():
+        words = line.partition("#")[0].strip()
+        if not words:
+            continue
+        key, _, value = (part.strip() for part in words.partition("="))
+        if key != "room":
+            raise NumaAlignError(f'{path}: "{key[:40]}" is no word of this file; there is room=')
+        try:
+            room = parse_room(value)
+        except SpecError as error:
+            raise NumaAlignError(f"{path}: {error}") from None
+    return PrologConf(room)

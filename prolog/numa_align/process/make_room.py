@@ -1,0 +1,217 @@
+"""Makes room on NUMA nodes: has the kernel drop clean page cache there. Stdlib only.
+
+Where the kernel has it (Linux 6.17) by nodeN/reclaim, which root may write, with swappiness=0: file cache
+only. Elsewhere by taking memory that is bound to the node and giving it back. That is left alone where there
+is swap, since the kernel might then swap out what belongs to others. Either is the work of a child for each
+node, which is abandoned when the time is over, and which asks the kernel to be killed before anybody else.
+
+Sources: Documentation/ABI/stable/sysfs-devices-node, mm/vmscan.c (user_proactive_reclaim), madvise(2),
+proc_pid_oom_score_adj(5).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, NoReturn, Optional
+
+from ..errors import BindError
+from ..sysfs import Tree, fields, to_number
+from .node_memory import NodeMemory, read_node_memory
+from .room import LIMIT, Made, is_room, next_slice
+
+_POPULATE_WRITE = 23  # MADV_POPULATE_WRITE of linux/mman.h, Linux 5.14
+_POLL = 0.002
+_GRACE = 0.1  # seconds for a killed child to end
+_NO_LIMIT = 1 << 60  # version 1 writes a number of this size; version 2 writes max
+
+#: Statuses of a child.
+_DONE, _REFUSED, _NOTHING_LEFT, _LIMIT_REACHED = 0, 3, 4, 5
+_REASONS = {
+    _REFUSED: "the kernel refused",
+    _NOTHING_LEFT: "no more clean page cache there",
+    _LIMIT_REACHED: "the memory limit of this process's cgroup is too near",
+}
+_SWAP = "with swap it is left to the kernel before Linux 6.17"
+
+
+def make_room(wanted: Mapping[int, int], limit: float = LIMIT) -> tuple[Made, ...]:
+    """See that so many bytes are free on each node, or as many as can be within ``limit`` seconds.
+
+    Nodes with enough are left out of the answer. Nothing is raised and nobody is waited for longer.
+    """
+    tree, start = Tree("/"), time.monotonic()
+    short: dict[int, NodeMemory] = {}
+    for node, size in wanted.items():
+        memory = read_node_memory(node, tree)
+        if memory is not None and not is_room(memory, size) and next_slice(memory, size):
+            short[node] = memory
+    if not short:
+        return ()
+    headroom = memory_headroom(tree)
+    children = {}
+    reasons: dict[int, Optional[str]] = {}
+    for node in short:
+        by_file = os.access(_reclaim_file(node), os.W_OK)
+        if not by_file and _has_swap(tree):
+            reasons[node] = _SWAP
+            continue
+        children[_fork(node, wanted[node], start + limit * 0.8, headroom, by_file=by_file)] = node
+    reasons.update(_wait(children, start + limit))
+    milliseconds = round(1000 * (time.monotonic() - start))
+    return tuple(
+        Made(memory, read_node_memory(node, tree) or memory, wanted[node], milliseconds, reasons.get(node))
+        for node, memory in short.items()
+    )
+
+
+def _reclaim_file(node: int) -> str:
+    return f"/sys/devices/system/node/node{node}/reclaim"
+
+
+def _has_swap(tree: Tree) -> bool:
+    return len((tree.text("proc/swaps") or "").splitlines()) > 1
+
+
+def _wait(children: Mapping[int, int], deadline: float) -> dict[int, Optional[str]]:
+    """Until all have ended or the time is over; who has not is killed and not waited for."""
+    left, reasons = dict(children), {}
+    while left and time.monotonic() < deadline:
+        for pid in tuple(left):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                code = os.waitstatus_to_exitcode(status)
+                killed = "the kernel killed the helper: too little memory" if code < 0 else None
+                reasons[left.pop(pid)] = killed or _REASONS.get(code)
+        time.sleep(_POLL)
+    for pid, node in left.items():
+        os.kill(pid, signal.SIGKILL)
+        reasons[node] = "the time was over"
+    while left and time.monotonic() < deadline + _GRACE:
+        left = {pid: node for pid, node in left.items() if not os.waitpid(pid, os.WNOHANG)[0]}
+        time.sleep(_POLL)
+    return reasons
+
+
+def _fork(node: int, wanted: int, deadline: float, headroom: Optional[int], *, by_file: bool) -> int:
+    """The pid of a child that makes room on one node."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = _REFUSED
+    try:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123
+            file.write("1000")
+        status = _reclaim(node, wanted, deadline) if by_file else _populate(node, wanted, deadline, headroom)
+    except (OSError, ValueError, BindError):
+        pass
+    finally:
+        _end(status)
+    raise AssertionError("not reached")
+
+
+def _end(status: int) -> NoReturn:
+    """Without what the parent has for its own end: atexit, buffers."""
+    os._exit(status)
+
+
+def _reclaim(node: int, wanted: int, deadline: float) -> int:
+    """By the node's own file, a slice at a time."""
+    descriptor = os.open(_reclaim_file(node), os.O_WRONLY | os.O_CLOEXEC)
+    while time.monotonic() < deadline:
+        memory = read_node_memory(node)
+        if memory is None or is_room(memory, wanted):
+            return _DONE
+        size = next_slice(memory, wanted)
+        if not size:
+            return _NOTHING_LEFT
+        try:
+            os.write(descriptor, f"{size} swappiness=0".encode("ascii"))
+        except BlockingIOError:  # EAGAIN: less than that was dropped
+            after = read_node_memory(node)
+            if after is None or after.free - memory.free < size // 8:
+                return _NOTHING_LEFT
+    return _DONE
+
+
+def _populate(node: int, wanted: int, deadline: float, headroom: Optional[int]) -> int:
+    """By memory that is bound to the node: to have it, the kernel drops cache; our end gives it back."""
+    from .affinity import set_policy  # noqa: PLC0415 - ctypes takes longer to load than the usual look
+
+    if set_policy("bind", (node,)) != "bind":
+        return _REFUSED
+    held: list[mmap.mmap] = []
+    taken = 0
+    while time.monotonic() < deadline:
+        memory = read_node_memory(node)
+        if memory is None or memory.free + taken >= wanted:
+            return _DONE
+        size = next_slice(memory, wanted, taken)
+        if headroom is not None and size > headroom - taken:
+            return _LIMIT_REACHED
+        if not size:
+            return _NOTHING_LEFT
+        size -= size % mmap.PAGESIZE
+        held.append(_touched(size))
+        taken += size
+    return _DONE
+
+
+def _touched(size: int) -> mmap.mmap:
+    area = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        area.madvise(_POPULATE_WRITE)
+    except OSError:  # an older kernel: a byte in each page
+        area[:: mmap.PAGESIZE] = bytes(size // mmap.PAGESIZE)
+    return area
+
+
+# -- The memory limit of this process ---------------------------------------------------------------
+
+
+def memory_headroom(tree: Optional[Tree] = None) -> Optional[int]:
+    """Bytes that this process's cgroups let it have beside what they hold; None without a limit.
+
+    Page cache that is charged to them and not in use counts as free: it gives way first.
+    """
+    machine = tree or Tree("/")
+    rooms = [room for room in (_room_in(machine, group) for group in _groups(machine)) if room is not None]
+    return max(0, min(rooms)) if rooms else None
+
+
+class _Group(NamedTuple):
+    """A cgroup's folder, and the names of its limit, of what is used and of the cache in memory.stat."""
+
+    folder: str
+    limit: str
+    used: str
+    cache: str
+
+
+def _groups(tree: Tree) -> Iterator[_Group]:
+    """This process's cgroups and those around them, of version 2 and of version 1."""
+    for line in (tree.text("proc/self/cgroup") or "").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if not controllers:
+            mount, names = "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            mount = "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        parts = [part for part in path.split("/") if part]
+        for depth in range(len(parts), 0, -1):
+            yield _Group("/".join((mount, *parts[:depth])), *names)
+
+
+def _room_in(tree: Tree, group: _Group) -> Optional[int]:
+    limit = tree.number(f"{group.folder}/{group.limit}")
+    used = tree.number(f"{group.folder}/{group.used}")
+    if limit is None or used is None or limit >= _NO_LIMIT:
+        return None
+    lines = (tree.text(f"{group.folder}/memory.stat") or "").replace(" ", ": ")
+    return limit - used + (to_number(fields(lines).get(group.cache)) or 0)

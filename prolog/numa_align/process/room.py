@@ -1,0 +1,109 @@
+"""How much room a job is to find on the nodes of its GPUs, and the next step towards it. Pure.
+
+A node that is full of page cache sends memory elsewhere that is asked for faster than kswapd drops cache
+(docs/measurements.md). So before a job starts, cache gives way here: clean page cache only, never what a
+program has mapped, and never so much that the kernel would have to look for anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Optional
+
+from ..errors import SpecError
+from ..topology.model import Topology
+from .node_memory import NodeMemory
+
+#: Seconds. A job waits no longer than this, whatever has been reached.
+LIMIT = 1.0
+
+#: A slice is small enough for the limit and for looking again what is there.
+_SLICE = 64 << 20
+_SMALLEST = 1 << 20
+
+_UNITS = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+WORDS = "off|auto|SIZE (a number with K, M, G or T, M without, on each node)"
+
+
+@dataclass(frozen=True)
+class Room:
+    """What was asked for: nothing, what fits the job (``size`` None), or so many bytes on each node."""
+
+    on: bool
+    size: Optional[int] = None
+
+
+OFF, AUTO = Room(on=False), Room(on=True)
+
+
+def parse_room(text: str) -> Room:
+    """``off``, ``auto`` or a size. Raises SpecError."""
+    word = text.strip()
+    if word in ("off", "auto"):
+        return OFF if word == "off" else AUTO
+    number, unit = (word[:-1], word[-1:].upper()) if word[-1:].isalpha() else (word, "")
+    if (
+        not (number.isascii() and number.isdigit())
+        or len(number) > 12
+        or unit not in _UNITS
+        or not int(number)
+    ):
+        raise SpecError(f'room: "{word[:40]}" is not one of {WORDS}')
+    return Room(on=True, size=int(number) * _UNITS[unit])
+
+
+def wanted_by_node(
+    topology: Topology, gpus: Iterable[int], room: Room, limit: Optional[int] = None
+) -> dict[int, int]:
+    """Bytes that are to be free on each memory node of these GPUs (positions in the topology).
+
+    ``auto``: the part of the node that its GPUs are of all GPUs there, of three quarters of the node, since
+    the kernel and what runs already need some; not more than ``limit``, all that the job may use.
+    """
+    if not room.on:
+        return {}
+    mine = [topology.gpus[gpu].memory_nodes for gpu in gpus]
+    size = {node.id: node.memory_bytes for node in topology.nodes}
+    wanted = {}
+    for node in sorted({node for nodes in mine for node in nodes}):
+        of_all = sum(node in gpu.memory_nodes for gpu in topology.gpus)
+        share = size[node] * 3 // 4 * sum(node in nodes for nodes in mine) // of_all
+        wanted[node] = room.size if room.size is not None else min(share, limit or share)
+    return wanted
+
+
+def is_room(memory: NodeMemory, wanted: int) -> bool:
+    """Whether nothing need be done, which is the usual case."""
+    return memory.free >= wanted
+
+
+def next_slice(memory: NodeMemory, wanted: int, taken: Optional[int] = None) -> int:
+    """Bytes of cache to drop next, or, where memory is taken and given back for that, to take next; 0: end.
+
+    ``taken`` is what is held already. A thirty-second of the node is left: whoever allocates meanwhile is to
+    find something that can be dropped.
+    """
+    missing = wanted - memory.free - (taken or 0)
+    spare = (memory.clean if taken is None else memory.available) - memory.total // 32
+    step = min(missing, spare, _SLICE)
+    return step if step >= _SMALLEST else 0
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of it on one node; ``milliseconds`` are those of all nodes together."""
+
+    before: NodeMemory
+    after: NodeMemory
+    wanted: int
+    milliseconds: int
+    reason: Optional[str] = None
+
+    @property
+    def line(self) -> str:
+        """For the log and for people."""
+        node, free = self.before.node, f"{self.before.free >> 20} -> {self.after.free >> 20} MiB free"
+        short = f"; {self.wanted >> 20} MiB were to be free" if self.after.free < self.wanted else ""
+        why = f" ({self.reason})" if self.reason and short else ""
+        return f"room on node {node}: {free} in {self.milliseconds} ms{short}{why}"
