@@ -108,12 +108,14 @@ def loading(machine: Machine, *, on: bool) -> Iterator[None]:
 def measure(machine: Machine, row: Row, case: Case) -> Seen:
     machine.run(f"mkdir -p /etc/numa-align; echo room={row.room} >{CONF}", check=True)
     machine.run(f"rm -rf {FOLDER}; install -d -m 1777 {FOLDER}; {case.fill}", check=True)
-    command = f"srun -n{TASKS} -c2 --gpus={TASKS} {row.options} {row.prefix} "
+    command = f"srun -n{TASKS} --gpus={TASKS} {row.options} {row.prefix} "
     command += f"python3 -S /opt/touch.py {FOLDER} {TASKS} {case.words}"
     with loading(machine, on=case.loader):
         result = machine.run(command, user="user", cwd="/tmp", timeout=300)
     said: list[dict[str, Any]] = [json.loads(x) for x in result.stdout.splitlines() if x.startswith("{")]
     machine.settle()
+    if len(said) < TASKS and "oom" not in result.stderr.lower() and "Killed" not in result.stderr:
+        raise RuntimeError(f"{command}: status {result.status}: {result.stderr}")
     total = sum(sum(one["nodes"].values()) for one in said)
     near = sum(one["nodes"].get("0", 0) for one in said)
     return Seen(

@@ -424,7 +424,7 @@ def test_json_says_on_stderr_what_was_bound_and_stdout_stays_the_commands() -> N
     result = run("--json", sys.executable, "-c", program)
     data = json.loads(result.stderr)
     assert list(data) == [
-        "version", "state", "reason", "gpus", "cpus", "policy", "policy_nodes", "worker",
+        "version", "state", "reason", "gpus", "cpus", "policy", "policy_nodes", "room", "worker",
         "variables",
     ]  # fmt: skip
     assert data["worker"] is None and result.stdout.endswith(f" {data['cpus']}\n")

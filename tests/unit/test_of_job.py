@@ -60,6 +60,13 @@ def test_the_processes_of_a_job_are_found_and_judged(job: subprocess.Popen[bytes
     assert status_of(seen) == 0
     shown = CliRunner().invoke(command, [str(JOB)], catch_exceptions=False).output
     assert shown.startswith(f"job {JOB} on {os.uname().nodename}\n")
+    assert "task 3: 2 processes have " in shown
+    told = json.loads(CliRunner().invoke(command, [str(JOB), "--json"], catch_exceptions=False).output)
+    (task,) = told["tasks"]
+    assert (task["task"], task["processes"]) == (3, 2)
+    assert sum(task["private_by_node"].values()) > max(
+        sum(process["private_by_node"].values()) for process in told["processes"]
+    )
 
 
 def test_who_looks_is_no_process_of_the_job() -> None:

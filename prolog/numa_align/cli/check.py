@@ -22,7 +22,7 @@ from ..process.verdict import Verdict, judge
 from ..slurm_env import rank_of
 from ..topology.model import Gpu, Topology
 from ..topology.read import read_topology
-from ..view.common import gpus_fields, gpus_text, memory_text
+from ..view.common import gpus_fields, gpus_text, memory_fields, memory_text
 
 #: With nothing to be near to, nothing can be said to be near.
 _NO_GPU = "no GPU is visible to this process: nothing can be told"
@@ -42,7 +42,7 @@ def as_json(
         "cpu_nodes": list(verdict.cpu_nodes),
         "policy": state.policy.mode,
         "policy_nodes": list(state.policy.nodes),
-        "bytes_by_node": {str(node): size for node, size in state.bytes_by_node.items()},
+        **memory_fields(state.private_by_node, state.shared_by_node),
         "near_percent": round(100 * verdict.near_bytes / verdict.bytes, 2) if verdict.bytes else None,
         "state": verdict.state,
         "reason": verdict.reason,
@@ -55,10 +55,11 @@ def as_line(
 ) -> str:
     """One line for a person: GPU minor@node, CPUs@nodes, policy, memory by node, state."""
     rank = rank_of(environment)
+    memory = memory_text(state.private_by_node, state.shared_by_node)
     line = (
         f"{f'pid {state.pid}' if rank is None else f'task {rank}'}: gpu {gpus_text(gpus) or 'none'}"
         f"  cpus {format_cpulist(state.cpus)}@{','.join(map(str, verdict.cpu_nodes))}"
-        f"  policy {state.policy}  memory {memory_text(state.bytes_by_node) or 'none'}  {verdict.state}"
+        f"  policy {state.policy}  memory {memory or 'none'}  {verdict.state}"
     )
     remarks = [text for text in (verdict.reason, undone(state, environment, gpus)) if text]
     return f"{line} ({'; '.join(remarks)})" if remarks else line

@@ -16,13 +16,14 @@ from ..errors import RequestError
 from ..topology.fingerprint import fingerprint
 from ..topology.model import Topology
 from ..topology.read import read_topology
-from ..view.common import gpus_fields, gpus_text, memory_text
+from ..view.common import gpus_fields, gpus_text, memory_fields, memory_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ..process.of_job import Seen
 
+_HIDDEN_MEMORY = dict.fromkeys(("bytes_by_node", "private_by_node", "shared_by_node"))
 _STYLES = {"aligned": "green", "partial": "yellow", "memory-only": "yellow", "unaligned": "red"}
 
 
@@ -184,6 +185,15 @@ def picture(job: Optional[int], seen: Sequence[Seen], threads: bool = False) -> 
             cells = ("", "", f"  {thread.tid} {thread.name}", "", format_cpulist(thread.cpus))
             table.add_row(*cells, style="dim")
     remarks = [Text(f"{process.pid}: {text}") for process in seen for text in _remarks(process)]
+    from ..process.of_job import memory_of_tasks  # noqa: PLC0415
+
+    remarks += [
+        Text(
+            f"task {task.rank}: {task.processes} processes have "
+            f"{memory_text(task.private_by_node, task.shared_by_node) or 'no memory'}"
+        )
+        for task in memory_of_tasks(seen)
+    ]
     heading = [] if job is None else [Text(f"job {job} on {os.uname().nodename}")]
     return Group(*heading, table, *remarks)
 
@@ -197,10 +207,15 @@ def _cells(process: Seen) -> tuple[str, ...]:
         str(len(process.threads)),
         f"{format_cpulist(process.cpus)}@{nodes}" if process.cpus else "-",
         str(process.state.policy) if process.state else "?",
-        (memory_text(process.state.bytes_by_node) if process.state else "") or "-",
+        _memory(process) or "-",
         gpus_text(process.gpus) or "-",
         "-" if process.distance is None else str(process.distance),
     )
+
+
+def _memory(process: Seen) -> str:
+    state = process.state
+    return memory_text(state.private_by_node, state.shared_by_node) if state else ""
 
 
 def _remarks(process: Seen) -> list[str]:
@@ -219,7 +234,23 @@ def _remarks(process: Seen) -> list[str]:
 
 def to_json(job: Optional[int], seen: Sequence[Seen]) -> dict[str, Any]:
     """The schema of docs/job.md."""
-    return {"version": 1, "job": job, "node": os.uname().nodename, "processes": [_fields(p) for p in seen]}
+    from ..process.of_job import memory_of_tasks  # noqa: PLC0415
+
+    tasks = [
+        {
+            "task": task.rank,
+            "processes": task.processes,
+            **memory_fields(task.private_by_node, task.shared_by_node),
+        }
+        for task in memory_of_tasks(seen)
+    ]
+    return {
+        "version": 1,
+        "job": job,
+        "node": os.uname().nodename,
+        "processes": [_fields(p) for p in seen],
+        "tasks": tasks,
+    }
 
 
 def _fields(process: Seen) -> dict[str, Any]:
@@ -232,7 +263,7 @@ def _fields(process: Seen) -> dict[str, Any]:
         "cpu_nodes": list(process.cpu_nodes),
         "policy": state.policy.mode if state else None,
         "policy_nodes": list(state.policy.nodes) if state else None,
-        "bytes_by_node": {str(n): size for n, size in state.bytes_by_node.items()} if state else None,
+        **(memory_fields(state.private_by_node, state.shared_by_node) if state else _HIDDEN_MEMORY),
         "gpus": gpus_fields(process.gpus),
         "distance": process.distance,
         "state": verdict.state if verdict else None,

@@ -20,7 +20,7 @@ from ..cpulist import parse_cpulist
 from ..errors import KernelError, RequestError
 from ..slurm_env import rank_of
 from ..topology.model import Gpu, Topology
-from .state import ProcessState, read_environment, read_process
+from .state import ProcessState, private_together, read_environment, read_process, shared_together
 from .undone import undone
 from .verdict import Verdict, judge, nodes_of
 
@@ -60,6 +60,29 @@ class Seen:
     def strays(self) -> tuple[Thread, ...]:
         """Threads with CPUs that the process itself may not use."""
         return tuple(thread for thread in self.threads if not set(thread.cpus) <= set(self.cpus))
+
+
+@dataclass(frozen=True)
+class TaskMemory:
+    """Memory of all processes of one task that could be seen, by node; what they share counts once."""
+
+    rank: int
+    processes: int
+    private_by_node: Mapping[int, int]
+    shared_by_node: Mapping[int, int]
+
+
+def memory_of_tasks(seen: Sequence[Seen]) -> tuple[TaskMemory, ...]:
+    """For each task with several processes, such as a DataLoader's."""
+    states: dict[int, list[ProcessState]] = {}
+    for process in seen:
+        if process.rank is not None and process.state:
+            states.setdefault(process.rank, []).append(process.state)
+    return tuple(
+        TaskMemory(rank, len(own), private_together(own), shared_together(own))
+        for rank, own in sorted(states.items())
+        if len(own) > 1
+    )
 
 
 def pids_of_job(job: int, proc: Path = Path("/proc")) -> tuple[int, ...]:

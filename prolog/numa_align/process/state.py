@@ -7,9 +7,10 @@ Sources: proc_pid_status(5), proc_pid_numa_maps(5), set_mempolicy(2), cpuset(7).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ..cpulist import parse_cpulist
 from ..errors import HiddenError, KernelError
@@ -42,13 +43,28 @@ class Policy:
         return f"{self.mode}:{','.join(map(str, self.nodes))}" if self.nodes else self.mode
 
 
+#: Whose memory a mapping has. ``private``: of this process. ``shared``: of processes that map it together
+#: (shared anonymous memory such as PyTorch's pinned buffers, /dev/shm, memfd, SysV, hugetlbfs). ``cache``:
+#: page cache of a file, which is where whoever read the file first was.
+Kind = Literal["private", "shared", "cache"]
+
+#: What stands behind ``file=`` for memory that the kernel keeps in files of its own (mm/shmem.c, ipc/shm.c,
+#: mm/memfd.c, fs/hugetlbfs), and for the folder in which programs share memory (shm_overview(7)).
+_SHARED_FILES = ("/dev/zero", "/dev/shm/", "/memfd:", "/SYSV", "/anon_hugepage", "/dev/hugepages/")
+
+
 @dataclass(frozen=True)
 class MappedArea:
-    """One line of numa_maps: its policy, and the bytes present by node; ``anonymous``: not of a file."""
+    """One line of numa_maps: where it begins, its policy, and the bytes present by node."""
 
+    start: int
     policy: Policy
     bytes_by_node: Mapping[int, int]
-    anonymous: bool
+    kind: Kind
+
+
+#: Shared memory across processes: device, inode and offset in it (proc_pid_maps(5)).
+Piece = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
@@ -56,15 +72,52 @@ class ProcessState:
     """One process as the kernel sees it now.
 
     ``cpus``: Cpus_allowed_list. ``mems``: Mems_allowed_list. ``policy``: the task's memory
-    policy. ``bytes_by_node``: present anonymous memory (heap, stacks, buffers) by NUMA node;
-    file pages are left out, since the page cache is where whoever read the file first was.
+    policy. ``private_by_node``: present memory of its own (heap, stacks, buffers) by NUMA node.
+    ``shared``: its memory that others may map too, piece by piece. Page cache of files is in neither.
     """
 
     pid: int
     cpus: tuple[int, ...]
     mems: tuple[int, ...]
     policy: Policy
-    bytes_by_node: Mapping[int, int]
+    private_by_node: Mapping[int, int]
+    shared: Mapping[Piece, Mapping[int, int]]
+
+    @property
+    def shared_by_node(self) -> dict[int, int]:
+        """Its shared and pinned memory by node, a piece that is mapped twice once."""
+        return _sum(self.shared.values())
+
+    @property
+    def bytes_by_node(self) -> dict[int, int]:
+        """All its memory by node."""
+        return _sum((self.private_by_node, self.shared_by_node))
+
+
+def _sum(parts: Iterable[Mapping[int, int]]) -> dict[int, int]:
+    total: Counter[int] = Counter()
+    for part in parts:
+        total.update(part)
+    return dict(sorted(total.items()))
+
+
+def private_together(states: Iterable[ProcessState]) -> dict[int, int]:
+    """Private memory of several processes by node."""
+    return _sum(state.private_by_node for state in states)
+
+
+def shared_together(states: Iterable[ProcessState]) -> dict[int, int]:
+    """Shared memory of several processes by node: what more than one of them maps counts once.
+
+    The kernel says of each process which pages it has touched itself, so the most that one has counts.
+    """
+    pieces: dict[Piece, dict[int, int]] = {}
+    for state in states:
+        for piece, present in state.shared.items():
+            known = pieces.setdefault(piece, {})
+            if sum(present.values()) > sum(known.values()):
+                pieces[piece] = dict(present)
+    return _sum(pieces.values())
 
 
 def parse_policy(text: str) -> Policy:
@@ -85,14 +138,14 @@ def parse_numa_maps_line(line: str) -> MappedArea:
     Fields are parted by blanks, but so are the words of ``prefer (many):0``.
     """
     address, _, rest = line.partition(" ")
-    int(address, 16)
+    start = int(address, 16)
     if rest.startswith(("prefer (many)", "weighted interleave")):
         first, second, *fields = rest.split()
         policy = parse_policy(f"{first} {second}")
     else:
         first, *fields = rest.split()
         policy = parse_policy(first)
-    size = 4096
+    size, anonymous, name = 4096, 0, ""
     pages: dict[int, int] = {}
     for field in fields:
         key, _, value = field.partition("=")
@@ -100,8 +153,19 @@ def parse_numa_maps_line(line: str) -> MappedArea:
             pages[int(key[1:])] = int(value)
         elif key == "kernelpagesize_kB":
             size = int(value) * 1024
-    anonymous = not any(field.startswith("file=") for field in fields)
-    return MappedArea(policy, {node: count * size for node, count in pages.items()}, anonymous)
+        elif key == "anon":
+            anonymous = int(value)
+        elif key == "file":
+            name = value
+    kind = _kind_of(name, all_anonymous=anonymous == sum(pages.values()), huge="huge" in fields)
+    return MappedArea(start, policy, {node: count * size for node, count in pages.items()}, kind)
+
+
+def _kind_of(name: str, *, all_anonymous: bool, huge: bool) -> Kind:
+    """Pages of a private mapping are the process's own from when it writes to them: ``anon`` counts these."""
+    if not name or all_anonymous:
+        return "private"
+    return "shared" if huge or name.startswith(_SHARED_FILES) else "cache"
 
 
 def task_policy(mappings: Iterable[MappedArea]) -> Policy:
@@ -184,13 +248,40 @@ def read_process(pid: int, root: Path = Path("/"), *, memory: bool = True) -> Pr
             maps.append(parse_numa_maps_line(line))
         except ValueError as error:
             raise KernelError(f"{folder}/numa_maps has a line that is not understood: {error}") from error
-    present: Counter[int] = Counter()
-    for mapping in maps:
-        if memory and mapping.anonymous:
-            present.update(mapping.bytes_by_node)
+    counted = maps if memory else []
+    private = _sum(mapping.bytes_by_node for mapping in counted if mapping.kind == "private")
+    shared = _pieces([mapping for mapping in counted if mapping.kind == "shared"], folder, pid)
     try:
         cpus = parse_cpulist(status.get("Cpus_allowed_list", ""))
         mems = parse_cpulist(status.get("Mems_allowed_list", ""))
     except ValueError as error:
         raise KernelError(f"{folder}/status is not understood: {error}") from error
-    return ProcessState(pid, cpus, mems, task_policy(maps), dict(sorted(present.items())))
+    return ProcessState(pid, cpus, mems, task_policy(maps), private, shared)
+
+
+def _pieces(areas: Sequence[MappedArea], folder: Path, pid: int) -> dict[Piece, Mapping[int, int]]:
+    """Shared areas by what they are of; one that ended meanwhile is known by its address alone."""
+    if not areas:
+        return {}
+    pieces: dict[Piece, Mapping[int, int]] = {}
+    known = parse_maps(_read(folder / "maps", pid))
+    for area in areas:
+        piece = known.get(area.start, (f"process {pid}", area.start, 0))
+        if sum(area.bytes_by_node.values()) > sum(pieces.get(piece, {}).values()):
+            pieces[piece] = area.bytes_by_node
+    return pieces
+
+
+def parse_maps(text: str) -> dict[int, Piece]:
+    """What each mapping of a file is of, by its address (proc_pid_maps(5))."""
+    found: dict[int, Piece] = {}
+    for line in text.splitlines():
+        words = line.split(maxsplit=5)
+        if len(words) < 5 or words[4] == "0":
+            continue
+        try:
+            start = int(words[0].partition("-")[0], 16)
+            found[start] = (words[3], int(words[4]), int(words[2], 16))
+        except ValueError:
+            continue
+    return found

@@ -21,6 +21,17 @@ def gpus_fields(gpus: Sequence[Gpu]) -> list[dict[str, Any]]:
     return [{"bdf": gpu.bdf, "minor": gpu.minor, "node": gpu.node} for gpu in gpus]
 
 
-def memory_text(bytes_by_node: Mapping[int, int]) -> str:
-    """``9.8MiB@0 0.1MiB@1``."""
-    return " ".join(f"{size / 2**20:.1f}MiB@{node}" for node, size in bytes_by_node.items())
+def memory_text(private: Mapping[int, int], shared: Mapping[int, int]) -> str:
+    """``9.8MiB@0 0.1MiB@1``, and behind a plus what is shared or pinned: ``9.8MiB@0 +512.0MiB@0``."""
+    own = [f"{size / 2**20:.1f}MiB@{node}" for node, size in private.items()]
+    return " ".join([*own, *(f"+{size / 2**20:.1f}MiB@{node}" for node, size in shared.items())])
+
+
+def memory_fields(private: Mapping[int, int], shared: Mapping[int, int]) -> dict[str, dict[str, int]]:
+    """The same for JSON, and all of it together."""
+    nodes = sorted({*private, *shared})
+    return {
+        "bytes_by_node": {str(node): private.get(node, 0) + shared.get(node, 0) for node in nodes},
+        "private_by_node": {str(node): size for node, size in private.items()},
+        "shared_by_node": {str(node): size for node, size in shared.items()},
+    }
