@@ -15,6 +15,7 @@
 #include "cpuset.h"
 #include "devices.h"
 #include "enclosing.h"
+#include "node_memory.h"
 #include "option.h"
 #include "report.h"
 #include "placement/by_hand.h"
@@ -211,14 +212,19 @@ static void apply_cpus(const struct na_task *task, struct na_placement *placemen
 	fail_with(placement, "binding the CPUs failed", error);
 }
 
-static uint64_t memory_of(const struct na_machine *machine, const struct na_set *mems)
+/* A task that is bound to nodes is killed when they are full, so what counts is what they have left. */
+static void warn_of_bind(const struct na_set *mems)
 {
-	uint64_t bytes = 0;
+	struct na_node_memory memory;
 
-	for (int i = 0; i < machine->node_count; i++)
-		if (na_set_has(mems, machine->nodes[i].id))
-			bytes += machine->nodes[i].memory_bytes;
-	return bytes;
+	if (!context.memory_limit_mb || !na_node_memory_read(mems, &memory) ||
+	    context.memory_limit_mb <= memory.free_mb + memory.clean_mb || !first_to_warn())
+		return;
+	slurm_spank_log("numa-align: mem=bind: the step may use %llu MiB, the nodes near the GPUs have %llu MiB free "
+			"and %llu MiB of page cache that can make room; a task that needs more will be killed "
+			"(mem=preferred spills over)",
+			(unsigned long long)context.memory_limit_mb, (unsigned long long)memory.free_mb,
+			(unsigned long long)memory.clean_mb);
 }
 
 static void apply_memory(struct na_placement *placement)
@@ -232,12 +238,8 @@ static void apply_memory(struct na_placement *placement)
 		placement->policy = NA_POLICY_DEFAULT;
 		fail_with(placement, "setting the memory policy failed", error);
 	}
-	if (placement->policy == NA_POLICY_BIND && context.memory_limit_mb &&
-	    context.memory_limit_mb > memory_of(context.machine, &placement->mems) >> 20 && first_to_warn())
-		slurm_spank_log("numa-align: mem=bind: the step may use %llu MiB, the nodes near the GPUs have %llu "
-				"MiB; a task that needs more will be killed (mem=preferred spills over)",
-				(unsigned long long)context.memory_limit_mb,
-				(unsigned long long)(memory_of(context.machine, &placement->mems) >> 20));
+	if (placement->policy == NA_POLICY_BIND)
+		warn_of_bind(&placement->mems);
 }
 
 /* Finds out what the task has and what it gets, and binds it. */
@@ -291,9 +293,25 @@ static void warn(const struct na_placement *placement, uint32_t global_id)
 			strict ? "; strict was asked for, so it does not start" : "");
 }
 
+/* What the task's nodes have where that is less than the step may use: cache then has to make room. */
+static void describe_memory(const struct na_set *mems, char *text, size_t size)
+{
+	struct na_node_memory memory;
+
+	text[0] = '\0';
+	if (!context.memory_limit_mb || !na_node_memory_read(mems, &memory) ||
+	    memory.free_mb >= context.memory_limit_mb)
+		return;
+	snprintf(text, size, " free=%lluM cache=%lluM limit=%lluM", (unsigned long long)memory.free_mb,
+		 (unsigned long long)memory.clean_mb, (unsigned long long)context.memory_limit_mb);
+}
+
 static void report(uint32_t global_id, const struct na_placement *placement, long microseconds)
 {
-	na_report_task((int)global_id, context.machine, placement, context.by_hand, microseconds);
+	char memory[96];
+
+	describe_memory(&placement->mems, memory, sizeof(memory));
+	na_report_task((int)global_id, context.machine, placement, context.by_hand, memory, microseconds);
 	if (placement->policy != NA_POLICY_PREFERRED_MANY && placement->policy != NA_POLICY_DEFAULT &&
 	    placement->set_memory && context.step.spec.mem == NA_MEM_PREFERRED)
 		slurm_spank_log("numa-align: task %u: policy=%s because this kernel has no preferred-many (Linux 5.15)",

@@ -93,7 +93,7 @@ void na_report_programs(spank_t spank, const struct na_machine *machine, const s
 }
 
 void na_report_task(int global_id, const struct na_machine *machine, const struct na_placement *placement,
-		    struct na_by_hand by_hand, long microseconds)
+		    struct na_by_hand by_hand, const char *memory, long microseconds)
 {
 	char gpus[1024] = "", cpus[1024], mems[256];
 
@@ -101,9 +101,9 @@ void na_report_task(int global_id, const struct na_machine *machine, const struc
 		list_gpus(machine, placement, gpus, sizeof(gpus));
 	na_set_format(&placement->cpus, cpus, sizeof(cpus));
 	na_set_format(&placement->mems, mems, sizeof(mems));
-	slurm_spank_log("numa-align: task %d: %s gpus=%s cpus=%s%s%s%s mems=%s policy=%s%s%s%s %ld us", global_id,
+	slurm_spank_log("numa-align: task %d: %s gpus=%s cpus=%s%s%s%s mems=%s policy=%s%s%s%s%s %ld us", global_id,
 			na_state_name(placement->state), gpus[0] ? gpus : "-", cpus[0] ? cpus : "-",
 			by_hand.cpus ? " (" : "", by_hand.cpus ? by_hand.cpus : "", by_hand.cpus ? ")" : "",
 			mems[0] ? mems : "-", na_policy_name(placement->policy), by_hand.mem ? " (" : "",
-			by_hand.mem ? by_hand.mem : "", by_hand.mem ? ")" : "", microseconds);
+			by_hand.mem ? by_hand.mem : "", by_hand.mem ? ")" : "", memory, microseconds);
 }

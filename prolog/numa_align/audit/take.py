@@ -17,6 +17,7 @@ from typing import NamedTuple, Optional
 from ..cpulist import format_cpulist
 from ..errors import KernelError
 from ..process.jobs import JobProcess, processes_of_jobs
+from ..process.node_memory import read_nodes_memory
 from ..process.of_job import gpu_holders, told_gpus
 from ..process.state import ProcessState, read_environment, read_process
 from ..process.verdict import Verdict, judge
@@ -84,7 +85,9 @@ def _look(
         except KernelError:
             hidden += 1
             continue
-        seen.append(_Seen(process, gpus, environment, state, judge(state, gpus, topology), whole))
+        seen.append(
+            _Seen(process, gpus, environment, state, judge(state, gpus, topology, read_nodes_memory), whole)
+        )
     return seen, hidden
 
 

@@ -15,6 +15,7 @@ import click
 from ..cpulist import format_cpulist
 from ..errors import RequestError
 from ..placement.visible import gpus_of_task
+from ..process.node_memory import read_nodes_memory
 from ..process.state import ProcessState, read_environment, read_process
 from ..process.step_total import count, leave, meeting_of
 from ..process.undone import undone
@@ -72,7 +73,7 @@ def inspect(
     environment = os.environ if pid is None else read_environment(pid)
     state = read_process(os.getpid() if pid is None else pid)
     gpus = _gpus(topology, environment)
-    verdict = judge(state, gpus, topology)
+    verdict = judge(state, gpus, topology, read_nodes_memory)
     if not gpus:
         verdict = replace(verdict, state="unaligned", reason=_NO_GPU)
     return state, gpus, verdict, environment

@@ -20,6 +20,7 @@ from ..cpulist import parse_cpulist
 from ..errors import KernelError, RequestError
 from ..slurm_env import rank_of
 from ..topology.model import Gpu, Topology
+from .node_memory import read_nodes_memory
 from .state import ProcessState, private_together, read_environment, read_process, shared_together
 from .undone import undone
 from .verdict import Verdict, judge, nodes_of
@@ -149,7 +150,7 @@ def look(pid: int, topology: Topology, holders: Mapping[int, Sequence[Gpu]]) -> 
     else:
         try:
             state = read_process(pid)
-            verdict = judge(state, gpus, topology)
+            verdict = judge(state, gpus, topology, read_nodes_memory)
             lost = undone(state, environment, gpus)
         except KernelError as error:
             if not psutil.pid_exists(pid):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
 from ..topology.model import Gpu, Topology
+from .node_memory import NodeMemory
 from .state import ProcessState
 
-#: Share of the anonymous memory that has to be on the right nodes. A few pages are touched by
+#: Share of its memory that has to be on the right nodes. A few pages are touched by
 #: the kernel on the way into the program (arguments, environment) before any policy holds.
 PAGES_NEEDED = 0.95
 
@@ -52,8 +53,33 @@ def _cpu_state(cpus: set[int], local: set[int]) -> tuple[str, Optional[str]]:
     return "partial", f"{far} of {len(cpus)} CPUs are not on the nodes of its GPUs"
 
 
-def judge(state: ProcessState, gpus: Sequence[Gpu], topology: Topology) -> Verdict:
-    """Judge a process that uses ``gpus`` (none: it has no GPU)."""
+#: What asks how full nodes are; nobody, where a recorded process is judged.
+AskNodes = Callable[[Iterable[int]], Sequence[NodeMemory]]
+
+
+def _nobody(nodes: Iterable[int]) -> Sequence[NodeMemory]:
+    return ()
+
+
+def _cause(far: int, memories: Sequence[NodeMemory]) -> str:
+    """Why memory is elsewhere, as far as the near nodes tell it now: they have less free than that."""
+    if not memories or sum(memory.free for memory in memories) >= far:
+        return ""
+    each = "; ".join(
+        f"node {memory.node} has {memory.free >> 20} MiB free and {memory.clean >> 20} MiB of page cache "
+        "that can make room"
+        for memory in memories
+    )
+    return f" (now {each})"
+
+
+def judge(
+    state: ProcessState, gpus: Sequence[Gpu], topology: Topology, ask_nodes: AskNodes = _nobody
+) -> Verdict:
+    """Judge a process that uses ``gpus`` (none: it has no GPU).
+
+    Nodes are asked how full they are only where memory is elsewhere.
+    """
     cpus = set(state.cpus)
     near = _near_memory(state.cpus, gpus, topology)
     total = sum(state.bytes_by_node.values())
@@ -68,7 +94,8 @@ def judge(state: ProcessState, gpus: Sequence[Gpu], topology: Topology) -> Verdi
         word, reason = "unaligned", "it has no GPU, CPUs of several nodes, and no memory policy"
     if total and near_bytes < PAGES_NEEDED * total:
         percent = 100 * (total - near_bytes) / total
-        where = f"{percent:.0f} % of its memory is on other nodes"
+        cause = _cause(total - near_bytes, ask_nodes(sorted(near)))
+        where = f"{percent:.0f} % of its memory is on other nodes{cause}"
         if word == "aligned":
             word, reason = "partial", where
         elif word == "memory-only":

@@ -1,0 +1,57 @@
+"""What is said of memory that is elsewhere: how much, and whether the near node is full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from builder import Machine, on_nodes
+from numa_align.process.node_memory import NodeMemory
+from numa_align.process.state import Policy, ProcessState
+from numa_align.process.verdict import judge
+
+MIB = 1 << 20
+TWO = Machine(packages=2, cores=4, gpus=on_nodes(0, 0, 1, 1)).topology()
+
+
+def process(near: int, far: int, shared_far: int = 0) -> ProcessState:
+    """A process on node 0 with so many MiB."""
+    shared = {("00:01", 7, 0): {1: shared_far * MIB}} if shared_far else {}
+    private = {0: near * MIB, 1: far * MIB}
+    return ProcessState(1, (0, 1), (0, 1), Policy("preferred-many", (0,)), private, shared)
+
+
+def told(free: int, clean: int) -> list[str]:
+    asked: list[tuple[int, ...]] = []
+
+    def ask(nodes: Iterable[int]) -> list[NodeMemory]:
+        asked.append(tuple(nodes))
+        return [NodeMemory(node, 768 * MIB, free * MIB, clean * MIB) for node in asked[-1]]
+
+    verdict = judge(process(10, 90), TWO.gpus[:1], TWO, ask)
+    assert asked == [(0,)] and verdict.state == "partial" and verdict.reason
+    return [verdict.reason]
+
+
+def test_memory_that_went_elsewhere_because_the_node_is_full_is_told_with_what_is_there() -> None:
+    assert told(43, 637) == [
+        "90 % of its memory is on other nodes (now node 0 has 43 MiB free and 637 MiB of page cache that can "
+        "make room)"
+    ]
+
+
+def test_a_node_with_enough_free_memory_is_no_cause() -> None:
+    assert told(100, 637) == ["90 % of its memory is on other nodes"]
+
+
+def test_shared_memory_counts_where_it_is() -> None:
+    near = judge(process(100, 0), TWO.gpus[:1], TWO)
+    verdict = judge(process(100, 0, shared_far=100), TWO.gpus[:1], TWO)
+    assert (near.state, verdict.state) == ("aligned", "partial")
+    assert verdict.near_bytes * 2 == verdict.bytes
+
+
+def test_nodes_are_not_asked_where_memory_is_near() -> None:
+    def ask(nodes: Iterable[int]) -> list[NodeMemory]:
+        raise AssertionError("asked")
+
+    assert judge(process(100, 1), TWO.gpus[:1], TWO, ask).state == "aligned"
