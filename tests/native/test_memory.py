@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from e2e.machines import configured
+from machine.slurm import MEMORY_SHARE
 
 from native import Native
 
@@ -43,7 +44,7 @@ def limited(native: Native, mib: int, words: str) -> str:
 def test_bind_warns_by_what_the_node_has_left_not_by_its_size(limiting: Native) -> None:
     left = kernel_says("MemFree", "Active(file)", "Inactive(file)")
     more = left + SLACK
-    if more > sum(limiting.topology.node_memory()):
+    if more > MEMORY_SHARE * sum(limiting.topology.node_memory()):
         pytest.skip("Slurm cannot give a job more than this node has left")
     said = limited(limiting, more, "mem=bind")
     match = re.search(
@@ -57,7 +58,7 @@ def test_bind_warns_by_what_the_node_has_left_not_by_its_size(limiting: Native) 
 
 def test_verbose_names_free_memory_and_cache_where_the_step_may_use_more(limiting: Native) -> None:
     more = kernel_says("MemFree") + SLACK
-    if more > sum(limiting.topology.node_memory()):
+    if more > MEMORY_SHARE * sum(limiting.topology.node_memory()):
         pytest.skip("Slurm cannot give a job more than this node has free")
     said = limited(limiting, more, "verbose")
     match = re.search(rf" free=(\d+)M cache=(\d+)M limit={more}M \d+ us", said)
