@@ -18,11 +18,29 @@ _SIZE_LIMIT = 16 << 20
 _PAIR = re.compile(r'([A-Za-z][A-Za-z0-9_]*)\s*[+-]?=\s*("[^"]*"|\S*)\s*')
 _COMMENT = re.compile(r"(?<!\\)#.*")
 
-# The only keys of these files (gres.conf(5), cgroup.conf(5)); of slurm.conf there are hundreds.
-_GRES_KEYS = frozenset(
+#: The only keys of gres.conf (gres.conf(5); UUID= from 26.11 on); of slurm.conf there are hundreds.
+GRES_KEYS = frozenset(
     (
         *("nodename", "name", "type", "file", "cores", "cpus", "count", "links", "flags"),
-        *("autodetect", "multiplefiles", "include"),
+        *("autodetect", "multiplefiles", "include", "uuid"),
+    )
+)
+# Slurm takes a plural for the singular and the other way round (_gres_options in src/interfaces/gres.c).
+_GRES_ALIASES = {"files": "file", "link": "links"}
+
+# No text has these; Slurm would take them for part of a value.
+_CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f\x7f]")
+
+# What a line of slurm.conf begins with; gres.conf has none of these.
+_SLURM_KEYS = frozenset(
+    (
+        "clustername",
+        "slurmctldhost",
+        "controlmachine",
+        "partitionname",
+        "selecttype",
+        "plugindir",
+        "slurmuser",
     )
 )
 _NOT_SLURM_KEYS = frozenset(("name", "autodetect", "constraincores", "constraindevices"))
@@ -94,12 +112,19 @@ def read_conf(path: Path, what: str, root: str = "/") -> ConfFile:
 
 def _text(path: Path, what: str) -> str:
     try:
-        with path.open(encoding="utf-8") as file:
-            return file.read(_SIZE_LIMIT)
+        with path.open("rb") as file:
+            data = file.read(_SIZE_LIMIT)
     except OSError as error:
         raise ConfError(f"{path}: cannot be read: {error.strerror}") from error
+    control = _CONTROL.search(data)
+    if control is not None:
+        line = data[: control.start()].count(b"\n") + 1
+        raise ConfError(f"{path}:{line}: is not a {what}: it is not text")
+    try:
+        return data.decode("utf-8")
     except UnicodeDecodeError:
-        raise ConfError(f"{path}:1: is not a {what}: it is not text") from None
+        # Slurm reads bytes: a comment in another encoding does not matter to it.
+        return data.decode("latin-1")
 
 
 def parse_conf(text: str, path: Path, what: str, root: str = "/", depth: int = 0) -> ConfFile:
@@ -147,17 +172,19 @@ def _logical(text: str, path: Path, what: str) -> Iterator[Line]:
 
 def _pairs(text: str, path: Path, number: int, what: str) -> tuple[tuple[str, str], ...]:
     if text.split(maxsplit=1)[0].lower() == "include":
-        return (("include", text.partition(" ")[2].strip()),)
+        return (("include", text[len("include") :].strip()),)
     pairs: list[tuple[str, str]] = []
     position = 0
     while position < len(text):
         match = _PAIR.match(text, position)
         if match is None:
             raise ConfError(f"{path}:{number + 1}: is not a line of {what}: {text[:60]!r}")
-        pairs.append((match[1].lower(), match[2].strip('"')))
+        key = match[1].lower()
+        key = _GRES_ALIASES.get(key, key) if what == "gres.conf" else key
+        pairs.append((key, match[2].strip('"')))
         position = match.end()
     keys = {key for key, _ in pairs}
-    foreign = keys - _GRES_KEYS if what == "gres.conf" else {pairs[0][0]} & _NOT_SLURM_KEYS
+    foreign = keys & _SLURM_KEYS if what == "gres.conf" else {pairs[0][0]} & _NOT_SLURM_KEYS
     if foreign and what in ("gres.conf", "slurm.conf"):
         raise ConfError(f"{path}:{number + 1}: is not a {what}: it does not know {sorted(foreign)[0]!r}")
     return tuple(pairs)

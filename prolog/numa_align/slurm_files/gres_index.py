@@ -135,11 +135,12 @@ def _about_gpus(settings: dict[str, str]) -> bool:
 
 def _record(settings: dict[str, str]) -> Record:
     devices: tuple[tuple[str, ...], ...] = ()
-    if "file" in settings:
-        devices = tuple((file,) for file in expand(settings["file"]))
+    file = settings.get("file", settings.get("files"))
+    if file is not None:
+        devices = tuple((one,) for one in expand(file))
     elif "multiplefiles" in settings:
         devices = (expand(settings["multiplefiles"]),)
-    links = settings.get("links", "").split(",")
+    links = settings.get("links", settings.get("link", "")).split(",")
     return Record(
         "nodename" in settings,
         settings.get("type"),

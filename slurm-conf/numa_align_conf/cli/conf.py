@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
@@ -101,16 +100,11 @@ def _request(
     prefix: Optional[str],
 ) -> Request:
     from ..generate import Request, kinds_of_files, kinds_of_machine  # noqa: PLC0415
+    from ..prefix import installed_prefix  # noqa: PLC0415
     from ..version import KNOWN, installed_version, parse_version  # noqa: PLC0415
 
     version = parse_version(slurm_version) if slurm_version else installed_version() or KNOWN[-1]
     kinds = kinds_of_files(facts, nodes) if facts else kinds_of_machine(root, nodes)
     if any(character in defaults for character in "#\n\\"):
         raise ConfError(f"--defaults {defaults!r}: plugstack.conf has no way to write # or a line break")
-    return Request(kinds, version, prefix or _prefix(), " ".join(defaults.split()))
-
-
-def _prefix() -> str:
-    """PREFIX of `make install`, if this is run from there (PREFIX/lib/numa-align/python/numa_align/cli)."""
-    place = Path(os.path.realpath(__file__)).parents
-    return str(place[5]) if len(place) > 5 and place[3].name == "numa-align" else "/usr"
+    return Request(kinds, version, prefix or installed_prefix(), " ".join(defaults.split()))

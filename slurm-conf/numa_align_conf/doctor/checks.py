@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Callable
 
-from . import gres_checks, slurm_checks, system_checks
+from . import gres_checks, gres_compare, slurm_checks, system_checks
 from .model import STATUSES, Facts, Finding
 
 #: In the order in which findings are shown.
 CHECKS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
     slurm_checks.configuration,
     gres_checks.gpus_have_a_node,
+    gres_compare.autodetect,
+    gres_compare.records,
+    gres_compare.declared_gres,
+    gres_checks.unknown_keys,
     gres_checks.gres_lines,
     slurm_checks.declared_shape,
     slurm_checks.numa_sockets,

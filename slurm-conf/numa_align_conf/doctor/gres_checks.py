@@ -9,6 +9,7 @@ from numa_align.cpulist import format_cpulist, parse_cpulist
 from numa_align.topology.model import Gpu
 
 from ..layout import accepted, cores_of
+from .gres_compare import detects
 from .model import Facts, Finding, GresLine
 
 _COST_CORES = "jobs get cores far from their GPUs: half of the ranks on a machine with two nodes"
@@ -34,9 +35,11 @@ def gres_lines(facts: Facts) -> Iterator[Finding]:
     """What gres.conf says of each GPU: Cores= missing, impossible, refused, of another node."""
     if not facts.has_gpus or facts.slurm_conf is None:
         return
-    if any(line.autodetect not in (None, "off") for line in facts.gres):
-        yield Finding("gres-cores", "ok", "gres.conf leaves the GPUs' cores to AutoDetect; see `slurmd -G`")
+    if detects(facts.gres):
+        yield from _beside_autodetect(facts)
         return
+    if all(gpu.device is None for gpu in facts.topology.gpus) and facts.missing_files:
+        return  # the driver is not loaded, which is said once
     findings = [finding for gpu in facts.topology.gpus for finding in _gpu(facts, gpu)]
     # Several GPUs of a line have the same fault: it is to be changed once.
     seen: dict[tuple[str, str], Finding] = {}
@@ -45,6 +48,49 @@ def gres_lines(facts: Facts) -> Iterator[Finding]:
     yield from seen.values()
     if not findings:
         yield Finding("gres-cores", "ok", "Cores= of every GPU are those of its node")
+
+
+def unknown_keys(facts: Facts) -> Iterator[Finding]:
+    """Keys that no release of Slurm knows: slurmd ends over them."""
+    for key in facts.unknown_keys:
+        place, _, name = key.rpartition(" ")
+        yield Finding(
+            "gres-key",
+            "warn",
+            f"{place}: {name}= is no key of gres.conf that is known here",
+            "a slurmd that does not know it does not start",
+            f"{place}: see gres.conf(5) of your release",
+        )
+
+
+def _beside_autodetect(facts: Facts) -> Iterator[Finding]:
+    """Cores= beside what Slurm detects have to be the same, else the GPU is dropped."""
+    wrong = []
+    for gpu in facts.topology.gpus:
+        line = next((line for line in facts.gres if gpu.device in line.files and line.cores), None)
+        exact = set(facts.layout.numbers(gpu.cpus))
+        if line is not None and exact and set(_numbers(line.cores or "") or ()) != exact:
+            wrong.append(line)
+    if wrong:
+        yield Finding(
+            "gres-cores-detected",
+            "fail",
+            f"{wrong[0].place}: Cores={wrong[0].cores} beside AutoDetect are not those of the GPU's node "
+            "(This GPU specified in [slurm|gres].conf has mismatching Cores or Links from the device "
+            "found on the system)",
+            "Slurm drops these GPUs, and the node is INVALID",
+            f"{wrong[0].place}: leave Cores= out",
+        )
+    else:
+        yield Finding("gres-cores", "ok", "gres.conf leaves the GPUs' cores to AutoDetect; see `slurmd -G`")
+
+
+def _numbers(text: str) -> Optional[tuple[int, ...]]:
+    """A list of cores; Slurm skips brackets around it (bit_unfmt in src/common/bitstring.c)."""
+    try:
+        return parse_cpulist(text.strip().removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return None
 
 
 def _gpu(facts: Facts, gpu: Gpu) -> Iterator[Finding]:
@@ -59,10 +105,16 @@ def _gpu(facts: Facts, gpu: Gpu) -> Iterator[Finding]:
             f"{place}: see `numa-align conf gres`",
         )
     elif line.cores is None:
-        if gpu.node is not None and len(facts.layout.sockets) > 1:
+        if _has_far_cores(facts, gpu):
             yield _fault(facts, gpu, line, "gres-cores-missing", "no Cores=")
     else:
         yield from _cores(facts, gpu, line, line.cores)
+
+
+def _has_far_cores(facts: Facts, gpu: Gpu) -> bool:
+    """Whether a missing Cores=, which makes every core near, is wrong for this GPU."""
+    exact = facts.layout.numbers(gpu.cpus)
+    return gpu.node is not None and 0 < len(exact) < len(facts.layout.cores)
 
 
 def _fault(facts: Facts, gpu: Gpu, line: GresLine, check: str, what: str) -> Finding:
@@ -78,9 +130,8 @@ def _proposal(facts: Facts, gpu: Gpu) -> str:
 
 def _cores(facts: Facts, gpu: Gpu, line: GresLine, text: str) -> Iterator[Finding]:
     layout, version = facts.layout, facts.checked_version
-    try:
-        numbers = parse_cpulist(text)
-    except ValueError:
+    numbers = _numbers(text)
+    if numbers is None:
         yield _fault(facts, gpu, line, "gres-cores-list", f"Cores={text} is no list of numbers")
         return
     right = cores_of(layout, gpu, version).numbers
@@ -93,6 +144,10 @@ def _cores(facts: Facts, gpu: Gpu, line: GresLine, text: str) -> Iterator[Findin
     refused = accepted(layout, numbers, version)
     if refused is not None:
         yield _fault(facts, gpu, line, "gres-cores-socket", f"Cores={text}: {refused}")
+        return
+    if len(numbers) == len(layout.cores) and _has_far_cores(facts, gpu):
+        what = f"Cores={text} are all cores, which is what no Cores= means"
+        yield _fault(facts, gpu, line, "gres-cores-missing", what)
         return
     near = _near(facts, gpu, numbers)
     if near is not None:

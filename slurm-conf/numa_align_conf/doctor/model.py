@@ -33,12 +33,20 @@ class Finding:
 
 @dataclass(frozen=True)
 class GresLine:
-    """A line of gres.conf about this node's GPUs, with its place (FILE:LINE)."""
+    """A line of gres.conf about this node's GPUs, with its place (FILE:LINE).
+
+    ``named``: it has Name=gpu, and is not about AutoDetect= alone. ``for_node``: it has NodeName=.
+    ``type`` is in lower case.
+    """
 
     place: str
     files: tuple[str, ...]
     cores: Optional[str]
     autodetect: Optional[str] = None
+    type: Optional[str] = None
+    count: Optional[int] = None
+    named: bool = True
+    for_node: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,9 @@ class Facts:
     is the machine with the sockets that Slurm counts, ``declared`` what it was told. ``kernel`` has the texts
     of files below /proc/sys and /sys by short names. ``persistence`` is None where nobody can say.
     ``prolog_seconds``: what describing this node takes, None if not measured. ``stale_tables``: jobs whose
-    tables were left behind.
+    tables were left behind. ``declared_gres`` is Gres= of this node, None where nothing declares the node;
+    ``missing_files``: device files of gres.conf that are not there. ``sbin``: where prolog and epilog are
+    installed. ``unknown_keys``: keys of gres.conf that no release knows, with their places.
     """
 
     name: str
@@ -91,6 +101,10 @@ class Facts:
     persistence: Optional[bool] = None
     prolog_seconds: Optional[float] = None
     stale_tables: tuple[int, ...] = ()
+    declared_gres: Optional[str] = None
+    missing_files: frozenset[str] = frozenset()
+    sbin: str = "/usr/sbin"
+    unknown_keys: tuple[str, ...] = ()
 
     @property
     def has_gpus(self) -> bool:

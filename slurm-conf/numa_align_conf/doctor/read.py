@@ -9,13 +9,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Optional
 
 import numa_align
 from numa_align.errors import ConfError
-from numa_align.slurm_files.conffile import Line, read_conf
+from numa_align.slurm_files.conffile import GRES_KEYS, Line, read_conf
 from numa_align.slurm_files.hostlist import expand
 from numa_align.sysfs import Tree, read_text
 from numa_align.topology.model import Topology
@@ -27,6 +28,7 @@ from ..layout import PARAMETERS, Layout, layout_of
 from ..live import declared_node, from_pairs
 from ..model import Declared
 from ..plugstack import read_stack
+from ..prefix import installed_prefix
 from ..version import Version, installed_version
 from .model import Facts, GresLine, Plugin, Script
 
@@ -60,7 +62,7 @@ def read_facts(
     lines = () if slurm is None else read_conf(slurm, "slurm.conf", root).lines
     settings = {line.key: line.pairs[0][1] for line in lines if line.key != "nodename"}
     places = {line.key: line.place for line in lines if line.key != "nodename"}
-    own = _node_line(lines, node)
+    own = node_line(lines, node)
     if own is not None:
         places["nodename"] = own.place
     gres_conf = None if slurm is None else slurm.with_name("gres.conf")
@@ -68,6 +70,7 @@ def read_facts(
     if not topology.cores:
         raise ConfError(f"{root}: no CPU is described below it; is there a sys/devices/system/cpu?")
     live = tree.is_live and slurm_conf is None
+    gres = tuple(_gres(gres_conf, node, root))
     version = version or (installed_version() if tree.is_live else None)
     return Facts(
         name=node,
@@ -79,7 +82,7 @@ def read_facts(
         places=places,
         declared=_declared(node, own, live),
         gres_conf=None if gres_conf is None else str(gres_conf),
-        gres=tuple(_gres(gres_conf, node, root)),
+        gres=gres,
         cgroup_conf=None if slurm is None else str(slurm.with_name("cgroup.conf")),
         cgroup=_cgroup(slurm, root),
         plugins=tuple(_plugins(slurm, settings, root)),
@@ -88,6 +91,10 @@ def read_facts(
         persistence=_persistence(topology) if tree.is_live else None,
         prolog_seconds=prolog_seconds() if tree.is_live and topology.gpus else None,
         stale_tables=stale_tables(tree),
+        declared_gres=None if own is None else own.get("gres") or "",
+        missing_files=_missing(gres, topology, tree),
+        sbin=f"{installed_prefix()}/sbin",
+        unknown_keys=() if gres_conf is None or not gres_conf.is_file() else unknown_keys(gres_conf, root),
     )
 
 
@@ -102,10 +109,21 @@ def _if_file(path: Optional[Path]) -> Optional[Path]:
     return path if path is not None and path.is_file() else None
 
 
-def _node_line(lines: Sequence[Line], name: str) -> Optional[Line]:
+def node_line(lines: Sequence[Line], name: str) -> Optional[Line]:
+    """The line that declares a node, with what NodeName=DEFAULT lines before it add; None if none does.
+
+    DEFAULT lines add up, later words win, and a node's own win over all (slurm.conf(5), NodeName). A node is
+    found by its NodeHostname= too.
+    """
+    defaults: dict[str, str] = {}
     for line in lines:
-        if line.key == "nodename" and (line.pairs[0][1] == name or name in _names(line.pairs[0][1])):
-            return line
+        if line.key != "nodename":
+            continue
+        if line.pairs[0][1].lower() == "default":
+            defaults.update(line.pairs[1:])
+        elif name in _names(line.pairs[0][1]) or name in _names(line.get("nodehostname") or ""):
+            merged = {**defaults, **dict(line.pairs[1:])}
+            return replace(line, pairs=(line.pairs[0], *merged.items()))
     return None
 
 
@@ -148,10 +166,34 @@ def _gres(path: Optional[Path], name: str, root: str) -> Iterator[GresLine]:
         if names is not None and name != names and name not in _names(names):
             continue
         autodetect = line.get("autodetect")
-        if line.get("name") in (None, "gpu"):
+        named = (line.get("name") or "").lower()
+        if named in ("", "gpu"):
             files = _files(line.get("file") or line.get("multiplefiles") or "", line.place)
             cores = line.get("cores") or line.get("cpus")
-            yield GresLine(line.place, files, cores, autodetect.lower() if autodetect else None)
+            count = line.get("count") or ""
+            yield GresLine(
+                line.place,
+                files,
+                cores,
+                autodetect.lower() if autodetect else None,
+                (line.get("type") or "").lower() or None,
+                int(count) if count.isdigit() else None,
+                bool(named),
+                names is not None,
+            )
+
+
+def _missing(lines: Sequence[GresLine], topology: Topology, tree: Tree) -> frozenset[str]:
+    """Device files that gres.conf names and that are not there; of a recording, those of no GPU."""
+    files = {file for line in lines for file in line.files}
+    known = {gpu.device for gpu in topology.gpus}
+    return frozenset(file for file in files - known if not (tree.is_live and tree.exists(file.lstrip("/"))))
+
+
+def unknown_keys(path: Path, root: str) -> tuple[str, ...]:
+    """``FILE:LINE KEY`` for each key of gres.conf that is none."""
+    lines = read_conf(path, "gres.conf", root).lines
+    return tuple(f"{line.place} {key}" for line in lines for key, _ in line.pairs if key not in GRES_KEYS)
 
 
 def _files(text: str, place: str) -> tuple[str, ...]:

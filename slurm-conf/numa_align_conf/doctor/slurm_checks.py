@@ -24,6 +24,15 @@ def configuration(facts: Facts) -> Iterator[Finding]:
             "what Slurm does here is not known",
             "name it: --slurm-conf FILE",
         )
+    elif (
+        facts.has_gpus and facts.declared is None and facts.settings.get("maxnodecount", "0") not in ("", "0")
+    ):
+        yield Finding(
+            "slurm-conf",
+            "ok",
+            f"{facts.name} is not declared and may register itself (MaxNodeCount=); for "
+            "`slurmd -Z --conf` see `numa-align conf slurm --diff`",
+        )
     elif facts.has_gpus and facts.declared is None:
         yield Finding(
             "slurm-conf",
@@ -200,14 +209,14 @@ def prolog(facts: Facts) -> Iterator[Finding]:
         place = facts.place(key)
         if not any(script.ours for script in scripts):
             cost = (
-                "each task describes the node itself"
+                "no task of this node is aligned"
                 if key == "prolog"
                 else "tables stay behind in /run/numa-align"
             )
             name = key.capitalize()
-            change = f"{place}: {name}=/usr/sbin/numa-align-{key}"
+            change = f"{place}: {name}={facts.sbin}/numa-align-{key}"
             if scripts and not facts.checked_version.runs_several_scripts:
-                change = f"{scripts[-1].path}: have it call /usr/sbin/numa-align-{key}"
+                change = f"{scripts[-1].path}: have it call {facts.sbin}/numa-align-{key}"
             yield Finding(key, "fail", f"{name} is not numa-align-{key}", cost, change)
         for script in scripts:
             if not script.exists or not script.executable:

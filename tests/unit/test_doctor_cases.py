@@ -1,0 +1,200 @@
+"""What doctor says of files that sites have; what is right was found by asking Slurm."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builder import Machine, on_nodes
+from click.testing import CliRunner
+from numa_align_conf.cli.doctor import command
+
+ROOT = Path(__file__).resolve().parents[2]
+CASES = ROOT.parent / "shared/cases"
+
+needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason="the cases are not beside this checkout")
+
+HEAD = """ClusterName=x
+SlurmctldHost=ctl
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+TaskPlugin=task/affinity,task/cgroup
+"""
+SHAPE = "Sockets=2 CoresPerSocket=48 ThreadsPerCore=2 RealMemory=100000"
+
+
+def doctor(root: Path, conf: Path, node: str, version: str = "25.05") -> list[dict[str, Any]]:
+    words = ["--root", str(root), "--slurm-conf", str(conf), "--node-name", node]
+    result = CliRunner().invoke(command, [*words, "--slurm-version", version, "--json"])
+    assert result.exit_code in (0, 1, 3), (result.output, result.exception)
+    findings: list[dict[str, Any]] = json.loads(result.output)["findings"]
+    return findings
+
+
+def of_case(case: str, tmp_path: Path, node: str = "gpu01", gres: str = "gres.conf") -> list[dict[str, Any]]:
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT / 'prolog'}"}
+    root, site = tmp_path / "machine", tmp_path / "site"
+    subprocess.run([sys.executable, str(CASES / case / "build.py"), str(root)], check=True, env=environment)
+    shutil.copytree(CASES / case, site)
+    if gres != "gres.conf":
+        shutil.copy(site / gres, site / "gres.conf")
+    return doctor(root, site / "slurm.conf", node)
+
+
+def of_files(tmp_path: Path, gres: str, node: str, **settings: str) -> list[dict[str, Any]]:
+    """Two sockets of 48 cores with four GPUs each, as most of the cases have it."""
+    root = tmp_path / "machine"
+    gpus = on_nodes(0, 0, 0, 0, 1, 1, 1, 1, model="NVIDIA H100 80GB HBM3")
+    Machine(packages=2, cores=48, smt=2, gpus=gpus).write(root)
+    site = tmp_path / "site"
+    site.mkdir()
+    more = "".join(f"{key}={value}\n" for key, value in ({"GresTypes": "gpu"} | settings).items() if value)
+    (site / "slurm.conf").write_text(f"{HEAD}{more}{node}\n")
+    (site / "gres.conf").write_text(gres)
+    return doctor(root, site / "slurm.conf", "gpu01")
+
+
+def about_gres(findings: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {
+        one["check"]: one for one in findings if one["check"].startswith("gres") and one["status"] != "ok"
+    }
+
+
+@needs_cases
+@pytest.mark.parametrize(
+    ("case", "check", "slurm_says"),
+    [
+        ("03-doctor-gres-not-compared/count-higher", "gres-count", "(8 < 16)"),
+        ("03-doctor-gres-not-compared/count-lower", "gres-count", "Ignoring extra GRES"),
+        ("03-doctor-gres-not-compared/count-not-files", "gres-count", "count does not match File value"),
+        ("03-doctor-gres-not-compared/device-twice", "gres-file-twice", "duplicate device file name"),
+        ("03-doctor-gres-not-compared/file-missing", "gres-file", "can't stat gres.conf file /dev/nvidia8"),
+        ("03-doctor-gres-not-compared/file-on-some", "gres-mixed", "while others do not"),
+        ("03-doctor-gres-not-compared/no-grestypes", "gres-types", "GresTypes=gpu"),
+        ("03-doctor-gres-not-compared/nogres", "gres-declared", "Ignoring extra GRES"),
+        ("03-doctor-gres-not-compared/other-type", "gres-type", "Ignoring extra GRES"),
+        ("03-doctor-gres-not-compared/type-on-some", "gres-mixed", "while others do not"),
+        ("04-doctor-autodetect-hides/cores-beside-nvml", "gres-cores-detected", "mismatching Cores"),
+        ("04-doctor-autodetect-hides/inline-without-nodename", "gres-autodetect", "requires NodeName"),
+        ("04-doctor-autodetect-hides/inline-without-nodename", "gres-cores-node", "node 1"),
+        ("04-doctor-autodetect-hides/off-on-this-node", "gres-cores-node", "node 1"),
+        ("04-doctor-autodetect-hides/two-on-one-node", "gres-autodetect", "does not match the first"),
+        ("04-doctor-autodetect-hides/unknown-word", "gres-autodetect", "unknown autodetect flag"),
+        ("24-cores-of-all", "gres-cores-missing", "all cores"),
+    ],
+)
+def test_what_slurm_refuses_or_ignores_is_a_failure(
+    case: str, check: str, slurm_says: str, tmp_path: Path
+) -> None:
+    found = about_gres(of_case(case, tmp_path))
+    assert check in found, found
+    finding = found[check]
+    assert finding["status"] == "fail" and slurm_says in finding["what"]
+    assert finding["cost"] and finding["change"]
+
+
+@needs_cases
+@pytest.mark.parametrize(
+    ("case", "node"),
+    [
+        ("05-node-default", "gpu01"),
+        ("07-hostlist-width", "node05"),
+        ("09-cores-in-brackets", "gpu01"),
+        ("13-one-node-many-sockets", "n1"),
+    ],
+)
+def test_files_that_are_right_are_ok(case: str, node: str, tmp_path: Path) -> None:
+    findings = of_case(case, tmp_path, node)
+    wrong = [
+        one
+        for one in findings
+        if one["status"] == "fail" and one["check"] not in ("plugin", "prolog", "epilog")
+    ]
+    assert wrong == []
+
+
+@needs_cases
+@pytest.mark.parametrize("name", ["gres.conf", "gres-link.conf", "gres-uuid.conf"])
+def test_keys_that_slurm_knows_do_not_end_doctor(name: str, tmp_path: Path) -> None:
+    findings = of_case("08-gres-keys", tmp_path, gres=name)
+    assert not [one for one in findings if one["check"] == "gres-key"]
+
+
+@needs_cases
+def test_a_driver_that_is_not_loaded_is_said_once(tmp_path: Path) -> None:
+    found = [one for one in of_case("22-driver-not-loaded", tmp_path, "n1") if one["status"] != "ok"]
+    about = [one for one in found if one["check"].startswith("gres")]
+    (finding,) = about
+    assert finding["check"] == "gres-driver" and "can't stat gres.conf file /dev/nvidia0" in finding["what"]
+    assert "nvidia-modprobe" in finding["change"]
+
+
+@needs_cases
+def test_a_node_that_registers_itself_is_no_failure(tmp_path: Path) -> None:
+    findings = of_case("14-dynamic-nodes", tmp_path, "gpu-pool-0")
+    assert [one["status"] for one in findings if one["check"] == "slurm-conf"] == ["ok"]
+
+
+@needs_cases
+@pytest.mark.parametrize("name", ["slurm.conf", "slurm-tab.conf"])
+def test_text_is_read_as_slurm_reads_it(name: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT / 'prolog'}"}
+    case = CASES / "16-text-that-slurm-reads"
+    subprocess.run([sys.executable, str(case / "build.py"), str(tmp_path / "m")], check=True, env=environment)
+    site = tmp_path / "site"
+    shutil.copytree(case, site)
+    assert doctor(tmp_path / "m", site / name, "gpu01")
+
+
+# -- The same kinds, without the cases' files --------------------------------------------------
+
+RIGHT = """\
+Name=gpu Type=h100 File=/dev/nvidia[0-3] Cores=0-47
+Name=gpu Type=h100 File=/dev/nvidia[4-7] Cores=48-95
+"""
+NODE = f"NodeName=gpu[01-04] {SHAPE} Gres=gpu:h100:8"
+
+
+def test_files_that_agree_have_no_finding(tmp_path: Path) -> None:
+    assert about_gres(of_files(tmp_path, RIGHT, NODE)) == {}
+
+
+@pytest.mark.parametrize(
+    ("gres", "node", "check"),
+    [
+        (RIGHT.replace("Name=gpu", "Name=GPU"), NODE, None),
+        (RIGHT, NODE.replace("gpu:h100:8", "gpu:8"), None),
+        (RIGHT, NODE.replace("gpu:h100:8", "gpu:h100:8(S:0-1),shard:64"), None),
+        (RIGHT, NODE.replace("gpu:h100:8", "gpu:H100:8"), None),
+        (RIGHT, NODE.replace("gpu:h100:8", "shard:8"), "gres-declared"),
+        (RIGHT, NODE.replace("gpu:h100:8", "gpu:h100"), "gres-count"),
+        (RIGHT.replace("[4-7]", "[4-6]"), NODE, "gres-count"),
+        (RIGHT.replace("[4-7]", "[3-7]"), NODE, "gres-file-twice"),
+        (RIGHT + "AutoDetect=nvlm\n", NODE, "gres-autodetect"),
+        (RIGHT.replace("Cores=0-47", "Cores=0-95"), NODE, "gres-cores-missing"),
+        (RIGHT.replace("Cores=0-47", "Cores=[0-47]"), NODE, None),
+        (RIGHT.replace("Cores=0-47", "Cores=0-47 Colour=red"), NODE, "gres-key"),
+        ("NodeName=gpu[01-04] AutoDetect=off\nAutoDetect=nvml\n" + RIGHT, NODE, None),
+        (RIGHT, f"NodeName=DEFAULT {SHAPE}\nNodeName=DEFAULT Gres=gpu:h100:8\nNodeName=gpu01", None),
+        (RIGHT, f"NodeName=DEFAULT {SHAPE} Gres=gpu:h100:4\nNodeName=gpu01 Gres=gpu:h100:8", None),
+        (RIGHT, f"NodeName=n[1-4] NodeHostname=gpu[01-04] {SHAPE} Gres=gpu:h100:8", None),
+    ],
+)
+def test_each_kind_is_told(gres: str, node: str, check: str | None, tmp_path: Path) -> None:
+    found = about_gres(of_files(tmp_path, gres, node))
+    assert check in found if check else found == {}, found
+
+
+def test_a_prolog_is_advised_where_the_program_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("numa_align_conf.doctor.read.installed_prefix", lambda: "/usr/local")
+    (finding,) = (one for one in of_files(tmp_path, RIGHT, NODE) if one["check"] == "prolog")
+    assert finding["change"].endswith("Prolog=/usr/local/sbin/numa-align-prolog")
+    assert finding["cost"] == "no task of this node is aligned"
