@@ -131,7 +131,7 @@ def test_old_tables_of_jobs_that_are_gone_are_swept(directory: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "room"),
-    [(None, AUTO), ("", AUTO), ("# ours\nroom=off  # for now\n", OFF), ("room = 8G\n", Room(True, 8 << 30))],
+    [(None, OFF), ("", OFF), ("# ours\nroom=auto  # for now\n", AUTO), ("room = 8G\n", Room(True, 8 << 30))],
 )
 def test_the_site_says_how_much_room(tmp_path: Path, text: Optional[str], room: Room) -> None:
     if text is not None:
@@ -155,7 +155,7 @@ def test_a_wrong_word_is_named_and_makes_no_room(tmp_path: Path, text: str, said
 
 
 def test_room_is_made_for_the_jobs_own_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The part that asks the kernel is a fake here; tests/e2e has the real one."""
+    """The part that asks the kernel is a fake here; tests/unit/test_room.py has the real one where it can."""
     asked: list[dict[int, int]] = []
 
     def fake(wanted: dict[int, int]) -> tuple[()]:
@@ -163,6 +163,8 @@ def test_room_is_made_for_the_jobs_own_gpus(monkeypatch: pytest.MonkeyPatch, tmp
         return ()
 
     monkeypatch.setattr(make_room, "make_room", fake)
+    (tmp_path / "etc/numa-align").mkdir(parents=True)
+    (tmp_path / "etc/numa-align/prolog.conf").write_text("room=auto\n")
     topology = TWO_NODES.topology()
     gpus = tuple(replace(gpu, index=number) for number, gpu in enumerate(topology.gpus))
     topology = replace(topology, gpus=gpus)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import NumaAlignError, SpecError
-from ..process.room import AUTO, Room, parse_room
+from ..process.room import OFF, Room, parse_room
 from ..sysfs import read_text
 
 FILE = "etc/numa-align/prolog.conf"
@@ -20,7 +20,7 @@ FILE = "etc/numa-align/prolog.conf"
 class PrologConf:
     """What the site wants the prolog to do beside writing the table."""
 
-    room: Room = AUTO
+    room: Room = OFF
 
 
 def read_prolog_conf(root: Path = Path("/")) -> PrologConf:
@@ -34,7 +34,7 @@ def read_prolog_conf(root: Path = Path("/")) -> PrologConf:
     text = read_text(str(path))
     if text is None:
         raise NumaAlignError(f"{path} cannot be read, or is larger than any such file")
-    room = AUTO
+    room = OFF
     for line in text.splitlines():
         words = line.partition("#")[0].strip()
         if not words:
