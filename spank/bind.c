@@ -36,15 +36,16 @@ int na_bind_widest_cpus(struct na_set *cpus)
 int na_bind_allowed_mems(struct na_set *mems)
 {
 	na_set_clear(mems);
-	return syscall(SYS_get_mempolicy, NULL, mems, (unsigned long)NA_SET_BITS, NULL, MPOL_F_MEMS_ALLOWED) < 0 ?
-		       errno :
-		       0;
+	return syscall(SYS_get_mempolicy, NULL, mems, (unsigned long)NA_SET_BITS, NULL, MPOL_F_MEMS_ALLOWED) <
+			       0
+		       ? errno
+		       : 0;
 }
 
 static const int modes[] = {
-	[NA_POLICY_DEFAULT] = MPOL_DEFAULT,	  [NA_POLICY_PREFERRED] = MPOL_PREFERRED,
-	[NA_POLICY_BIND] = MPOL_BIND,		  [NA_POLICY_INTERLEAVE] = MPOL_INTERLEAVE,
-	[NA_POLICY_LOCAL] = MPOL_LOCAL,		  [NA_POLICY_PREFERRED_MANY] = PREFERRED_MANY,
+	[NA_POLICY_DEFAULT] = MPOL_DEFAULT, [NA_POLICY_PREFERRED] = MPOL_PREFERRED,
+	[NA_POLICY_BIND] = MPOL_BIND,	    [NA_POLICY_INTERLEAVE] = MPOL_INTERLEAVE,
+	[NA_POLICY_LOCAL] = MPOL_LOCAL,	    [NA_POLICY_PREFERRED_MANY] = PREFERRED_MANY,
 };
 
 enum na_policy na_bind_get_policy(struct na_set *nodes)
@@ -66,9 +67,9 @@ static int set_memory(enum na_policy policy, const struct na_set *mems)
 	const bool nodes = policy != NA_POLICY_DEFAULT && policy != NA_POLICY_LOCAL;
 
 	return syscall(SYS_set_mempolicy, modes[policy], nodes ? mems : NULL,
-		       nodes ? (unsigned long)NA_SET_BITS : 0UL) < 0 ?
-		       errno :
-		       0;
+		       nodes ? (unsigned long)NA_SET_BITS : 0UL) < 0
+		       ? errno
+		       : 0;
 }
 
 int na_bind_set_memory(enum na_policy *policy, const struct na_set *mems)

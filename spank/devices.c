@@ -124,7 +124,8 @@ static bool hidden_by_variable(spank_t spank, const struct na_machine *machine)
 
 	if (machine->gpu_count == 0 || strcmp(visible_variable(&machine->gpus[0]), "ZE_AFFINITY_MASK") == 0)
 		return false;
-	return spank_getenv(spank, visible_variable(&machine->gpus[0]), list, sizeof(list)) == ESPANK_SUCCESS &&
+	return spank_getenv(spank, visible_variable(&machine->gpus[0]), list, sizeof(list)) ==
+		       ESPANK_SUCCESS &&
 	       (!list[0] || strcmp(list, "-1") == 0 || strncmp(list, "-1,", 3) == 0);
 }
 

@@ -37,8 +37,8 @@ static bool option_given(const char *text, size_t length, const char *start, boo
 	for (const char *at = text; at < text + length; at += strlen(at) + 1) {
 		const char *value;
 
-		if (strncmp(at, "--", 2) != 0 || strncmp(at + 2, start, 3) != 0 || (at[5] != '-' && at[5] != '_') ||
-		    at[6] != 'b')
+		if (strncmp(at, "--", 2) != 0 || strncmp(at + 2, start, 3) != 0 ||
+		    (at[5] != '-' && at[5] != '_') || at[6] != 'b')
 			continue;
 		value = strchr(at, '=');
 		value = value ? value + 1 : at + strlen(at) + 1;

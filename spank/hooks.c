@@ -71,7 +71,8 @@ static void read_cpu_bind(spank_t spank, enum na_decider decider, bool by_user)
 	bool too_long;
 	enum na_cpu_bind bind;
 
-	if (decider == NA_BY_ENCLOSING_STEP || !requested(spank, "SLURM_CPU_BIND", value, sizeof(value), &too_long))
+	if (decider == NA_BY_ENCLOSING_STEP ||
+	    !requested(spank, "SLURM_CPU_BIND", value, sizeof(value), &too_long))
 		return;
 	/* Slurm 22.05 writes "quiet,corescores": the type, and the user's text where a list would be. */
 	if (spank_getenv(spank, "SLURM_CPU_BIND_TYPE", value, sizeof(value)) == ESPANK_SUCCESS)
@@ -93,7 +94,8 @@ static void read_mem_bind(spank_t spank, enum na_decider decider)
 	bool too_long;
 	enum na_mem_bind bind;
 
-	if (decider == NA_BY_ENCLOSING_STEP || !requested(spank, "SLURM_MEM_BIND", value, sizeof(value), &too_long))
+	if (decider == NA_BY_ENCLOSING_STEP ||
+	    !requested(spank, "SLURM_MEM_BIND", value, sizeof(value), &too_long))
 		return;
 	bind = too_long ? NA_MEM_BIND_EXPLICIT : na_mem_bind(value);
 	if (bind == NA_MEM_BIND_NOTHING)
@@ -137,7 +139,8 @@ static void find_step(spank_t spank)
 /* A site that says "on" means work on GPUs: what has none stays exactly as Slurm placed it. */
 static bool not_meant(void)
 {
-	return context.machine && context.step.gpu_count == 0 && !context.by_user && !context.step.spec.all_steps;
+	return context.machine && context.step.gpu_count == 0 && !context.by_user &&
+	       !context.step.spec.all_steps;
 }
 
 void na_stepd_begin(spank_t spank)
@@ -159,14 +162,17 @@ void na_stepd_begin(spank_t spank)
 		slurm_spank_log("numa-align: %s", warning);
 	context.active = true;
 	read_bindings(spank, context.by_user);
-	context.shared = mmap(NULL, sizeof(*context.shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	context.shared = mmap(NULL, sizeof(*context.shared), PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (context.shared == MAP_FAILED)
 		context.shared = NULL;
 	na_cpuset_remember(spank);
 	find_step(spank);
 	if (context.failure[0] && !context.step.spec.strict)
-		slurm_spank_log("numa-align: %s; tasks start as Slurm placed them (the administrator can run: "
-				"numa-align doctor)", context.failure);
+		slurm_spank_log(
+			"numa-align: %s; tasks start as Slurm placed them (the administrator can run: "
+			"numa-align doctor)",
+			context.failure);
 	if (not_meant()) {
 		context.active = false;
 		na_report_nothing(spank);
@@ -220,11 +226,12 @@ static void warn_of_bind(const struct na_set *mems)
 	if (!context.memory_limit_mb || !na_node_memory_read(mems, &memory) ||
 	    context.memory_limit_mb <= memory.free_mb + memory.clean_mb || !first_to_warn())
 		return;
-	slurm_spank_log("numa-align: mem=bind: the step may use %llu MiB, the nodes near the GPUs have %llu MiB free "
-			"and %llu MiB of page cache that can make room; a task that needs more will be killed "
-			"(mem=preferred spills over)",
-			(unsigned long long)context.memory_limit_mb, (unsigned long long)memory.free_mb,
-			(unsigned long long)memory.clean_mb);
+	slurm_spank_log(
+		"numa-align: mem=bind: the step may use %llu MiB, the nodes near the GPUs have %llu MiB free "
+		"and %llu MiB of page cache that can make room; a task that needs more will be killed "
+		"(mem=preferred spills over)",
+		(unsigned long long)context.memory_limit_mb, (unsigned long long)memory.free_mb,
+		(unsigned long long)memory.clean_mb);
 }
 
 static void apply_memory(struct na_placement *placement)
@@ -262,7 +269,8 @@ static void align(spank_t spank, int id, struct na_placement *placement)
 	step->cpus = task.mask;
 	if (!task.cpus_by_hand && step->spec.cpus != NA_CPUS_ALL)
 		na_cpuset_of_step(spank, &task.mask, &step->cpus);
-	task.visible_count = na_devices_of_task(spank, step->machine, step->gpus, step->gpu_count, task.visible);
+	task.visible_count =
+		na_devices_of_task(spank, step->machine, step->gpus, step->gpu_count, task.visible);
 	if (task.visible_count == 0 && na_devices_not_named(spank))
 		step->gpu_count = 0;
 	if (not_meant()) {
@@ -314,7 +322,8 @@ static void report(uint32_t global_id, const struct na_placement *placement, lon
 	na_report_task((int)global_id, context.machine, placement, context.by_hand, memory, microseconds);
 	if (placement->policy != NA_POLICY_PREFERRED_MANY && placement->policy != NA_POLICY_DEFAULT &&
 	    placement->set_memory && context.step.spec.mem == NA_MEM_PREFERRED)
-		slurm_spank_log("numa-align: task %u: policy=%s because this kernel has no preferred-many (Linux 5.15)",
+		slurm_spank_log("numa-align: task %u: policy=%s because this kernel has no preferred-many "
+				"(Linux 5.15)",
 				global_id, na_policy_name(placement->policy));
 }
 
@@ -347,8 +356,10 @@ static void advise_launcher(spank_t spank, const struct na_placement *placement)
 		return;
 	for (int i = 1; i < placement->gpu_count; i++)
 		if (gpus[placement->gpus[i]].node != gpus[placement->gpus[0]].node) {
-			slurm_spank_log("numa-align: one task has GPUs on several NUMA nodes; if it starts workers "
-					"(torchrun, accelerate), put \"numa-align run\" before the program that they run");
+			slurm_spank_log(
+				"numa-align: one task has GPUs on several NUMA nodes; if it starts workers "
+				"(torchrun, accelerate), put \"numa-align run\" before the program that they "
+				"run");
 			return;
 		}
 }

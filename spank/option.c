@@ -107,7 +107,8 @@ struct na_spec na_option_resolve(spank_t spank, bool *by_user, char *warning, si
 
 	warning[0] = '\0';
 	if (status == ESPANK_NOSPACE)
-		snprintf(warning, size, "NUMA_ALIGN is longer than %d characters and is ignored", NA_SPEC_MAX);
+		snprintf(warning, size, "NUMA_ALIGN is longer than %d characters and is ignored",
+			 NA_SPEC_MAX);
 	else if (status == ESPANK_SUCCESS && !na_spec_parse(&spec, text, error, sizeof(error)))
 		snprintf(warning, size, "NUMA_ALIGN in the environment is ignored: %s", error);
 	*by_user = given || (status == ESPANK_SUCCESS && on_in(text));

@@ -9,8 +9,9 @@
 /* Room for 256 GPUs with a few ranges each; what does not fit is left out at a whole entry. */
 #define TEXT_MAX 16384
 
-static const char *const names[] = { "NUMA_ALIGN_STATE", "NUMA_ALIGN_GPUS", "NUMA_ALIGN_CPUS",
-				     "NUMA_ALIGN_MEMS", "NUMA_ALIGN_MAP", "NUMA_ALIGN_WORKER", NA_ENCLOSING_VARIABLE };
+static const char *const names[] = { "NUMA_ALIGN_STATE",   "NUMA_ALIGN_GPUS", "NUMA_ALIGN_CPUS",
+				     "NUMA_ALIGN_MEMS",	   "NUMA_ALIGN_MAP",  "NUMA_ALIGN_WORKER",
+				     NA_ENCLOSING_VARIABLE };
 
 static void list_gpus(const struct na_machine *machine, const struct na_placement *placement, char *text,
 		      size_t size)
@@ -31,7 +32,8 @@ static void list_gpus(const struct na_machine *machine, const struct na_placemen
 }
 
 /* BDF=CPUS@NODES for each GPU, parted by semicolons. */
-static void list_slices(const struct na_step *step, const struct na_placement *placement, char *text, size_t size)
+static void list_slices(const struct na_step *step, const struct na_placement *placement, char *text,
+			size_t size)
 {
 	size_t used = 0;
 
@@ -45,7 +47,8 @@ static void list_slices(const struct na_step *step, const struct na_placement *p
 			return;
 		na_set_and(&cpu_set, &placement->cpus);
 		/* An entry that does not fit is no entry: half a list of CPUs reads like a whole one. */
-		if (!na_set_format(&cpu_set, cpus, sizeof(cpus)) || !na_set_format(&mem_set, mems, sizeof(mems)))
+		if (!na_set_format(&cpu_set, cpus, sizeof(cpus)) ||
+		    !na_set_format(&mem_set, mems, sizeof(mems)))
 			continue;
 		length = snprintf(text + used, size - used, "%s%s=%s@%s", used ? ";" : "",
 				  step->machine->gpus[placement->gpus[i]].bdf, cpus, mems);
@@ -101,9 +104,10 @@ void na_report_task(int global_id, const struct na_machine *machine, const struc
 		list_gpus(machine, placement, gpus, sizeof(gpus));
 	na_set_format(&placement->cpus, cpus, sizeof(cpus));
 	na_set_format(&placement->mems, mems, sizeof(mems));
-	slurm_spank_log("numa-align: task %d: %s gpus=%s cpus=%s%s%s%s mems=%s policy=%s%s%s%s%s %ld us", global_id,
-			na_state_name(placement->state), gpus[0] ? gpus : "-", cpus[0] ? cpus : "-",
-			by_hand.cpus ? " (" : "", by_hand.cpus ? by_hand.cpus : "", by_hand.cpus ? ")" : "",
-			mems[0] ? mems : "-", na_policy_name(placement->policy), by_hand.mem ? " (" : "",
-			by_hand.mem ? by_hand.mem : "", by_hand.mem ? ")" : "", memory, microseconds);
+	slurm_spank_log("numa-align: task %d: %s gpus=%s cpus=%s%s%s%s mems=%s policy=%s%s%s%s%s %ld us",
+			global_id, na_state_name(placement->state), gpus[0] ? gpus : "-",
+			cpus[0] ? cpus : "-", by_hand.cpus ? " (" : "", by_hand.cpus ? by_hand.cpus : "",
+			by_hand.cpus ? ")" : "", mems[0] ? mems : "-", na_policy_name(placement->policy),
+			by_hand.mem ? " (" : "", by_hand.mem ? by_hand.mem : "", by_hand.mem ? ")" : "",
+			memory, microseconds);
 }

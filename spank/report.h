@@ -18,7 +18,8 @@ struct na_by_hand {
 };
 
 /* Tells programs that would undo the binding to keep it, unless the user has told them something himself. */
-void na_report_programs(spank_t spank, const struct na_machine *machine, const struct na_placement *placement);
+void na_report_programs(spank_t spank, const struct na_machine *machine,
+			const struct na_placement *placement);
 
 /* The line of --numa-align=verbose; `memory` is "" or what the nodes have, with a blank before it. */
 void na_report_task(int global_id, const struct na_machine *machine, const struct na_placement *placement,

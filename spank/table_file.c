@@ -33,7 +33,8 @@ static int open_table(const char *name, off_t *length, char *error, size_t size)
 		/* O_NONBLOCK: a fifo in its place must not hold the step up. */
 		file = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 		if (file < 0)
-			snprintf(error, size, "%s", errno == ELOOP ? "it is a symbolic link" : strerror(errno));
+			snprintf(error, size, "%s",
+				 errno == ELOOP ? "it is a symbolic link" : strerror(errno));
 	}
 	close(folder);
 	if (file < 0)

@@ -28,8 +28,7 @@ static inline void na_set_remove(struct na_set *set, int bit)
 
 static inline bool na_set_has(const struct na_set *set, int bit)
 {
-	return bit >= 0 && bit < NA_SET_BITS &&
-	       (set->word[bit / 64] >> (bit % 64)) & 1;
+	return bit >= 0 && bit < NA_SET_BITS && (set->word[bit / 64] >> (bit % 64)) & 1;
 }
 
 void na_set_clear(struct na_set *set);

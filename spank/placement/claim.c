@@ -95,7 +95,8 @@ static bool find_pairs(struct claim *claim)
 	}
 	for (int p = 0; p < pools; p++)
 		for (int g = 0; g < claim->group_count; g++) {
-			const int rank = na_rank(claim->machine, claim->groups[g].node, claim->units.pools[p].node);
+			const int rank =
+				na_rank(claim->machine, claim->groups[g].node, claim->units.pools[p].node);
 
 			found[claim->pair_count++] = (struct pair){ rank, p, g };
 			next[rank + 1]++;
@@ -317,9 +318,10 @@ static bool make_room(struct claim *claim)
 	const size_t claimants = (size_t)claim->count, pools = (size_t)claim->units.pool_count;
 	/* A grant has at least one unit, or is the one of a claimant that shares a unit. */
 	const size_t grants = (size_t)claim->units.count + claimants;
-	int **const arrays[] = { &claim->quota, &claim->total, &claim->got, &claim->members, &claim->takers,
-				 &claim->left, &claim->sorted, &claim->size, &claim->start };
-	const size_t sizes[] = { claimants, claimants, claimants, claimants, claimants, pools, grants, grants, grants };
+	int **const arrays[] = { &claim->quota, &claim->total,	&claim->got,  &claim->members, &claim->takers,
+				 &claim->left,	&claim->sorted, &claim->size, &claim->start };
+	const size_t sizes[] = { claimants, claimants, claimants, claimants, claimants,
+				 pools,	    grants,    grants,	  grants };
 	size_t at = 0;
 
 	claim->numbers = calloc(5 * claimants + pools + 3 * grants, sizeof(*claim->numbers));

@@ -34,7 +34,8 @@ static void mention_many_nodes(const struct na_machine *machine, struct na_place
 	if (nodes <= MANY_NODES_A_PACKAGE * machine->package_count)
 		return;
 	say(placement->advice + used, sizeof(placement->advice) - used,
-	    "%sthis machine has %d memory nodes: software that copies its weights to every node holds %d copies; "
+	    "%sthis machine has %d memory nodes: software that copies its weights to every node holds %d "
+	    "copies; "
 	    "the firmware setting behind it is NPS or \"L3 cache as NUMA domain\" (AMD), SNC (Intel)",
 	    used ? "; " : "", nodes, nodes);
 }
@@ -58,7 +59,8 @@ static const char *more_near(const struct na_step *step, const struct na_set *lo
 {
 	if (na_set_subset(local, &step->cpus))
 		return "the step has all cores of these nodes; fewer GPUs or tasks a node leave more to each";
-	return "request more cores near the GPUs with --gres-flags=enforce-binding, or the whole node with --exclusive";
+	return "request more cores near the GPUs with --gres-flags=enforce-binding, or the whole node with "
+	       "--exclusive";
 }
 
 static const char *cpu_option(const struct na_task *task)
@@ -95,26 +97,31 @@ static void explain_partial(const struct na_step *step, const struct na_task *ta
 	for (int i = 0; i < NA_SET_WORDS; i++)
 		away.word[i] &= ~local->word[i];
 	if (task->cpus_by_hand) {
-		REASON(placement, "%d of %d CPUs are not on the nodes of its GPUs (%s)", far, all, cpu_option(task));
+		REASON(placement, "%d of %d CPUs are not on the nodes of its GPUs (%s)", far, all,
+		       cpu_option(task));
 		ADVICE(placement, "%s", without_cpu_option(task));
 	} else if (!placement->set_cpus) {
-		REASON(placement, "%d of %d CPUs are not on the nodes of its GPUs; they stay as Slurm chose them", far,
+		REASON(placement,
+		       "%d of %d CPUs are not on the nodes of its GPUs; they stay as Slurm chose them", far,
 		       all);
 		ADVICE(placement, "%s", keep_to_nodes);
 	} else if (near_any_gpu(step, &away)) {
-		REASON(placement, "%d of %d CPUs are not on the nodes of its GPUs, where this step has too few cores",
+		REASON(placement,
+		       "%d of %d CPUs are not on the nodes of its GPUs, where this step has too few cores",
 		       far, all);
 		ADVICE(placement, "%s", more_near(step, local));
 	} else {
-		REASON(placement, "%d of %d CPUs are on nodes without a GPU of this step: the nearest cores that were "
-		       "left", far, all);
+		REASON(placement,
+		       "%d of %d CPUs are on nodes without a GPU of this step: the nearest cores that were "
+		       "left",
+		       far, all);
 		ADVICE(placement, "%s and leaves those cores idle", keep_to_nodes);
 	}
 }
 
 /* None of its CPUs is near. */
-static void explain_far(const struct na_step *step, const struct na_task *task, struct na_placement *placement,
-			const struct na_set *local)
+static void explain_far(const struct na_step *step, const struct na_task *task,
+			struct na_placement *placement, const struct na_set *local)
 {
 	const bool memory = placement->set_memory && step->spec.mem != NA_MEM_LOCAL;
 	char by_hand[96];
@@ -125,11 +132,13 @@ static void explain_far(const struct na_step *step, const struct na_task *task, 
 		say(by_hand, sizeof(by_hand), "%s and names no CPU near its GPUs", cpu_option(task));
 		cause = by_hand;
 	} else if (!na_set_meets(local, &step->cpus)) {
-		cause = placement->set_cpus ? "this step has no CPU near its GPUs; it has a share of those farther away" :
-					      "this step has no CPU near its GPUs; its CPUs stay as Slurm chose them";
+		cause = placement->set_cpus
+				? "this step has no CPU near its GPUs; it has a share of those farther away"
+				: "this step has no CPU near its GPUs; its CPUs stay as Slurm chose them";
 	} else {
-		cause = placement->set_cpus ? "this step has too few CPUs near its GPUs; it has some farther away" :
-					      "none of its CPUs is near its GPUs; they stay as Slurm chose them";
+		cause = placement->set_cpus
+				? "this step has too few CPUs near its GPUs; it has some farther away"
+				: "none of its CPUs is near its GPUs; they stay as Slurm chose them";
 	}
 	REASON(placement, "%s%s", cause, memory ? "" : "; its memory does not follow its GPUs either");
 	ADVICE(placement, "%s", task->cpus_by_hand ? without_cpu_option(task) : more_near(step, local));
@@ -168,16 +177,18 @@ void na_judge_memory(const struct na_task *task, struct na_placement *placement,
 
 	if (na_set_empty(nodes))
 		return;
-	if (placement->gpu_count && !na_set_empty(&placement->mems) && !na_set_subset(nodes, &placement->mems)) {
+	if (placement->gpu_count && !na_set_empty(&placement->mems) &&
+	    !na_set_subset(nodes, &placement->mems)) {
 		if (!na_set_format(nodes, away, sizeof(away)))
 			say(away, sizeof(away), "others");
 		if (placement->state == NA_ALIGNED)
 			placement->state = NA_PARTIAL;
 		say(placement->reason + used, sizeof(placement->reason) - used,
-		    "%sits memory policy names NUMA nodes %s, not only those near its GPUs%s", used ? "; " : "", away,
-		    !task->mem_by_hand ? "" :
-		    task->mem_by_variable ? " (SLURM_MEM_BIND is set)" :
-					    " (--mem-bind was given)");
+		    "%sits memory policy names NUMA nodes %s, not only those near its GPUs%s",
+		    used ? "; " : "", away,
+		    !task->mem_by_hand	    ? ""
+		    : task->mem_by_variable ? " (SLURM_MEM_BIND is set)"
+					    : " (--mem-bind was given)");
 		if (!placement->advice[0] && task->mem_by_hand)
 			ADVICE(placement, "%s",
 			       task->mem_by_variable ? "unset SLURM_MEM_BIND" : "leave --mem-bind out");
@@ -195,12 +206,14 @@ void na_judge_without_visible(struct na_placement *placement)
 {
 	placement->state = NA_UNALIGNED;
 	REASON(placement, "the step has GPUs but this task may open, or is shown, none of them");
-	ADVICE(placement, "see --gpu-bind and --gpus-per-task in srun(1), and CUDA_VISIBLE_DEVICES in its environment");
+	ADVICE(placement,
+	       "see --gpu-bind and --gpus-per-task in srun(1), and CUDA_VISIBLE_DEVICES in its environment");
 }
 
 void na_judge_beyond(struct na_placement *placement)
 {
 	placement->state = NA_UNALIGNED;
-	REASON(placement, "the step has more tasks on this node than the %d that can be told apart", NA_MAX_TASKS);
+	REASON(placement, "the step has more tasks on this node than the %d that can be told apart",
+	       NA_MAX_TASKS);
 	ADVICE(placement, "start fewer tasks a node");
 }

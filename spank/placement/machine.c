@@ -28,7 +28,8 @@ int na_rank(const struct na_machine *machine, int home, int node)
 		return NA_RANKS - 1;
 	if (home == node)
 		return 0;
-	return (same_package(machine, home, node) ? 1 : NA_RANK_OTHER_PACKAGE) + na_distance(machine, home, node);
+	return (same_package(machine, home, node) ? 1 : NA_RANK_OTHER_PACKAGE) +
+	       na_distance(machine, home, node);
 }
 
 /* The distance from a node to the nearest that has CPUs; more than any distance if none has. */
@@ -104,7 +105,8 @@ static void find_packages(struct na_machine *machine, struct na_core **cores)
 		if (i > 0 && cores[i]->package != cores[i - 1]->package && ordinal < NA_MAX_PACKAGES - 1)
 			ordinal++;
 		if (cores[i]->node >= 0)
-			machine->nodes[cores[i]->node].packages[ordinal / 64] |= UINT64_C(1) << (ordinal % 64);
+			machine->nodes[cores[i]->node].packages[ordinal / 64] |= UINT64_C(1)
+										 << (ordinal % 64);
 	}
 	machine->package_count = ordinal + 1;
 }

@@ -160,7 +160,8 @@ static struct na_choice choose(const struct na_step *step, const struct na_task 
 	if (task->turn >= 0) {
 		const int shared = sees_one_node(step, task) ? task->visible_count : 1;
 
-		choice.sharers = (int)(((long)step->task_count * shared + step->gpu_count - 1) / step->gpu_count);
+		choice.sharers =
+			(int)(((long)step->task_count * shared + step->gpu_count - 1) / step->gpu_count);
 		choice.share = task->turn % choice.sharers;
 	}
 	return choice;
@@ -174,8 +175,9 @@ int na_step_turn_gpu(const struct na_step *step, const struct na_task *task)
 }
 
 /* The CPUs that the claim gives to a task with GPUs, by what cpus= asks for. */
-static bool cpus_of_gpus(const struct na_step *step, const struct na_task *task, const struct na_choice *choice,
-			 const struct na_placement *placement, struct na_set *cpus)
+static bool cpus_of_gpus(const struct na_step *step, const struct na_task *task,
+			 const struct na_choice *choice, const struct na_placement *placement,
+			 struct na_set *cpus)
 {
 	const bool together = task->turn >= 0 && choice->sharers > 1 && sees_one_node(step, task);
 	struct na_set usable;
@@ -218,11 +220,14 @@ static void near_gpus(const struct na_step *step, const struct na_placement *pla
  * reclaims the page cache of the preferred one, MPOL_PREFERRED_MANY first tries its nodes alone and
  * wakes their kswapd (mm/mempolicy.c, alloc_pages_preferred_many).
  */
-static void choose_policy(const struct na_step *step, const struct na_task *task, struct na_placement *placement)
+static void choose_policy(const struct na_step *step, const struct na_task *task,
+			  struct na_placement *placement)
 {
 	static const enum na_policy policies[] = {
-		[NA_MEM_PREFERRED] = NA_POLICY_PREFERRED_MANY, [NA_MEM_BIND] = NA_POLICY_BIND,
-		[NA_MEM_INTERLEAVE] = NA_POLICY_INTERLEAVE, [NA_MEM_LOCAL] = NA_POLICY_LOCAL,
+		[NA_MEM_PREFERRED] = NA_POLICY_PREFERRED_MANY,
+		[NA_MEM_BIND] = NA_POLICY_BIND,
+		[NA_MEM_INTERLEAVE] = NA_POLICY_INTERLEAVE,
+		[NA_MEM_LOCAL] = NA_POLICY_LOCAL,
 		[NA_MEM_NONE] = NA_POLICY_DEFAULT,
 	};
 
@@ -250,7 +255,8 @@ static bool somebody_is_near(const struct na_step *step)
 	return false;
 }
 
-static bool place_with_gpus(const struct na_step *step, const struct na_task *task, struct na_placement *placement)
+static bool place_with_gpus(const struct na_step *step, const struct na_task *task,
+			    struct na_placement *placement)
 {
 	const struct na_choice choice = choose(step, task);
 	struct na_set local, wanted;
@@ -273,7 +279,8 @@ static bool place_with_gpus(const struct na_step *step, const struct na_task *ta
 }
 
 /* How many cores of a set are on each node; returns how many there are on all nodes together. */
-static int count_cores(const struct na_machine *machine, const struct na_set *cpus, int per_node[NA_MAX_NODES])
+static int count_cores(const struct na_machine *machine, const struct na_set *cpus,
+		       int per_node[NA_MAX_NODES])
 {
 	int cores = 0;
 

@@ -23,7 +23,8 @@ const char na_spec_help[] =
 	"  cpus=all         leave the CPUs alone\n"
 	"  smt=on | off     use all hardware threads of a core (default), or one\n"
 	"  tell=on | off    tell programs that would undo the binding to keep it (default), or not\n"
-	"  steps=gpus | all of a site that says on: steps with GPUs (default), or all; who asks himself gets either\n"
+	"  steps=gpus | all of a site that says on: steps with GPUs (default), or all; who asks himself gets "
+	"either\n"
 	"  help             this text\n"
 	"The environment variable NUMA_ALIGN holds your own defaults in the same words.\n";
 
@@ -32,7 +33,9 @@ static const char *const mem_names[] = {
 	[NA_MEM_LOCAL] = "local",	  [NA_MEM_NONE] = "none",
 };
 static const char *const cpus_names[] = {
-	[NA_CPUS_SLICE] = "slice", [NA_CPUS_NODE] = "node", [NA_CPUS_ALL] = "all",
+	[NA_CPUS_SLICE] = "slice",
+	[NA_CPUS_NODE] = "node",
+	[NA_CPUS_ALL] = "all",
 };
 static const char *const switch_names[] = { "off", "on" };
 static const char *const steps_names[] = { "gpus", "all" };
@@ -125,7 +128,8 @@ bool na_spec_parse(struct na_spec *spec, const char *text, char *error, size_t s
 	if (!text || !*text || strcmp(text, "(null)") == 0)
 		return true;
 	if (strnlen(text, NA_SPEC_MAX + 1) > NA_SPEC_MAX) {
-		snprintf(error, size, "longer than %d characters; valid words are %s", NA_SPEC_MAX, na_spec_words);
+		snprintf(error, size, "longer than %d characters; valid words are %s", NA_SPEC_MAX,
+			 na_spec_words);
 		return false;
 	}
 	for (;;) {

@@ -20,8 +20,7 @@ struct reader {
 	size_t error_size;
 };
 
-static bool refuse(struct reader *reader, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+static bool refuse(struct reader *reader, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 static bool refuse(struct reader *reader, const char *format, ...)
 {
@@ -238,8 +237,7 @@ static bool read_gpu(struct reader *reader, char **field)
 	    !copy_word(gpu->bdf, sizeof(gpu->bdf), field[2]) ||
 	    !copy_word(gpu->uuid, sizeof(gpu->uuid), field[11]))
 		return refuse(reader, "a name is too long or not printable");
-	if (!integer(field[3], 0, INT_MAX, &gpu->minor) ||
-	    !integer(field[4], 0, INT_MAX, &gpu->index))
+	if (!integer(field[3], 0, INT_MAX, &gpu->minor) || !integer(field[4], 0, INT_MAX, &gpu->index))
 		return refuse(reader, "not a minor or index");
 	if (!read_node_name(reader, field[5], &gpu->node))
 		return false;

@@ -111,7 +111,8 @@ static int cache_length(const struct na_units *units, int at, int limit)
  * such a k and the k can add up to the number of runs, since each k may be any number of an
  * interval. Hence no search: start from the least and raise the first caches.
  */
-static bool caches_can_hold(const struct na_units *units, int first, int total, int small, int runs, int *spare)
+static bool caches_can_hold(const struct na_units *units, int first, int total, int small, int runs,
+			    int *spare)
 {
 	int least = 0, most = 0;
 
