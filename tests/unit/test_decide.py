@@ -492,7 +492,7 @@ def test_the_command_runs_whatever_is_wrong_with_the_outputs(broken: str, words:
     """A shell that says so in a file: its status and what it wrote are the command's, nothing is ours."""
     file = tmp_path / "ran"
     line = f"'{sys.executable}' -m numa_align run {words} sh -c 'echo ran >{file}; exit 7' {broken}"
-    env = {**clean_environment(), "NUMA_ALIGN": "mispelt"}
+    env = {**clean_environment(), "NUMA_ALIGN": "misspelt"}
     result = subprocess.run(["sh", "-c", line], env=env, capture_output=True, check=False, timeout=60)
     assert (result.returncode, file.read_text()) == (7, "ran\n")
     assert result.stdout == b"" and b"Traceback" not in result.stderr
@@ -528,12 +528,12 @@ def test_the_command_gets_the_signals_as_they_were() -> None:
 
 
 def test_a_wrong_word_in_the_variable_is_one_warning() -> None:
-    for value in ("mispelt", "strict,mem=nonsense"):
+    for value in ("misspelt", "strict,mem=nonsense"):
         result = run("sh", "-c", "exit 7", env={"NUMA_ALIGN": value})
         (line,) = result.stderr.splitlines()
         assert result.returncode == 7
         assert line.startswith("numa-align: NUMA_ALIGN in the environment is ignored: unknown word")
-    said = json.loads(run("--json", "true", env={"NUMA_ALIGN": "mispelt"}).stderr)
+    said = json.loads(run("--json", "true", env={"NUMA_ALIGN": "misspelt"}).stderr)
     assert said["reason"].startswith("NUMA_ALIGN in the environment is ignored")
 
 
