@@ -167,6 +167,17 @@ def test_the_epilog_leaves_no_table(machine: Machine) -> None:
     assert machine.run("ls -A /run/numa-align", check=True).stdout == ""
 
 
+def test_a_single_task_with_gpus_on_several_nodes_is_told_how_to_place_its_workers(machine: Machine) -> None:
+    def told(options: str, command: str = "true") -> int:
+        step = f"srun --numa-align {options} {command}"
+        return machine.run(step, user="user", timeout=120, check=True).stderr.count(ADVICE)
+
+    assert told("-n1 -c8 --gpus=8") == 1
+    assert told("-n1 -c8 --gpus=8", "env numa-align run true") == 0
+    assert told("-n2 -c4 --gpus=8") == 0
+    assert told("-n1 --gpus=1") == 0
+
+
 # Last, since its job holds the node until the end of this module, and nothing can settle before.
 @pytest.fixture(scope="module")
 def job(machine: Machine) -> Iterator[str]:
@@ -211,14 +222,3 @@ def test_with_a_bad_table_the_task_runs_with_one_warning_and_strict_fails(
     assert strict.status != 0
     assert not ranks_of(strict), "strict fails before the program starts"
     assert reason in strict.stderr
-
-
-def test_a_single_task_with_gpus_on_several_nodes_is_told_how_to_place_its_workers(machine: Machine) -> None:
-    def told(options: str, command: str = "true") -> int:
-        step = f"srun --numa-align {options} {command}"
-        return machine.run(step, user="user", timeout=120, check=True).stderr.count(ADVICE)
-
-    assert told("-n1 -c8 --gpus=8") == 1
-    assert told("-n1 -c8 --gpus=8", "env numa-align run true") == 0
-    assert told("-n2 -c4 --gpus=8") == 0
-    assert told("-n1 --gpus=1") == 0
