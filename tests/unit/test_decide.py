@@ -590,3 +590,10 @@ def test_without_the_claim_the_command_runs_and_gpus_are_still_shown(
     )
     assert (result.returncode, result.stdout) == (status, out)
     assert "nothing is bound" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("shown", ["", "-1", " -1 "])
+def test_a_list_that_shows_no_gpu_is_none_and_not_all(shown: str, two: Topology) -> None:
+    """As CUDA reads it; spank/devices.c has the same rule."""
+    assert place(two, {"CUDA_VISIBLE_DEVICES": shown}).placement.gpus == ()
+    assert len(place(two).placement.gpus) == 8

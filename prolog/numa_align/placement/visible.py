@@ -51,6 +51,10 @@ def read_list(text: str, gpus: Sequence[Gpu], among: Optional[Sequence[Gpu]]) ->
     return tuple(result.values())
 
 
+#: What shows a program no GPU: CUDA reads a list up to its first invalid entry, and here that is the first.
+_NONE = ("", "-1")
+
+
 def visible_gpus(
     gpus: Sequence[Gpu],
     environment: Mapping[str, str],
@@ -63,7 +67,9 @@ def visible_gpus(
     reachable = tuple(gpu for gpu in gpus if gpu.device and may_open(gpu.device))
     if not reachable:
         return ()
-    text = environment.get(VISIBLE.get(reachable[0].vendor, ""), "")
+    text = environment.get(VISIBLE.get(reachable[0].vendor, ""))
+    if text is not None and text.strip() in _NONE:
+        return ()
     if text and len(text.split(",")) <= len(reachable):
         # Without Slurm's indexes a number counts what can be opened, in the order of addresses
         # (CUDA's with CUDA_DEVICE_ORDER=PCI_BUS_ID, and with equal GPUs always).
