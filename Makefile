@@ -19,8 +19,6 @@ LIBDIR = $(PREFIX)/lib/numa-align
 # Where Slurm's own files are: a Slurm below a prefix of its own mostly has them there as well.
 SLURM_CONF_DIR ?= $(or $(and $(SLURM),$(wildcard $(SLURM)/etc)),$(SYSCONFDIR)/slurm)
 PLUGSTACKDIR = $(SLURM_CONF_DIR)/plugstack.conf.d
-# In the environment too: packages are built by programs that pass no variables on.
-export SLURM SLURM_CONF_DIR
 TMPFILESDIR = $(PREFIX)/lib/tmpfiles.d
 MANDIR = $(PREFIX)/share/man
 MAN_PAGES = $(wildcard docs/man/*.[1-8])
@@ -80,7 +78,7 @@ stage: plugin claim $(FILLED)
 	done
 
 install: stage
-	@echo "numa-align for Slurm $$(CC='$(CC)' sh packaging/slurm-version.sh):"
+	@echo "numa-align for Slurm $$(SLURM='$(SLURM)' CC='$(CC)' sh packaging/slurm-version.sh):"
 	@$(PYTHON) packaging/place.py $(STAGE) "$(DESTDIR)/" --config $(PLUGSTACKDIR)/numa-align.conf --whole $(LIBDIR)/python
 	@test -n "$(DESTDIR)" || PYTHON='$(PYTHON)' sh packaging/advice.sh $(PREFIX) $(SLURM_CONF_DIR)
 
@@ -104,7 +102,7 @@ uninstall:
 	@echo "numa-align: removed"
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' prolog/numa_align/__init__.py)
-SLURM_VERSION = $(shell CC='$(CC)' sh packaging/slurm-version.sh)
+SLURM_VERSION = $(shell SLURM='$(SLURM)' CC='$(CC)' sh packaging/slurm-version.sh)
 PACKAGES = $(CURDIR)/build/packages
 SOURCE = numa-align-$(VERSION)
 SOURCES = LICENSE Makefile README.md docs packaging prolog slurm-conf spank
@@ -116,7 +114,10 @@ source:
 	tar -c --exclude=build --exclude=__pycache__ --exclude='*.so' --exclude='*.egg-info' --exclude=cffi-gen-src \
 		$(SOURCES) | tar -x -C build/$(SOURCE)
 
-# One plugin package a release of Slurm: for the one whose headers are installed.
+# dpkg-buildpackage passes no variables on: debian/rules finds this one in the environment.
+deb: export SLURM := $(SLURM)
+
+# One plugin package for each release of Slurm: for the one whose headers are found.
 deb: source
 	cp -r packaging/debian build/$(SOURCE)/debian
 	cd build/$(SOURCE)/debian && for file in plugin.*; do \

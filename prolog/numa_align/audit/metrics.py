@@ -50,9 +50,9 @@ def _lines(sample: Sample, seconds: Mapping[str, float]) -> Iterator[str]:
     yield from _head("numa_align_job_gpus", "gauge", "GPUs of a job, by the state of its tasks.")
     yield from _job_lines(sample)
     yield from _head(_SECONDS, "counter", "Seconds that GPUs were used, by the state of the task.")
-    yield from (f'{_SECONDS}{{state="{state}"}} {seconds[state]:.0f}' for state in STATES)
+    yield from (f'{_SECONDS}{{state="{state}"}} {seconds[state]:.1f}' for state in STATES)
     yield from _head(_TIME, "gauge", "When this sample was taken.")
-    yield f"{_TIME} {sample.time:.0f}"
+    yield f"{_TIME} {sample.time:.3f}"
 
 
 def _head(name: str, kind: str, words: str) -> tuple[str, str]:
