@@ -103,6 +103,17 @@ def test_of_the_extern_step_only_what_was_adopted_is_the_users(
     assert found == (task, adopted)
 
 
+def test_a_name_is_neither_markup_nor_orders_to_the_terminal() -> None:
+    program = "import time; open('/proc/self/comm', 'w').write('[/x]\\x1b]0;t'); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", program]) as process:
+        while not Path(f"/proc/{process.pid}/comm").read_text().startswith("[/x]"):
+            time.sleep(0.01)
+        result = CliRunner().invoke(command, ["--pid", str(process.pid), "--threads"], catch_exceptions=False)
+        process.kill()
+    assert "[/x]?]0;t" in result.output
+    assert "\x1b" not in result.output
+
+
 def test_the_json_names_every_thread(job: subprocess.Popen[bytes]) -> None:
     result = CliRunner().invoke(command, [str(JOB), "--json"], catch_exceptions=False)
     (line,) = result.output.splitlines()

@@ -13,6 +13,7 @@ import click
 
 from ..cpulist import format_cpulist
 from ..errors import RequestError
+from ..sysfs import one_line
 from ..topology.fingerprint import fingerprint
 from ..topology.model import Topology
 from ..topology.read import read_topology
@@ -182,7 +183,8 @@ def picture(job: Optional[int], seen: Sequence[Seen], threads: bool = False) -> 
         state = process.verdict.state if process.verdict else "?"
         table.add_row(*_cells(process), Text(state, _STYLES.get(state, "dim")))
         for thread in process.threads if threads else ():
-            cells = ("", "", f"  {thread.tid} {thread.name}", "", format_cpulist(thread.cpus))
+            label = Text(f"  {thread.tid} {one_line(thread.name) or '?'}")
+            cells = ("", "", label, "", format_cpulist(thread.cpus))
             table.add_row(*cells, style="dim")
     remarks = [Text(f"{process.pid}: {text}") for process in seen for text in _remarks(process)]
     from ..process.of_job import memory_of_tasks  # noqa: PLC0415
@@ -198,12 +200,15 @@ def picture(job: Optional[int], seen: Sequence[Seen], threads: bool = False) -> 
     return Group(*heading, table, *remarks)
 
 
-def _cells(process: Seen) -> tuple[str, ...]:
+def _cells(process: Seen) -> tuple[RenderableType, ...]:
+    from rich.text import Text  # noqa: PLC0415
+
     nodes = ",".join(map(str, process.cpu_nodes))
     return (
         str(process.pid),
         "" if process.rank is None else str(process.rank),
-        process.name,
+        # Users name their processes: neither markup nor what moves a terminal's cursor.
+        Text(one_line(process.name) or "?"),
         str(len(process.threads)),
         f"{format_cpulist(process.cpus)}@{nodes}" if process.cpus else "-",
         str(process.state.policy) if process.state else "?",
