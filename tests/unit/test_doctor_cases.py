@@ -198,3 +198,19 @@ def test_a_prolog_is_advised_where_the_program_is_installed(
     (finding,) = (one for one in of_files(tmp_path, RIGHT, NODE) if one["check"] == "prolog")
     assert finding["change"].endswith("Prolog=/usr/local/sbin/numa-align-prolog")
     assert finding["cost"] == "no task of this node is aligned"
+
+
+@pytest.mark.parametrize(
+    "gres",
+    [
+        RIGHT.replace("[4-7]", "[3-7]"),
+        RIGHT.replace("[4-7]", "[4-15]"),
+        RIGHT.replace("Name=gpu Type=h100 File=/dev/nvidia[4-7]", "Name=gpu File=/dev/nvidia[4-7]"),
+        RIGHT.replace("File=/dev/nvidia[4-7]", "File=/dev/nvidia[4-7] Count=3"),
+    ],
+    ids=["a file twice", "files that are not there", "Type= on some", "Count= unlike files"],
+)
+def test_no_other_count_is_proposed_for_lines_that_are_wrong_themselves(gres: str, tmp_path: Path) -> None:
+    found = about_gres(of_files(tmp_path, gres, NODE))
+    assert found
+    assert not any("Gres=gpu" in finding["change"] for finding in found.values()), found

@@ -156,7 +156,8 @@ def declared_gres(facts: Facts) -> Iterator[Finding]:
             _NO_GPU,
             f"{place}: Gres=, see `numa-align conf slurm`",
         )
-    elif lines and not detects(facts.gres) and all(line.files for line in lines):
+    elif lines and not detects(facts.gres) and all(line.files for line in lines) and not any(records(facts)):
+        # Lines that are wrong themselves are no measure for slurm.conf: mended, they may agree with it.
         yield from _compared(facts, place, told, lines)
 
 
