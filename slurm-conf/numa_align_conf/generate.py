@@ -12,7 +12,7 @@ from numa_align.errors import ConfError
 from numa_align.slurm_files.conffile import read_conf
 from numa_align.sysfs import Tree
 from numa_align.topology.gpu.nvidia import mig_instances
-from numa_align.topology.read import read_topology
+from numa_align.topology.read import read_at
 
 from . import edit
 from .facts import Kind, Machine, check_topology, host_memory_mib, kind_of_one, read_kinds, unfold
@@ -56,7 +56,7 @@ def read_machine(root: str) -> Machine:
     """The machine below ``root``; on the live one NVML is asked too. Raises ConfError where there is none."""
     if not Path(root).is_dir():
         raise ConfError(f"{root}: is not a directory; --root is the one that stands for /")
-    topology = read_topology(root, strict=True)
+    topology = read_at(root, strict=True)
     if not topology.online:
         raise ConfError(f"{root}: no CPU is described below it; is there a sys/devices/system/cpu?")
     check_topology(topology, root)

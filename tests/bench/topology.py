@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "prolog"))
 
 from builder import MEMORY, Machine, on_nodes
 from builder.recorded import answered, archive, unanswered, unpacked
-from numa_align.topology.read import read_topology
+from numa_align.topology.read import read_at
 
 _PACKAGE = Path(__file__).parents[2] / "prolog"
 READ_BOUND, PROLOG_BOUND = 30.0, 80.0
@@ -56,9 +56,9 @@ def recorded_machines(rounds: int) -> tuple[float, Path]:
     """The longest median among all recorded machines."""
     with unpacked() as folder:
         roots = [root for root, _ in answered(folder)] + list(unanswered(folder))
-        times = {root: median(lambda root=root: read_topology(root), 3) for root in roots}  # type: ignore[misc]
+        times = {root: median(lambda root=root: read_at(root), 3) for root in roots}  # type: ignore[misc]
         slowest = max(times, key=lambda root: times[root])
-        return median(lambda: read_topology(slowest), rounds), slowest.relative_to(folder)
+        return median(lambda: read_at(slowest), rounds), slowest.relative_to(folder)
 
 
 def growth(rounds: int, folder: Path) -> None:
@@ -78,7 +78,7 @@ def growth(rounds: int, folder: Path) -> None:
             count = {"CPUs": len(machine.online), "nodes": len(machine.all_nodes), "GPUs": len(machine.gpus)}[
                 name
             ]
-            spent = median(lambda root=root: read_topology(root), rounds)  # type: ignore[misc]
+            spent = median(lambda root=root: read_at(root), rounds)  # type: ignore[misc]
             print(f"{name:>6} {count:>5}: {spent:6.2f} ms  ({spent / count * 1000:.0f} us each)")
 
 

@@ -2,7 +2,7 @@
 
 >>> machine = Machine(packages=2, nodes=4, cores=8, smt=2, gpus=on_nodes(3, 1, 7, 5))
 >>> root = machine.write(tmp_path)
->>> assert read_topology(root) == machine.topology()
+>>> assert read_at(root) == machine.topology()
 
 `Machine.topology` says what a correct reader must find; it is computed from the description, not
 from the tree. Oddities of real machines are fields of `Machine` and `Device`.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from numa_align.topology.model import Gpu
-from numa_align.topology.read import read_topology
+from numa_align.topology.read import read_here
 
 from gpu.cluster import Cluster, why_not
 
@@ -37,7 +37,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def gpus() -> tuple[Gpu, ...]:
     """The GPUs as the resolver finds them on this machine."""
-    return read_topology().gpus
+    return read_here().gpus
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Optional
 
 from numa_align.cpulist import format_cpulist
-from numa_align.topology.read import read_topology
+from numa_align.topology.read import read_here
 
 from gpu.cluster import FOLDER, NOBODY, PREFIX, Cluster, why_not
 from gpu.driver import by_nvml, driver_version, hiding
@@ -32,7 +32,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "prolog"
 def machine() -> Iterator[str]:
     """What was measured on."""
     cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    topology = read_topology()
+    topology = read_here()
     nodes = ", ".join(f"{node.id}: CPUs {format_cpulist(node.cpus)}" for node in topology.nodes)
     yield f"{len(topology.gpus)} x {by_nvml()[0].name}, driver {driver_version()}"
     for gpu in topology.gpus:
@@ -72,8 +72,8 @@ def python(*flags: str) -> list[str]:
     """A process that reads the machine, as the prolog does, and with what else Python has without -S."""
     program = (
         f"import sys; sys.path.insert(0, {str(PACKAGE)!r})\n"
-        "from numa_align.topology.read import read_topology\n"
-        "gpus = read_topology().gpus\n"
+        "from numa_align.topology.read import read_here\n"
+        "gpus = read_here().gpus\n"
         "sys.exit(0 if gpus else 1)"
     )
     return [sys.executable, *flags, "-c", program]
@@ -176,7 +176,7 @@ def main() -> None:
     with Cluster() as cluster:
         for line in prolog(cluster):
             print(line, flush=True)
-        gpus = len(read_topology().gpus)
+        gpus = len(read_here().gpus)
         for line in steps(cluster, gpus):
             print(line, flush=True)
         if gpus > 1:

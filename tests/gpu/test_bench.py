@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numa_align.bench.gpu_copies import TOOLKITS, pinned, toolkit_of
 from numa_align.topology.model import Gpu
-from numa_align.topology.read import read_topology
+from numa_align.topology.read import read_here
 
 COPIES = Path(__file__).with_name("copies.py")
 
@@ -27,7 +27,7 @@ def _json(command: Sequence[str]) -> Any:
 
 
 @pytest.mark.skipif(
-    len([node for node in read_topology().nodes if node.cpus]) > 1, reason="the plain loop is on any node"
+    len([node for node in read_here().nodes if node.cpus]) > 1, reason="the plain loop is on any node"
 )
 @pytest.mark.parametrize("toolkit", TOOLKITS)
 def test_pinned_copies_are_within_5_percent_of_a_plain_loop(gpus: tuple[Gpu, ...], toolkit: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from numa_align.cpulist import parse_cpulist
 from numa_align.topology.gpu.pci import normalise_bdf
 from numa_align.topology.model import Gpu
-from numa_align.topology.read import read_topology
+from numa_align.topology.read import read_here
 
 from gpu.driver import by_nvml, topology_json, without_files
 
@@ -45,8 +45,8 @@ def test_without_the_driver_s_files_it_is_nvml_that_answers() -> None:
     """Blocking NVML's module has to show: otherwise the test above compares nothing."""
     program = (
         "import sys; sys.modules['pynvml'] = None\n"
-        "from numa_align.topology.read import read_topology\n"
-        "print([gpu.minor for gpu in read_topology().gpus])"
+        "from numa_align.topology.read import read_here\n"
+        "print([gpu.minor for gpu in read_here().gpus])"
     )
     minors = json.loads(without_files([sys.executable, "-c", program]).replace("None", "null"))
     assert minors and set(minors) == {None}
@@ -61,7 +61,7 @@ def test_every_gpu_has_its_device_file(gpus: tuple[Gpu, ...]) -> None:
 
 
 def test_a_gpu_that_says_no_node_is_on_the_only_node_or_on_none(gpus: tuple[Gpu, ...]) -> None:
-    nodes = [node for node in read_topology().nodes if node.cpus]
+    nodes = [node for node in read_here().nodes if node.cpus]
     for gpu in gpus:
         said = int(Path(f"/sys/bus/pci/devices/{gpu.bdf}/numa_node").read_text(encoding="ascii"))
         if said >= 0:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from numa_align.cpulist import parse_cpulist
 from numa_align.topology.model import Gpu
-from numa_align.topology.read import read_topology
+from numa_align.topology.read import read_here
 
 from gpu.cluster import NOBODY, Cluster
 from gpu.tasks import TRAIN, Task, program, read, uuids
@@ -63,7 +63,7 @@ def test_without_slurm_torchrun_s_workers_divide_the_machine(cluster: Cluster, g
     workers = read(done.stdout)
     in_their_parts(workers)
     if len({gpu.node for gpu in gpus}) == 1:
-        assert frozenset.union(*(worker.cpus for worker in workers)) == set(read_topology().online)
+        assert frozenset.union(*(worker.cpus for worker in workers)) == set(read_here().online)
 
 
 def test_run_keeps_every_thread_of_an_import_of_pytorch_inside(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 from numa_align.cpulist import parse_cpulist
 from numa_align.topology.model import Gpu
-from numa_align.topology.read import read_topology
+from numa_align.topology.read import read_here
 
 from gpu.cluster import FOLDER, NOBODY, Cluster
 from gpu.tasks import Task, train, uuids
@@ -20,7 +20,7 @@ def placed(task: Task) -> None:
     assert task.state == "aligned"
     assert task.cpus == set(parse_cpulist(task.environment["NUMA_ALIGN_CPUS"]))
     assert all(cpus <= task.cpus for cpus in (*task.threads, *task.workers))
-    nodes = read_topology().nodes
+    nodes = read_here().nodes
     near = [node for node in nodes if set(node.cpus) & task.cpus]
     assert task.cpus <= {cpu for node in near for cpu in node.cpus}
     assert task.mode == "preferred-many"

@@ -15,13 +15,13 @@ from numa_align.bench.host_memory import Cell, Effort, local_to_remote, measure_
 from numa_align.cli.bench import command
 from numa_align.errors import RequestError
 from numa_align.process.affinity import read_policy
-from numa_align.topology.read import read_topology
+from numa_align.topology.read import read_here
 
 TINY = Effort(1 << 20, 1, 2000)
 
 
 def test_it_measures_and_leaves_mask_and_policy_as_they_were() -> None:
-    topology, allowed = read_topology(), tuple(os.sched_getaffinity(0))
+    topology, allowed = read_here(), tuple(os.sched_getaffinity(0))
     cpu, memory = pairs(topology, allowed)[0]
     cell = measure_memory(cpu, memory, allowed, TINY)
     assert (cell.cpu_node, cell.memory_node) == (cpu.id, memory.id) and cell.bandwidth_gb_s > 0.01

@@ -11,14 +11,14 @@ from builder.recorded import answered, unanswered
 from numa_align.placement.claim import Machine, Spec
 from numa_align.placement.plan import Request, make_plan, to_json
 from numa_align.topology.model import Topology
-from numa_align.topology.read import read_topology
+from numa_align.topology.read import read_at
 from unit.promises import Case, check, check_placements
 
 
 @pytest.fixture(scope="module")
 def topologies(recorded: Path) -> list[tuple[str, Topology]]:
     roots = [root for root, _ in answered(recorded)] + list(unanswered(recorded))
-    found = [(str(root.relative_to(recorded)), read_topology(root)) for root in roots]
+    found = [(str(root.relative_to(recorded)), read_at(root)) for root in roots]
     return [(name, topology) for name, topology in found if topology.online]
 
 

@@ -13,7 +13,7 @@ from builder import Device, ExtraNode, Machine, on_nodes
 from click.testing import CliRunner
 from numa_align.cli.topo import command, memory_words, show
 from numa_align.errors import TopologyError
-from numa_align.topology.read import read_topology
+from numa_align.topology.read import read_at
 from rich.console import Console
 
 GRACE = Machine(
@@ -28,7 +28,7 @@ GRACE = Machine(
 
 def shown(machine: Machine, tmp_path: Path, width: int) -> str:
     output = StringIO()
-    show(read_topology(machine.write(tmp_path)), Console(file=output, width=width, highlight=False))
+    show(read_at(machine.write(tmp_path)), Console(file=output, width=width, highlight=False))
     return output.getvalue()
 
 
@@ -160,8 +160,8 @@ def test_the_machine_that_runs_the_tests_is_read() -> None:
 def test_reading_a_machine_imports_little(tmp_path: Path) -> None:
     root = Machine(packages=2, gpus=on_nodes(1, 0)).write(tmp_path)
     program = (
-        "import sys; before = set(sys.modules); from numa_align.topology.read import read_topology;"
-        f" read_topology({str(root)!r}); print(*sorted(set(sys.modules) - before))"
+        "import sys; before = set(sys.modules); from numa_align.topology.read import read_at;"
+        f" read_at({str(root)!r}); print(*sorted(set(sys.modules) - before))"
     )
     output = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True

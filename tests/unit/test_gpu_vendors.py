@@ -14,7 +14,7 @@ from numa_align.sysfs import Tree
 from numa_align.topology.gpu import nvidia
 from numa_align.topology.gpu.nvidia import mig_instances
 from numa_align.topology.gpu.pci import PciFunction, normalise_bdf
-from numa_align.topology.read import read_topology
+from numa_align.topology.read import read_at
 from numa_align.topology.select import gpu_of_uuid
 
 U1, U2 = "GPU-11111111-2222-3333-4444-555555555555", "GPU-11111111-9999-3333-4444-555555555555"
@@ -43,7 +43,7 @@ def test_an_address_is_written_as_the_kernel_writes_it(text: str, bdf: Optional[
 
 
 def listed(tmp_path: Path, *devices: Device) -> list[tuple[str, str, Optional[str]]]:
-    topology = read_topology(Machine(gpus=devices).write(tmp_path))
+    topology = read_at(Machine(gpus=devices).write(tmp_path))
     return [(gpu.vendor, gpu.bdf, gpu.device) for gpu in topology.gpus]
 
 
@@ -76,7 +76,7 @@ def test_what_is_no_gpu_is_not_listed(device: Device, tmp_path: Path) -> None:
         own.mkdir(parents=True)
         for name, text in (("class", "0x030000"), ("vendor", "0x8086"), ("device", "0x3e9a")):
             (own / name).write_text(text + "\n")
-        assert read_topology(Machine().write(tmp_path)).gpus == ()
+        assert read_at(Machine().write(tmp_path)).gpus == ()
         return
     assert listed(tmp_path, device) == []
 
@@ -129,29 +129,29 @@ def test_an_excluded_gpu_is_not_listed(tmp_path: Path) -> None:
     root = Machine(gpus=on_nodes(0, 0)).write(tmp_path)
     information = root / "proc/driver/nvidia/gpus/0000:11:00.0/information"
     information.write_text(information.read_text().replace("Excluded:\t No", "Excluded:\t Yes"))
-    assert [gpu.bdf for gpu in read_topology(root).gpus] == ["0000:21:00.0"]
+    assert [gpu.bdf for gpu in read_at(root).gpus] == ["0000:21:00.0"]
 
 
 def test_minors_are_the_drivers_and_not_the_order_of_addresses(tmp_path: Path) -> None:
     root = Machine(gpus=(Device(minor=3), Device(minor=0), Device(minor=11))).write(tmp_path)
-    assert [gpu.minor for gpu in read_topology(root).gpus] == [3, 0, 11]
+    assert [gpu.minor for gpu in read_at(root).gpus] == [3, 0, 11]
 
 
 @pytest.mark.parametrize(
     "uuid", ["GPU-????????-????-????-????-????????????", "GPU-1 2", "nonsense", "GPU-\x1b[31m"]
 )
 def test_a_uuid_that_is_none_is_not_reported(uuid: str, tmp_path: Path) -> None:
-    assert read_topology(Machine(gpus=(Device(uuid=uuid),)).write(tmp_path)).gpus[0].uuid is None
+    assert read_at(Machine(gpus=(Device(uuid=uuid),)).write(tmp_path)).gpus[0].uuid is None
 
 
 def test_a_name_cannot_steer_the_terminal(tmp_path: Path) -> None:
-    model = read_topology(Machine(gpus=(Device(model="A\x1b[31mB"),)).write(tmp_path)).gpus[0].model
+    model = read_at(Machine(gpus=(Device(model="A\x1b[31mB"),)).write(tmp_path)).gpus[0].model
     assert model == "A?[31mB"
 
 
 def test_rocm_knows_an_amd_gpu_by_its_unique_id(tmp_path: Path) -> None:
     device = Device(vendor=0x1002, class_code=0x038000, driver="amdgpu", uuid="GPU-18f4ac3e3b2d5a01")
-    (gpu,) = read_topology(Machine(gpus=(device,)).write(tmp_path)).gpus
+    (gpu,) = read_at(Machine(gpus=(device,)).write(tmp_path)).gpus
     assert gpu.uuid == "GPU-18f4ac3e3b2d5a01"
 
 
@@ -168,7 +168,7 @@ def test_the_kfd_topology_says_what_older_kernels_do_not(tmp_path: Path) -> None
     ):
         (nodes / str(number)).mkdir(parents=True)
         (nodes / str(number) / "properties").write_text(text + "\n")
-    (gpu,) = read_topology(root).gpus
+    (gpu,) = read_at(root).gpus
     assert (gpu.minor, gpu.device, gpu.uuid) == (
         130,
         "/dev/dri/renderD130",
@@ -200,15 +200,13 @@ def test_mig_instances_are_those_of_the_minor(tmp_path: Path) -> None:
 )
 def test_a_uuid_leads_to_its_gpu(uuid: str, bdf: Optional[str], tmp_path: Path) -> None:
     root = divided(tmp_path, (1, 2), ())
-    gpu = gpu_of_uuid(uuid, read_topology(root).gpus, Tree(root))
+    gpu = gpu_of_uuid(uuid, read_at(root).gpus, Tree(root))
     assert (gpu and gpu.bdf) == bdf
 
 
 def test_which_of_two_divided_gpus_has_the_instance_only_nvml_can_say(tmp_path: Path) -> None:
     root = divided(tmp_path, (1,), (1,))
-    assert (
-        gpu_of_uuid("MIG-77777777-2222-3333-4444-555555555555", read_topology(root).gpus, Tree(root)) is None
-    )
+    assert gpu_of_uuid("MIG-77777777-2222-3333-4444-555555555555", read_at(root).gpus, Tree(root)) is None
 
 
 class LiveTree(Tree):
@@ -254,7 +252,7 @@ def test_nvml_is_asked_where_the_drivers_files_are_hidden(
 def test_nvml_says_whose_a_mig_instance_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", fake_nvml())
     devices = (Device(bdf="0000:3b:00.0"), Device(bdf="0000:18:00.0"))
-    gpus = read_topology(Machine(gpus=devices).write(tmp_path)).gpus
+    gpus = read_at(Machine(gpus=devices).write(tmp_path)).gpus
     gpu = gpu_of_uuid("MIG-77777777-2222-3333-4444-555555555555", gpus, LiveTree(tmp_path))
     assert gpu is not None
     assert gpu.bdf == "0000:18:00.0"

@@ -10,7 +10,7 @@ import pytest
 from builder import MEMORY
 from hypothesis import given
 from hypothesis import strategies as st
-from numa_align.slurm_files.gres_index import Indexes, slurm_indexes
+from numa_align.slurm_files.gres_index import Indexes, find_gres_conf, slurm_indexes
 from numa_align.slurm_files.hostlist import expand, in_hostlist
 from numa_align.sysfs import Tree
 from numa_align.topology.gpu.pci import FoundGpu
@@ -27,7 +27,7 @@ def ask(tmp_path: Path, text: str, node: Optional[str] = "n1", divided: bool = F
     path = tmp_path / "etc/slurm/gres.conf"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-    return slurm_indexes(Tree(tmp_path), None, node, GPUS, divided)
+    return slurm_indexes(Tree(tmp_path), find_gres_conf(Tree(tmp_path)), node, GPUS, divided)
 
 
 ORDERS: dict[str, tuple[str, tuple[Optional[int], ...]]] = {
@@ -150,7 +150,9 @@ def test_included_files_stand_in_their_place(tmp_path: Path) -> None:
 
 
 def test_without_gres_conf_there_is_nothing_to_say(tmp_path: Path) -> None:
-    assert slurm_indexes(Tree(tmp_path), None, "n1", GPUS, False) == Indexes(UNKNOWN)
+    assert slurm_indexes(Tree(tmp_path), find_gres_conf(Tree(tmp_path)), "n1", GPUS, False) == Indexes(
+        UNKNOWN
+    )
 
 
 def test_an_amd_gpu_is_named_by_its_render_node(tmp_path: Path) -> None:

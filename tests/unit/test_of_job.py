@@ -21,7 +21,7 @@ from numa_align.cli.job import command, inspect, status_of
 from numa_align.errors import RequestError
 from numa_align.process.of_job import gpu_holders, look, pids_of_job, threads_of, with_children
 from numa_align.topology.model import Topology
-from numa_align.topology.read import read_topology
+from numa_align.topology.read import read_here
 
 JOB = 770077
 
@@ -53,7 +53,7 @@ def job() -> Iterator[subprocess.Popen[bytes]]:
 def test_the_processes_of_a_job_are_found_and_judged(job: subprocess.Popen[bytes]) -> None:
     pids = pids_of_job(JOB)
     assert pids == with_children(job.pid)
-    seen = inspect(JOB, None, read_topology())
+    seen = inspect(JOB, None, read_here())
     assert [process.rank for process in seen] == [3, 3]
     assert {process.name for process in seen} == {"sh", "sleep"}
     assert all(process.state and process.state.bytes_by_node for process in seen)
@@ -132,7 +132,7 @@ def test_a_thread_that_strays_is_named() -> None:
     stray.start()
     os.sched_setaffinity(0, {min(mask)})
     try:
-        seen = look(os.getpid(), read_topology(), {})
+        seen = look(os.getpid(), read_here(), {})
         assert seen is not None
         assert {thread.tid for thread in seen.strays} >= {stray.native_id}
     finally:
@@ -147,12 +147,12 @@ def test_a_zombie_and_a_vanished_process_survive(job: subprocess.Popen[bytes]) -
         os._exit(0)
     while "\nState:\tZ" not in Path(f"/proc/{child}/status").read_text():
         time.sleep(0.01)
-    seen = look(child, read_topology(), {})
+    seen = look(child, read_here(), {})
     result = CliRunner().invoke(command, ["--pid", str(child)], catch_exceptions=False)
     assert result.exit_code == 2 and f"{child}: a zombie: it has ended" in result.output
     os.waitpid(child, 0)
     assert seen is not None and seen.hidden and seen.hidden.startswith("a zombie")
-    assert look(child, read_topology(), {}) is None
+    assert look(child, read_here(), {}) is None
     assert threads_of(child) == ()
 
 
@@ -160,7 +160,7 @@ def test_no_such_process_or_job_is_a_line() -> None:
     with pytest.raises(RequestError, match="there is no process 4194999"):
         with_children(4194999)
     with pytest.raises(RequestError, match=r"job 4194999 has no process on this node.*--all-nodes"):
-        inspect(4194999, None, read_topology())
+        inspect(4194999, None, read_here())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
@@ -168,9 +168,9 @@ def test_what_permissions_hide_is_said(job: subprocess.Popen[bytes]) -> None:
     program = (
         "import os, sys\n"
         "from numa_align.process.of_job import look\n"
-        "from numa_align.topology.read import read_topology\n"
+        "from numa_align.topology.read import read_here\n"
         "os.setuid(65534)\n"
-        f"seen = look({job.pid}, read_topology(), {{}})\n"
+        f"seen = look({job.pid}, read_here(), {{}})\n"
         "print(bool(seen.cpus), seen.verdict, seen.hidden)\n"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -16,7 +16,7 @@ from numa_align.cli.topo import command
 from numa_align.errors import OverrideError
 from numa_align.topology import simple_toml
 from numa_align.topology.override import read_overrides
-from numa_align.topology.read import read_topology
+from numa_align.topology.read import read_at
 
 UUID = "GPU-11111111-2222-3333-4444-555555555555"
 
@@ -47,7 +47,7 @@ def write(root: Path, text: str) -> Path:
 )
 def test_a_gpu_is_named_by_address_uuid_or_minor(name: str, root: Path) -> None:
     write(root, f"[[gpu]]\n{name}\nnode = 1\n")
-    topology = read_topology(root)
+    topology = read_at(root)
     gpu = topology.gpus[1]
     assert (gpu.node, gpu.source, gpu.cpus, gpu.memory_nodes) == (1, "override", (4, 5, 6, 7), (1,))
     assert [other.source for other in topology.gpus] == ["numa_node", "override", "numa_node"]
@@ -56,28 +56,28 @@ def test_a_gpu_is_named_by_address_uuid_or_minor(name: str, root: Path) -> None:
 
 def test_the_site_is_right_where_the_firmware_says_otherwise(root: Path) -> None:
     write(root, "[[gpu]]\nminor = 0\nnode = 0\n")
-    topology = read_topology(root)
+    topology = read_at(root)
     assert (topology.gpus[0].node, topology.gpus[0].source) == (0, "override")
     assert "GPU 0000:11:00.0: the override file says node 0, the kernel says node 1" in topology.warnings
 
 
 def test_an_entry_for_a_gpu_of_another_machine_is_only_remarked(root: Path) -> None:
     path = write(root, '[[gpu]]\nbdf = "0000:99:00.0"\nnode = 1\n')
-    topology = read_topology(root, strict=True)
+    topology = read_at(root, strict=True)
     assert f"{path}: entry 1 (0000:99:00.0) names no GPU of this machine" in topology.warnings
 
 
 def test_of_two_entries_for_one_gpu_the_earlier_counts(root: Path) -> None:
     write(root, f'[[gpu]]\nminor = 1\nnode = 0\n[[gpu]]\nuuid = "{UUID}"\nnode = 1\n')
-    topology = read_topology(root)
+    topology = read_at(root)
     assert topology.gpus[1].node == 0
     assert any("entry 2" in warning and "an earlier one" in warning for warning in topology.warnings)
 
 
 def test_an_empty_file_changes_nothing(root: Path) -> None:
-    before = read_topology(root)
+    before = read_at(root)
     write(root, "# nothing yet\n")
-    assert read_topology(root) == before
+    assert read_at(root) == before
 
 
 MISTAKES = [
@@ -104,7 +104,7 @@ MISTAKES = [
 def test_a_mistake_is_one_line_that_names_file_and_place(text: str, message: str, root: Path) -> None:
     path = write(root, text)
     with pytest.raises(OverrideError) as caught:
-        read_topology(root, strict=True)
+        read_at(root, strict=True)
     assert message in str(caught.value)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
@@ -114,9 +114,9 @@ def test_a_mistake_is_one_line_that_names_file_and_place(text: str, message: str
 def test_for_the_prolog_a_mistake_is_a_warning_and_the_machine_is_read_without(
     text: str, message: str, root: Path
 ) -> None:
-    without = read_topology(root)
+    without = read_at(root)
     write(root, text)
-    topology = read_topology(root)
+    topology = read_at(root)
     assert topology.gpus == without.gpus
     assert message in topology.warnings[0]
     assert topology.warnings[0].endswith("the file is ignored")
@@ -146,7 +146,7 @@ def test_the_command_refuses_a_wrong_file_and_takes_one_from_elsewhere(root: Pat
 
 def test_without_a_file_no_toml_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("numa_align.topology.override.read_overrides", None)
-    assert read_topology(Machine(gpus=on_nodes(0)).write(tmp_path)).gpus[0].node == 0
+    assert read_at(Machine(gpus=on_nodes(0)).write(tmp_path)).gpus[0].node == 0
 
 
 # -- Python 3.9 and 3.10, which have no parser for TOML ----------------------------------------
@@ -202,10 +202,10 @@ def test_without_any_package_the_file_is_read_as_with_all(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(root, f'[[gpu]]\nuuid = "{UUID}"\nnode = 1\n')
-    with_all = read_topology(root)
+    with_all = read_at(root)
     monkeypatch.setitem(sys.modules, "tomllib", None)
     monkeypatch.setitem(sys.modules, "tomli", None)
-    assert read_topology(root) == with_all
+    assert read_at(root) == with_all
     assert with_all.gpus[1].source == "override"
 
 
@@ -216,7 +216,7 @@ def test_a_number_of_thousands_of_digits_is_a_warning(
     if own:
         monkeypatch.setitem(sys.modules, "tomllib", None)
     write(root, f"[[gpu]]\nminor = 1\nnode = {'1' * 5000}\n")
-    (warning,) = (text for text in read_topology(root).warnings if "the file is ignored" in text)
+    (warning,) = (text for text in read_at(root).warnings if "the file is ignored" in text)
     assert len(warning) < 400
 
 
@@ -224,4 +224,4 @@ def test_a_pipe_in_place_of_the_file_is_a_warning(root: Path) -> None:
     path = root / "etc/numa-align/override.toml"
     path.parent.mkdir(parents=True)
     os.mkfifo(path)
-    assert any("is not a regular file" in text for text in read_topology(root).warnings)
+    assert any("is not a regular file" in text for text in read_at(root).warnings)

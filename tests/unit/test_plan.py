@@ -14,7 +14,7 @@ from builder import Device, Machine, on_nodes
 from numa_align.errors import ClaimError
 from numa_align.placement.claim import Spec
 from numa_align.placement.plan import Request, make_plan, select_cpus, select_gpus
-from numa_align.topology.read import read_topology
+from numa_align.topology.read import read_at
 from numa_align.view.terminal import mark, show
 from rich.console import Console
 
@@ -138,7 +138,7 @@ def test_gpus_are_named_by_slurms_index_where_it_is_known(tmp_path: Path) -> Non
     root = machine.write(tmp_path)
     (root / "etc/slurm").mkdir(parents=True)
     (root / "etc/slurm/gres.conf").write_text("Name=gpu File=/dev/nvidia[0,1]\n")
-    topology = read_topology(root)
+    topology = read_at(root)
     assert [gpu.index for gpu in topology.gpus] == [1, 0]
     assert select_gpus(topology, "0") == (1,)
 

@@ -89,7 +89,7 @@ def test_the_batch_script_is_told_from_a_step() -> None:
 
 def test_whatever_is_wrong_the_status_is_0_and_the_user_reads_a_line() -> None:
     environment = {**os.environ, "NUMA_ALIGN_TASK": "4194999", "SLURM_STEP_TASKS_PER_NODE": "9999999"}
-    program = "from numa_align.hooks import task_prolog; task_prolog.read_topology = None; task_prolog.main()"
+    program = "from numa_align.hooks import task_prolog; task_prolog.read_here = None; task_prolog.main()"
     result = subprocess.run(
         [sys.executable, "-c", program],
         env=environment,

@@ -12,7 +12,7 @@ from builder import MEMORY, Device, ExtraNode, Machine, on_nodes
 from builder.strategies import machines
 from hypothesis import HealthCheck, given, settings
 from numa_align.topology.fingerprint import fingerprint
-from numa_align.topology.read import read_topology
+from numa_align.topology.read import read_at
 
 GIB = 1 << 30
 
@@ -21,7 +21,7 @@ GIB = 1 << 30
 @given(machines())
 def test_what_was_built_is_what_is_read(machine: Machine) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-        found = read_topology(machine.write(Path(folder)))
+        found = read_at(machine.write(Path(folder)))
     assert replace(found, warnings=()) == machine.topology()
 
 
@@ -68,11 +68,11 @@ ODDITIES = {
 @pytest.mark.parametrize("oddity", ODDITIES)
 def test_an_odd_machine_is_read_right(oddity: str, tmp_path: Path) -> None:
     machine = ODDITIES[oddity]
-    assert read_topology(machine.write(tmp_path)) == machine.topology()
+    assert read_at(machine.write(tmp_path)) == machine.topology()
 
 
 def test_a_kernel_without_numa_has_one_node_with_all_cpus_and_all_memory(tmp_path: Path) -> None:
-    topology = read_topology(Machine(has_node_directory=False, offline=(2,)).write(tmp_path))
+    topology = read_at(Machine(has_node_directory=False, offline=(2,)).write(tmp_path))
     (node,) = topology.nodes
     assert (node.id, node.cpus, node.memory_bytes, node.kind) == (0, (0, 1, 3), 64 * GIB, "cpu")
     assert topology.distances == ((10,),)
@@ -81,14 +81,14 @@ def test_a_kernel_without_numa_has_one_node_with_all_cpus_and_all_memory(tmp_pat
 def test_online_cpus_are_known_without_the_file_that_lists_them(tmp_path: Path) -> None:
     root = Machine(smt=2, offline=(5,)).write(tmp_path)
     (root / "sys/devices/system/cpu/online").unlink()
-    assert read_topology(root).online == (0, 1, 2, 3, 4, 6, 7)
+    assert read_at(root).online == (0, 1, 2, 3, 4, 6, 7)
 
 
 def test_cpus_that_do_not_exist_are_in_no_list(tmp_path: Path) -> None:
     root = Machine(packages=2).write(tmp_path)
     (root / "sys/devices/system/cpu/online").write_text("0-63\n")
     (root / "sys/devices/system/node/node1/cpulist").write_text("4-400\n")
-    topology = read_topology(root)
+    topology = read_at(root)
     assert topology.online == tuple(range(8))
     assert topology.nodes[1].cpus == (4, 5, 6, 7)
 
@@ -96,7 +96,7 @@ def test_cpus_that_do_not_exist_are_in_no_list(tmp_path: Path) -> None:
 def test_a_cpu_that_several_nodes_claim_is_counted_once(tmp_path: Path) -> None:
     root = Machine(packages=2).write(tmp_path)
     (root / "sys/devices/system/node/node1/cpulist").write_text("0-7\n")
-    topology = read_topology(root)
+    topology = read_at(root)
     assert {core.node for core in topology.cores} == {0, 1}
     assert [core.node for core in topology.cores[:4]] == [0] * 4
     assert any("several nodes claim CPUs 0-3" in warning for warning in topology.warnings)
@@ -107,7 +107,7 @@ def test_a_missing_row_of_distances_is_taken_from_the_column(tmp_path: Path) -> 
     root = machine.write(tmp_path)
     (root / "sys/devices/system/node/node2/distance").unlink()
     (root / "sys/devices/system/node/node3/distance").write_text("10 20\n")
-    distances = read_topology(root).distances
+    distances = read_at(root).distances
     assert distances[0] == machine.distances[0]
     assert (distances[2][0], distances[2][2], distances[2][3]) == (32, 10, 20)
 
@@ -115,7 +115,7 @@ def test_a_missing_row_of_distances_is_taken_from_the_column(tmp_path: Path) -> 
 def test_memory_that_is_not_known_does_not_make_a_node_unfit(tmp_path: Path) -> None:
     root = Machine(packages=2, gpus=on_nodes(1)).write(tmp_path)
     (root / "sys/devices/system/node/node1/meminfo").unlink()
-    topology = read_topology(root)
+    topology = read_at(root)
     assert (topology.nodes[1].kind, topology.nodes[1].memory_bytes) == ("cpu", 0)
     assert topology.gpus[0].memory_nodes == (1,)
 
@@ -128,12 +128,12 @@ def test_host_memory_comes_from_a_node_without_cpus_only_if_no_other_has_any(tmp
         matrix=((10, 21, 14, 24), (21, 10, 24, 14), (14, 24, 10, 28), (24, 14, 28, 10)),
         gpus=on_nodes(1, 0),
     )
-    gpus = read_topology(machine.write(tmp_path)).gpus
+    gpus = read_at(machine.write(tmp_path)).gpus
     assert [gpu.memory_nodes for gpu in gpus] == [(3,), (2,)]
 
 
 def test_no_machine_at_all_is_an_empty_topology(tmp_path: Path) -> None:
-    topology = read_topology(tmp_path / "nothing")
+    topology = read_at(tmp_path / "nothing")
     assert (topology.online, topology.cores, topology.gpus) == ((), (), ())
     assert topology.warnings == ("no online CPU can be found",)
 
@@ -141,12 +141,12 @@ def test_no_machine_at_all_is_an_empty_topology(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["local_cpulist", "bridge"])
 def test_minus_one_is_followed_to_what_is_known(source: str, tmp_path: Path) -> None:
     machine = Machine(packages=2, gpus=on_nodes(1, 0, source=source))
-    topology = read_topology(machine.write(tmp_path))
+    topology = read_at(machine.write(tmp_path))
     assert [(gpu.node, gpu.source) for gpu in topology.gpus] == [(1, source), (0, source)]
 
 
 def test_minus_one_is_not_node_0_where_there_are_two(tmp_path: Path) -> None:
-    topology = read_topology(Machine(packages=2, gpus=on_nodes(None, source="none")).write(tmp_path))
+    topology = read_at(Machine(packages=2, gpus=on_nodes(None, source="none")).write(tmp_path))
     (gpu,) = topology.gpus
     assert (gpu.node, gpu.source, gpu.cpus, gpu.memory_nodes) == (None, "none", (), ())
     (warning,) = topology.warnings
@@ -156,7 +156,7 @@ def test_minus_one_is_not_node_0_where_there_are_two(tmp_path: Path) -> None:
 
 def test_minus_one_is_the_only_node_with_cpus_if_there_is_one(tmp_path: Path) -> None:
     machine = Machine(node_ids=(2,), extra_nodes=(ExtraNode(3),), gpus=on_nodes(2, source="only-node"))
-    (gpu,) = read_topology(machine.write(tmp_path)).gpus
+    (gpu,) = read_at(machine.write(tmp_path)).gpus
     assert (gpu.node, gpu.source) == (2, "only-node")
 
 
@@ -165,14 +165,14 @@ def test_the_root_bus_counts_as_a_bridge(tmp_path: Path) -> None:
     bus = root / "sys/devices/pci0000:10/pci_bus/0000:10"
     bus.mkdir(parents=True)
     (bus / "cpulistaffinity").write_text("4-7\n")
-    (gpu,) = read_topology(root).gpus
+    (gpu,) = read_at(root).gpus
     assert (gpu.node, gpu.source) == (1, "bridge")
 
 
 def test_a_numa_node_that_does_not_exist_is_no_answer(tmp_path: Path) -> None:
     root = Machine(packages=2, gpus=on_nodes(1)).write(tmp_path)
     (root / "sys/bus/pci/devices/0000:11:00.0/numa_node").write_text("77\n")
-    (gpu,) = read_topology(root).gpus
+    (gpu,) = read_at(root).gpus
     assert (gpu.node, gpu.source) == (1, "local_cpulist")
 
 

@@ -17,7 +17,7 @@ from numa_align.cli.topo import command, to_json
 from numa_align.cpulist import format_cpulist, parse_cpulist, parse_cpumap
 from numa_align.topology.fingerprint import fingerprint
 from numa_align.topology.model import NODE_KINDS, SOURCES, Topology
-from numa_align.topology.read import read_topology
+from numa_align.topology.read import read_at
 
 
 @pytest.fixture(scope="session")
@@ -53,14 +53,14 @@ def differences(topology: Topology, answer: dict[str, Any]) -> Iterator[str]:
 
 def test_every_recorded_answer_is_met(machines: list[tuple[Path, dict[str, Any]]]) -> None:
     assert len(machines) > 40
-    found = {root.name: list(differences(read_topology(root), answer)) for root, answer in machines}
+    found = {root.name: list(differences(read_at(root), answer)) for root, answer in machines}
     assert {name: texts for name, texts in found.items() if texts} == {}
 
 
 def test_memory_of_gpus_is_told_from_other_memory(machines: list[tuple[Path, dict[str, Any]]]) -> None:
     for root, answer in machines:
         of_gpus = {gpu["mem_node"] for gpu in answer["gpus"] if gpu.get("mem_node") is not None}
-        for node in read_topology(root).nodes:
+        for node in read_at(root).nodes:
             if node.cpus:
                 assert node.kind in ("cpu", "cpu-only"), (root.name, node)
             elif node.memory_bytes:
@@ -80,7 +80,7 @@ def test_gpu_memory_is_recognised_without_the_drivers_word(
     for root, answer in machines:
         of_gpus = {gpu["mem_node"] for gpu in answer["gpus"] if gpu.get("mem_node") is not None}
         seen += len(of_gpus)
-        kinds = {node.id: node.kind for node in read_topology(root).nodes}
+        kinds = {node.id: node.kind for node in read_at(root).nodes}
         assert {kinds[node] for node in of_gpus} <= {"gpu-memory"}, root.name
     assert seen > 10
 
@@ -116,7 +116,7 @@ def test_raw_dumps_are_read_as_their_kernels_meant_them(recorded: Path) -> None:
     roots = list(unanswered(recorded))
     assert len(roots) > 20
     for root in roots:
-        topology = read_topology(root)
+        topology = read_at(root)
         assert sound(topology) == [], root
         assert topology.online, root
         assert all(core.node is not None for core in topology.cores), root
@@ -152,7 +152,7 @@ def read_paths(machines: list[tuple[Path, dict[str, Any]]]) -> dict[Path, list[P
                 "link",
                 lambda tree, path, s=seen, f=link: (s.add(tree.path(path)), f(tree, path))[1],
             )
-            read_topology(root)
+            read_at(root)
             patch.undo()
             touched[root] = sorted(Path(path) for path in seen if Path(path).is_relative_to(root))
     return touched
@@ -165,7 +165,7 @@ def test_no_damage_is_too_much(read_paths: dict[Path, list[Path]], share: str) -
         for _ in range(12 if share == "one" else 4):
             count = {"one": 1, "few": 8, "many": len(paths) // 3}[share]
             with damaged(random.sample(paths, min(count, len(paths))), random) as words:
-                topology = read_topology(root)
+                topology = read_at(root)
                 assert sound(topology) == [], words
                 assert json.loads(to_json(topology))["version"] == 1, words
                 fingerprint(root)
@@ -177,7 +177,7 @@ def test_the_files_that_say_most_may_be_damaged_in_every_way(read_paths: dict[Pa
         rare = [path for path in paths if "/cpu/cpu" not in str(path)]
         for path in rare:
             with damaged([path], random) as words:
-                assert sound(read_topology(root)) == [], words
+                assert sound(read_at(root)) == [], words
 
 
 def test_a_damaged_machine_is_shown_or_refused_in_one_line(read_paths: dict[Path, list[Path]]) -> None:
@@ -190,4 +190,4 @@ def test_a_damaged_machine_is_shown_or_refused_in_one_line(read_paths: dict[Path
 
 
 def test_after_the_damage_every_machine_is_whole(machines: list[tuple[Path, dict[str, Any]]]) -> None:
-    assert all(list(differences(read_topology(root), answer)) == [] for root, answer in machines)
+    assert all(list(differences(read_at(root), answer)) == [] for root, answer in machines)

@@ -107,9 +107,9 @@ def _samples(all_nodes: bool, sources: Sequence[Path], budget: int) -> list[Samp
             raise AuditError("no node answered; is numa-align installed there?")
         return samples
     from ..audit.take import take_sample  # noqa: PLC0415
-    from ..topology.read import read_topology  # noqa: PLC0415
+    from ..topology.read import read_here  # noqa: PLC0415
 
-    return [take_sample(read_topology(), budget)]
+    return [take_sample(read_here(), budget)]
 
 
 def _print_json(samples: Sequence[Sample]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Optional
 import click
 
 from ..errors import BindError, RequestError
-from ..topology.read import read_topology
+from ..topology.read import read_here
 
 if TYPE_CHECKING:
     from ..bench.gpu_copies import Copy, Toolkit
@@ -46,7 +46,7 @@ def command(
     except ImportError as error:
         raise RequestError(f"bench needs numpy ({error}); install it, as in `pip install numpy`") from error
     draw = _drawer(plot)
-    topology = read_topology()
+    topology = read_here()
     found = toolkit_of(toolkit) if topology.gpus and not no_gpus else None
     if found is None and (toolkit or topology.gpus) and not no_gpus:
         names = toolkit or "PyTorch or CuPy"

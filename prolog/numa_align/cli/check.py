@@ -22,7 +22,7 @@ from ..process.undone import undone
 from ..process.verdict import Verdict, judge
 from ..slurm_env import rank_of
 from ..topology.model import Gpu, Topology
-from ..topology.read import read_topology
+from ..topology.read import read_here
 from ..view.common import gpus_fields, gpus_text, memory_fields, memory_text
 
 #: With nothing to be near to, nothing can be said to be near.
@@ -114,7 +114,7 @@ def command(
     srun ends with 1 if any task is not aligned. A task can also judge a process beside it (--pid).
     Exit status: 0 aligned, 1 not aligned, or undone by the program, 2 cannot tell, as without a GPU.
     """
-    state, gpus, verdict, environment = inspect(pid, read_topology())
+    state, gpus, verdict, environment = inspect(pid, read_here())
     if json_:
         click.echo(json.dumps(as_json(state, gpus, verdict, environment)))
     else:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from typing import Optional
 
 import click
+
+from .recorded import is_live, machine_at, machine_options
 
 
 @click.command(
     short_help="Say which GPUs of this node sit best together.", epilog="Example: numa-align gpus 2"
 )
 @click.argument("count", type=click.IntRange(min=1), metavar="COUNT")
-@click.option("--root", default="/", metavar="DIR", help="Directory that stands for / (a recorded machine).")
+@machine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/users.md has the schema.")
-def command(*, count: int, root: str, as_json: bool) -> None:
+def command(*, count: int, root: str, node_name: Optional[str], as_json: bool) -> None:
     """Say which COUNT GPUs sit best together: one node, one switch, else evenly over near nodes.
 
     The first line is a list for `numa-align run --gpus`, `numa-align show --gpus` or CUDA_VISIBLE_DEVICES.
@@ -22,10 +25,9 @@ def command(*, count: int, root: str, as_json: bool) -> None:
     from ..placement.choose_gpus import bridges_of, choose  # noqa: PLC0415
     from ..placement.plan import number_of  # noqa: PLC0415
     from ..placement.visible import may_open  # noqa: PLC0415
-    from .recorded import machine_at  # noqa: PLC0415
 
-    topology = machine_at(root)
-    live = root == "/"
+    topology = machine_at(root, node_name=node_name)
+    live = is_live(root)
     usable = [gpu for gpu in topology.gpus if not live or (gpu.device and may_open(gpu.device))]
     best = choose(topology, count, usable, {gpu.bdf: bridges_of(gpu, root) for gpu in usable})
     order = {gpu.bdf: position for position, gpu in enumerate(topology.gpus)}

@@ -16,7 +16,7 @@ from ..errors import RequestError
 from ..sysfs import one_line
 from ..topology.fingerprint import fingerprint
 from ..topology.model import Topology
-from ..topology.read import read_topology
+from ..topology.read import read_here
 from ..view.common import gpus_fields, gpus_text, memory_fields, memory_text
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def command(
         raise click.UsageError("--watch goes with neither --svg nor --json", ctx)
     if all_nodes:
         _on_all_nodes(job, threads=threads, as_json=as_json)
-    topology = read_topology()
+    topology = read_here()
     if watch:
         _watch(job, pid, topology, interval, threads)
         return
@@ -151,7 +151,7 @@ def _watch(
                 time.sleep(interval)
                 now = fingerprint()
                 if now != known:  # MIG instances, a driver or CPUs came or went meanwhile
-                    known, topology = now, read_topology()
+                    known, topology = now, read_here()
                 live.update(picture(job, inspect(job, pid, topology), threads), refresh=True)
             except (KeyboardInterrupt, RequestError):
                 return

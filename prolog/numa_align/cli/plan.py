@@ -8,12 +8,13 @@ import click
 
 from ..placement.claim import read_spec, spec_help
 from ..placement.plan import VISIBLE, Request, make_plan, select_cpus, select_gpus, to_json
+from .recorded import machine_at, machine_options
 
 
 @click.command(
     short_help="Say what a step would do, without Slurm.", epilog="Example: numa-align plan --tasks 2"
 )
-@click.option("--root", default="/", metavar="DIR", help="Directory that stands for / (a recorded machine).")
+@machine_options
 @click.option(
     "--tasks", "-n", required=True, type=click.IntRange(1, 4096), metavar="N", help="Tasks on this node."
 )
@@ -37,6 +38,7 @@ from ..placement.plan import VISIBLE, Request, make_plan, select_cpus, select_gp
 def command(
     *,
     root: str,
+    node_name: Optional[str],
     tasks: int,
     gpus: Optional[str],
     no_gpus: bool,
@@ -59,9 +61,7 @@ def command(
         return
     import json  # noqa: PLC0415 (the help needs none of these)
 
-    from .recorded import machine_at  # noqa: PLC0415
-
-    topology = machine_at(root)
+    topology = machine_at(root, node_name=node_name)
     chosen = () if no_gpus else select_gpus(topology, gpus)
     plan = make_plan(topology, Request(tasks, chosen, select_cpus(topology, cpus), visible, read))
     if as_json:

@@ -1,13 +1,39 @@
-"""``--root``: this machine or a recorded one, for the commands that look at either."""
+"""``--root`` and ``--node-name``: this machine or a recorded one, for the commands that look at either."""
 
 from __future__ import annotations
 
 import os
-from typing import Optional
+from typing import Any, Callable, Optional, TypeVar
+
+import click
 
 from ..errors import TopologyError
 from ..topology.model import Topology
-from ..topology.read import read_topology
+from ..topology.read import name_here, read_at, read_here
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_ROOT = click.option(
+    "--root", default="/", metavar="DIR", help="Directory that stands for / (a recorded machine)."
+)
+_NODE_NAME = click.option(
+    "--node-name", metavar="NAME", help="Slurm's name of this node.  [default: SLURMD_NODENAME, host name]"
+)
+
+
+def machine_options(command: _Command) -> _Command:
+    """The options ``root`` and ``node_name`` of a command, for `machine_at`."""
+    return _ROOT(_NODE_NAME(command))
+
+
+def is_live(root: str) -> bool:
+    """Whether ``root`` is this machine, however it is written."""
+    return os.path.abspath(root) == "/"  # noqa: PTH100 (a command that may run without pathlib should)
+
+
+def node_name_at(root: str, said: Optional[str]) -> Optional[str]:
+    """Slurm's name of the node: as ``said``, else this machine's; a recording does not tell its own."""
+    return said or (name_here(os.environ) if is_live(root) else None)
 
 
 def machine_at(
@@ -17,13 +43,16 @@ def machine_at(
     gres_conf: Optional[str] = None,
     node_name: Optional[str] = None,
 ) -> Topology:
-    """The machine below ``root``, read as `read_topology` does with ``strict``.
+    """The machine below ``root``; the running one is read as `read_here` does, with ``strict``.
 
     Raises TopologyError where there is none, OverrideError for a wrong override file.
     """
-    if not os.path.isdir(root):  # noqa: PTH112 (a command that may run without pathlib should)
+    if not os.path.isdir(root):  # noqa: PTH112 (see is_live)
         raise TopologyError(f"{root}: is not a directory; --root is the one that stands for /")
-    topology = read_topology(root, override=override, gres_conf=gres_conf, node_name=node_name, strict=True)
+    if is_live(root):
+        topology = read_here(override=override, gres_conf=gres_conf, node_name=node_name, strict=True)
+    else:
+        topology = read_at(root, override=override, gres_conf=gres_conf, node_name=node_name, strict=True)
     if not topology.online:
         raise TopologyError(f"{root}: no CPU is described below it; is there a sys/devices/system/cpu?")
     return topology

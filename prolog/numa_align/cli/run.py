@@ -171,9 +171,9 @@ def _bind(
 
 
 def _topology() -> Topology:
-    from ..topology.read import read_topology  # noqa: PLC0415
+    from ..topology.read import read_here  # noqa: PLC0415
 
-    return read_topology(node_name=os.environ.get("SLURMD_NODENAME"))
+    return read_here()
 
 
 def _report(

@@ -8,6 +8,8 @@ from typing import Optional
 
 import click
 
+from .recorded import is_live, machine_at, machine_options
+
 _TOOLS = ("numactl", "taskset", "docker", "podman", "kubernetes", "systemd", "env")
 
 
@@ -25,11 +27,18 @@ _TOOLS = ("numactl", "taskset", "docker", "podman", "kubernetes", "systemd", "en
 @click.option(
     "--numa-align", "spec", metavar="SPEC", help="What the option of srun would say; help lists it."
 )
-@click.option("--root", default="/", metavar="DIR", help="Directory that stands for / (a recorded machine).")
+@machine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/users.md has the schema.")
 @click.pass_context
 def command(
-    ctx: click.Context, *, gpus: str, tool: str, spec: Optional[str], root: str, as_json: bool
+    ctx: click.Context,
+    *,
+    gpus: str,
+    tool: str,
+    spec: Optional[str],
+    root: str,
+    node_name: Optional[str],
+    as_json: bool,
 ) -> None:
     """Print the CPUs and memory nearest to some GPUs in the words of another tool.
 
@@ -46,16 +55,15 @@ def command(
     from ..process.affinity import read_own  # noqa: PLC0415
     from ..process.apply import spec_of  # noqa: PLC0415
     from ..view.export import show  # noqa: PLC0415
-    from .recorded import machine_at  # noqa: PLC0415
 
     read, _ = spec_of(spec, os.environ)
     if read.help:
         click.echo(spec_help(), nl=False)
         return
-    topology = machine_at(root)
+    topology = machine_at(root, node_name=node_name)
     chosen = select_gpus(topology, gpus)
     memory_nodes = tuple(node.id for node in topology.nodes if node.memory_bytes)
-    own = read_own() if root == "/" else Own(topology.online, topology.online, memory_nodes)
+    own = read_own() if is_live(root) else Own(topology.online, topology.online, memory_nodes)
     # The plan is for GPUs by name: whoever asks need not be a worker himself.
     decision = decide(topology, own, {}, Request(read, chosen))
     shown = show(tool, topology, decision.placement, [topology.gpus[gpu] for gpu in chosen])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Optional
 
@@ -10,7 +9,7 @@ import click
 
 from ..cpulist import format_cpulist
 from ..topology.model import Core, Gpu, Node, Topology
-from .recorded import machine_at
+from .recorded import machine_at, machine_options, node_name_at
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -32,7 +31,7 @@ _SOURCE_STYLES = {"none": "bold red", "override": "yellow", "only-node": "yellow
 @click.command(
     short_help="Show the NUMA nodes and GPUs of this machine.", epilog="Example: numa-align topo --json"
 )
-@click.option("--root", default="/", metavar="DIR", help="Directory that stands for / (a recorded machine).")
+@machine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; its schema is in docs/topology.md.")
 @click.option(
     "--override",
@@ -41,9 +40,6 @@ _SOURCE_STYLES = {"none": "bold red", "override": "yellow", "only-node": "yellow
 )
 @click.option(
     "--gres-conf", metavar="FILE", help="Slurm's gres.conf.  [default: in the usual places below DIR]"
-)
-@click.option(
-    "--node-name", metavar="NAME", help="Slurm's name of this node.  [default: SLURMD_NODENAME, host name]"
 )
 @click.option("--svg", metavar="FILE", help="Draw the machine into this file instead.")
 def command(
@@ -59,7 +55,7 @@ def command(
 
     Exit status: 0, or 2 for wrong usage or input.
     """
-    name = node_name or _node_name(root)
+    name = node_name_at(root, node_name)
     topology = machine_at(root, override=override, gres_conf=gres_conf, node_name=name)
     if svg is not None:
         from ..view.svg import draw, write  # noqa: PLC0415
@@ -71,13 +67,6 @@ def command(
             click.echo(f"numa-align: warning: {warning}", err=True)
     else:
         show(topology)
-
-
-def _node_name(root: str) -> Optional[str]:
-    """Slurm's name of this node: as slurmd says, else the short host name; of a recording, unknown."""
-    if os.path.abspath(root) != "/":  # noqa: PTH100 (see command)
-        return None
-    return os.environ.get("SLURMD_NODENAME") or os.uname().nodename.partition(".")[0]
 
 
 # -- JSON ------------------------------------------------------------------------------------

@@ -68,12 +68,6 @@ def _job_gpus(environment: Mapping[str, str]) -> Optional[tuple[int, ...]]:
         return None
 
 
-def _gres_conf(environment: Mapping[str, str]) -> Optional[Path]:
-    """gres.conf lies beside the slurm.conf that slurmd uses (slurm.conf(5))."""
-    path = Path(environment.get("SLURM_CONF") or "/etc/slurm/slurm.conf").parent / "gres.conf"
-    return path if path.is_file() else None
-
-
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -83,11 +77,9 @@ def _boot_id() -> str:
 
 def read_node(environment: Mapping[str, str], root: Path = Path("/")) -> Topology:
     """This node. A wrong override file or gres.conf is a warning in it: the resolver goes on without."""
-    from ..topology.read import read_topology  # noqa: PLC0415 - the epilog does without
+    from ..topology.read import read_here  # noqa: PLC0415 - the epilog does without
 
-    return read_topology(
-        root, gres_conf=_gres_conf(environment), node_name=environment.get("SLURMD_NODENAME")
-    )
+    return read_here(environment, root=root)
 
 
 def write_job_table(

@@ -24,7 +24,7 @@ from ..process.affinity import bind_cpus, read_own
 from ..process.apply import spec_of
 from ..slurm_env import to_number
 from ..topology.model import Topology
-from ..topology.read import read_topology
+from ..topology.read import read_here
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def speak(environment: Mapping[str, str], task: int) -> Iterator[str]:
         yield f"print numa-align: {_one_line(warning)}"
     if not spec.on or (environment.get("NUMA_ALIGN_STATE") and not _inherited(environment)):
         return  # off, or the plugin has done it
-    topology = read_topology(node_name=environment.get("SLURMD_NODENAME"))
+    topology = read_here(environment)
     own = read_own()
     decision = decide(topology, own, environment, Request(spec))
     placed, state, failure = decision.placement, decision.placement.state, None

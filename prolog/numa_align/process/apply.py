@@ -15,7 +15,7 @@ from ..placement.claim import Spec, read_spec
 from ..placement.decide import VARIABLES, Decision, Request, decide, note_of, warning_of, without_gpu
 from ..placement.own import Own
 from ..topology.model import Topology
-from ..topology.read import read_topology
+from ..topology.read import read_here
 from .affinity import bind_cpus, bind_threads, read_own, read_policy, set_policy
 
 
@@ -122,7 +122,7 @@ def place_here(
     Raises NumaAlignError (RequestError, ClaimError, TableError) where nothing can be decided; then nothing
     was bound.
     """
-    machine = topology or read_topology(node_name=environment.get("SLURMD_NODENAME"))
+    machine = topology or read_here(environment)
     decision = decide(machine, own or read_own(), environment, request)
     applied = apply(machine, decision, threads=threads)
     for name in VARIABLES:

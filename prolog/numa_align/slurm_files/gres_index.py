@@ -25,9 +25,9 @@ from .hostlist import HostlistError, expand, in_hostlist
 if TYPE_CHECKING:
     from ..sysfs import AnyPath
 
-#: Where gres.conf is looked for below the root, in this order: as packaged, then where slurmd
-#: keeps what it got from slurmctld.
-USUAL_PLACES = ("etc/slurm/gres.conf", "run/slurm/conf/gres.conf", "etc/slurm-llnl/gres.conf")
+#: Where Slurm's files are looked for below the root, in this order: as packaged, then where slurmd
+#: keeps what it got from slurmctld ("configless").
+USUAL_FOLDERS = ("etc/slurm", "run/slurm/conf", "etc/slurm-llnl")
 
 # A cluster's file may list thousands of nodes.
 _SIZE_LIMIT = 4 << 20
@@ -79,6 +79,23 @@ class _UnknownError(Exception):
     """The file does not settle the indexes; the text says why."""
 
 
+def find_gres_conf(tree: Tree, slurm_conf: Optional[str] = None) -> Optional[str]:
+    """The gres.conf that Slurm reads on this machine, None if there is none.
+
+    It lies beside slurm.conf (slurm.conf(5)): the one that ``slurm_conf``, the variable SLURM_CONF, names,
+    else the first in a usual folder. A gres.conf elsewhere is that of another cluster or of another
+    time; only a machine that shows no slurm.conf at all is taken at the word of the gres.conf that it has.
+    """
+    if slurm_conf and os.path.isfile(slurm_conf):  # noqa: PTH113 (the prolog does without pathlib)
+        beside = f"{slurm_conf.rpartition('/')[0] or '.'}/gres.conf"
+        return beside if os.path.isfile(beside) else None  # noqa: PTH113
+    folders = [folder for folder in USUAL_FOLDERS if tree.exists(f"{folder}/slurm.conf")]
+    for folder in folders[:1] or USUAL_FOLDERS:
+        if tree.exists(f"{folder}/gres.conf"):
+            return tree.path(f"{folder}/gres.conf")
+    return None
+
+
 def slurm_indexes(
     tree: Tree,
     path: Optional[AnyPath],
@@ -86,17 +103,14 @@ def slurm_indexes(
     gpus: Sequence[Detected],
     divided: bool,
 ) -> Indexes:
-    """The indexes of ``gpus`` according to the file at ``path``, or the one in a usual place of ``tree``.
+    """The indexes of ``gpus`` according to the file at ``path``; of None, no file, all are unknown.
 
     ``divided`` says that some GPU has MIG instances. Never raises.
     """
     if not gpus:
         return Indexes(())
     if path is None:
-        usual = next((place for place in USUAL_PLACES if tree.exists(place)), None)
-        if usual is None:
-            return Indexes((None,) * len(gpus))
-        path = tree.path(usual)
+        return Indexes((None,) * len(gpus))
     try:
         conf = parse(list(_lines(tree, os.fspath(path), _MAX_INCLUDES)), node_name)
         return Indexes(tuple(_order(conf, gpus, divided)))

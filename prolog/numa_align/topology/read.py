@@ -12,12 +12,13 @@ what one file says about several CPUs (siblings, caches, packages) is not asked 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from ..cpulist import format_cpulist
 from ..errors import OverrideError
-from ..slurm_files.gres_index import Indexes, slurm_indexes
+from ..slurm_files.gres_index import Indexes, find_gres_conf, slurm_indexes
 from ..sysfs import Tree, fields, to_number
 from .gpu.find import find_gpus
 from .gpu.pci import FoundGpu, bridge_clues, read_clue
@@ -54,25 +55,63 @@ class _RawNode(NamedTuple):
     distances: tuple[int, ...]
 
 
-def read_topology(
+def read_here(
+    environment: Optional[Mapping[str, str]] = None,
+    *,
     root: AnyPath = "/",
+    override: Optional[AnyPath] = None,
+    gres_conf: Optional[AnyPath] = None,
+    node_name: Optional[str] = None,
+    strict: bool = False,
+) -> Topology:
+    """The running machine, with Slurm's files and Slurm's name of the node where Slurm itself has them.
+
+    What is not said is taken from ``environment`` (by default this process's): SLURM_CONF, which slurmd
+    sets where its file is in no usual place, and SLURMD_NODENAME, without which Slurm takes the short
+    host name for the node's name. ``root`` is another than / for a machine that stands in for this one.
+    """
+    environment = os.environ if environment is None else environment
+    if gres_conf is None:
+        gres_conf = find_gres_conf(Tree(root), environment.get("SLURM_CONF"))
+    name = node_name or name_here(environment)
+    return _read(Tree(root), override, gres_conf, name, strict)
+
+
+def name_here(environment: Mapping[str, str]) -> str:
+    """Slurm's name of the running node."""
+    return environment.get("SLURMD_NODENAME") or os.uname().nodename.partition(".")[0]
+
+
+def read_at(
+    root: AnyPath,
     *,
     override: Optional[AnyPath] = None,
     gres_conf: Optional[AnyPath] = None,
     node_name: Optional[str] = None,
     strict: bool = False,
 ) -> Topology:
-    """The machine whose file system starts at ``root``.
+    """The recorded machine whose file system starts at ``root``.
 
     ``override`` is the site's file (see `numa_align.topology.override`), by default
     ``etc/numa-align/override.toml`` below the root if there is one; ``gres_conf`` likewise, by
-    default in the usual places; ``node_name`` is Slurm's name of this node, without which lines
+    default in Slurm's usual folders; ``node_name`` is Slurm's name of this node, without which lines
     that begin with ``NodeName=`` cannot be judged.
 
     Raises nothing but, with ``strict``, OverrideError for a wrong override file. Without ``strict`` such
     a file is ignored with a warning.
     """
     tree = Tree(root)
+    found = find_gres_conf(tree) if gres_conf is None else gres_conf
+    return _read(tree, override, found, node_name, strict)
+
+
+def _read(
+    tree: Tree,
+    override: Optional[AnyPath],
+    gres_conf: Optional[AnyPath],
+    node_name: Optional[str],
+    strict: bool,
+) -> Topology:
     online = _read_online(tree)
     found = find_gpus(tree)
     raw_nodes = _read_nodes(tree, online)

@@ -20,7 +20,7 @@ from numa_align.slurm_files.conffile import GRES_KEYS, Line, read_conf
 from numa_align.slurm_files.hostlist import expand
 from numa_align.sysfs import Tree, read_text
 from numa_align.topology.model import Topology
-from numa_align.topology.read import read_topology
+from numa_align.topology.read import read_at
 
 from ..elf import built_for
 from ..facts import unfold
@@ -66,7 +66,7 @@ def read_facts(
     if own is not None:
         places["nodename"] = own.place
     gres_conf = None if slurm is None else slurm.with_name("gres.conf")
-    topology = read_topology(root, node_name=node, strict=True, gres_conf=_if_file(gres_conf))
+    topology = read_at(root, node_name=node, strict=True, gres_conf=_if_file(gres_conf))
     if not topology.cores:
         raise ConfError(f"{root}: no CPU is described below it; is there a sys/devices/system/cpu?")
     live = tree.is_live and slurm_conf is None
