@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "placement/gpu_list.h"
+
 #define LIST_MAX 4096 /* 256 GPU UUIDs do not fit; nobody has a task with that many */
 
 /*
@@ -34,99 +36,26 @@ static bool get_list(spank_t spank, const char *name, char *list, size_t size)
 	return spank_getenv(spank, name, list, (int)size) == ESPANK_SUCCESS && list[0];
 }
 
-static int by_index(const struct na_machine *machine, int index)
-{
-	for (int i = 0; i < machine->gpu_count; i++)
-		if (machine->gpus[i].index == index)
-			return i;
-	return -1;
-}
-
-/* CUDA takes any unique start of a UUID; MIG-GPU-<uuid>/x/y names the GPU that the instance is of. */
-static int by_uuid(const struct na_machine *machine, const char *name)
-{
-	size_t length;
-	int found = -1;
-
-	if (strncmp(name, "MIG-GPU-", 8) == 0)
-		name += 4;
-	length = strcspn(name, "/");
-	for (int i = 0; i < machine->gpu_count && length > 4; i++)
-		if (strncmp(machine->gpus[i].uuid, name, length) == 0)
-			found = found < 0 ? i : -1;
-	return found;
-}
-
-static bool is_number(const char *text, int *value)
-{
-	char *end;
-	const long number = strtol(text, &end, 10);
-
-	*value = (int)number;
-	return *text >= '0' && *text <= '9' && !*end && number < NA_MAX_GPUS;
-}
-
-static void add_once(int gpus[NA_MAX_GPUS], int *count, int gpu)
-{
-	for (int i = 0; i < *count; i++)
-		if (gpus[i] == gpu)
-			return;
-	if (*count < NA_MAX_GPUS)
-		gpus[(*count)++] = gpu;
-}
-
-/*
- * Reads a list of GPUs. A number is Slurm's index, or with `among` the position in that list.
- * Returns how many GPUs. Slurm's list is whole: 0 if any entry cannot be told, since half of it is worse
- * than none. A runtime's (`of_runtime`) ends at its first invalid entry, as CUDA reads it; a MIG UUID is
- * valid and names a GPU that we do not know.
- */
-static int read_list(const struct na_machine *machine, char *list, const int *among, int among_count,
-		     bool of_runtime, int gpus[NA_MAX_GPUS])
-{
-	char *rest = list, *entry;
-	int count = 0;
-
-	while ((entry = strsep(&rest, ",")) != NULL) {
-		int number, gpu;
-
-		if (!is_number(entry, &number))
-			gpu = by_uuid(machine, entry);
-		else if (among)
-			gpu = number < among_count ? among[number] : -1;
-		else
-			gpu = by_index(machine, number);
-		if (gpu < 0)
-			return of_runtime && strncmp(entry, "MIG-", 4) != 0 ? count : 0;
-		add_once(gpus, &count, gpu);
-	}
-	return count;
-}
-
 static int compare_positions(const void *a, const void *b)
 {
 	return *(const int *)a - *(const int *)b;
 }
 
-static const char *visible_variable(const struct na_gpu *gpu)
+/* The variable of the runtime that the machine's GPUs have. */
+static const char *visible_variable(const struct na_machine *machine)
 {
-	if (strcmp(gpu->vendor, "amd") == 0)
-		return "ROCR_VISIBLE_DEVICES";
-	if (strcmp(gpu->vendor, "intel") == 0)
-		return "ZE_AFFINITY_MASK";
-	return "CUDA_VISIBLE_DEVICES";
+	return na_visible_variable(machine->gpu_count ? machine->gpus[0].vendor : "");
 }
 
-/* CUDA, ROCm: an empty list, or one whose first entry is -1, shows no GPU. */
 static bool hidden_by_variable(spank_t spank, const struct na_machine *machine)
 {
 	char list[LIST_MAX];
 
-	if (machine->gpu_count == 0 || strcmp(visible_variable(&machine->gpus[0]), "ZE_AFFINITY_MASK") == 0)
+	/* To Level Zero an empty mask is no mask. */
+	if (strcmp(visible_variable(machine), "ZE_AFFINITY_MASK") == 0)
 		return false;
-	return spank_getenv(spank, visible_variable(&machine->gpus[0]), list, sizeof(list)) ==
-		       ESPANK_SUCCESS &&
-	       (!list[0] || strcmp(list, "-1") == 0 || strncmp(list, "-1,", 3) == 0);
+	return spank_getenv(spank, visible_variable(machine), list, sizeof(list)) == ESPANK_SUCCESS &&
+	       na_gpu_list_hides_all(list);
 }
 
 /* The same GPUs, or none if not all of them may be opened: a variable is the user's, the devices are not. */
@@ -148,7 +77,7 @@ static bool named_by_slurm(spank_t spank, const struct na_machine *machine, int 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		if (!get_list(spank, names[i], list, sizeof(list)))
 			continue;
-		*count = read_list(machine, list, NULL, 0, false, gpus);
+		*count = na_gpu_list(machine, list, NULL, 0, false, gpus);
 		return true;
 	}
 	return false;
@@ -159,10 +88,9 @@ static int named_by_user(spank_t spank, const struct na_machine *machine, int gp
 {
 	char list[LIST_MAX];
 
-	if (machine->gpu_count == 0 ||
-	    !get_list(spank, visible_variable(&machine->gpus[0]), list, sizeof(list)))
+	if (!get_list(spank, visible_variable(machine), list, sizeof(list)))
 		return 0;
-	return all_open(machine, gpus, read_list(machine, list, NULL, 0, true, gpus));
+	return all_open(machine, gpus, na_gpu_list(machine, list, NULL, 0, true, gpus));
 }
 
 /* Parts of GPUs (shards, MPS) are given out without naming the GPU as the job's. */
@@ -236,6 +164,24 @@ static int open_in_step(const struct na_machine *machine, const int *step_gpus, 
 	return count;
 }
 
+/*
+ * What a runtime's list says in a task. With a device cgroup it has as many entries as devices can be
+ * opened, so a shorter one means that the cgroup did not tell: then the list decides. Its numbers count
+ * within the step where the step has all that can be opened, otherwise they are Slurm's indexes. A list of
+ * the same length says in which order the program counts. UUIDs are never relative.
+ */
+static int named_in_task(const struct na_machine *machine, const char *list, int open_count, int step_count,
+			 const int *mine, int mine_count, int gpus[NA_MAX_GPUS])
+{
+	const bool numbers = list[0] >= '0' && list[0] <= '9';
+	const bool order = entries(list) == open_count && open_count == mine_count;
+	const bool within = order || (open_count <= step_count && open_count < machine->gpu_count);
+
+	if (numbers && !order && entries(list) >= open_count)
+		return 0;
+	return na_gpu_list(machine, list, within ? mine : NULL, mine_count, true, gpus);
+}
+
 int na_devices_of_task(spank_t spank, const struct na_machine *machine, const int *step_gpus, int step_count,
 		       int gpus[NA_MAX_GPUS])
 {
@@ -247,16 +193,8 @@ int na_devices_of_task(spank_t spank, const struct na_machine *machine, const in
 
 	if (open_count == 0 || mine_count == 0 || hidden_by_variable(spank, machine))
 		return 0;
-	/*
-	 * With a device cgroup the list has as many entries as devices can be opened, so a shorter
-	 * one means that the cgroup did not tell: then the list decides. It counts as Slurm's index
-	 * where more than the step's GPUs are open, otherwise within the step. UUIDs are never relative.
-	 */
-	if (get_list(spank, visible_variable(&machine->gpus[mine[0]]), list, sizeof(list)) &&
-	    (entries(list) < open_count || list[0] < '0' || list[0] > '9')) {
-		const bool within = open_count <= step_count && open_count < machine->gpu_count;
-
-		count = read_list(machine, list, within ? mine : NULL, mine_count, true, gpus);
+	if (get_list(spank, visible_variable(machine), list, sizeof(list))) {
+		count = named_in_task(machine, list, open_count, step_count, mine, mine_count, gpus);
 		count = all_open(machine, gpus, count);
 		if (count)
 			return count;

@@ -6,20 +6,17 @@ UUIDs, sizes of memory), is the kind's key, so that only one file of each kind i
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
-from numa_align.cpulist import parse_cpulist
-from numa_align.errors import ConfError
+from numa_align.errors import ConfError, TopologyError
 from numa_align.slurm_files.hostlist import MAX_NODES, HostlistError, expand, fold
-from numa_align.topology.model import NODE_KINDS, SOURCES, Core, Gpu, Node, Topology
-
-JSON_VERSION = 1
+from numa_align.topology.as_json import from_json
+from numa_align.topology.model import NODE_KINDS, Topology
 
 _SIZE_LIMIT = 8 << 20
 
@@ -162,61 +159,13 @@ def _kinds(files: Sequence[_File]) -> Iterable[Kind]:
 
 
 def parse_topology(text: str, path: Path) -> Topology:
-    """The machine that ``numa-align topo --json`` described (docs/topology.md); ``path`` is for messages.
-
-    Raises ConfError with the line for what is not JSON, and with the field for what is not a machine.
-    """
+    """The machine that a file of gathered facts describes. Raises ConfError, which names the file."""
     try:
-        data = json.loads(text)
-    except ValueError as error:
-        line = getattr(error, "lineno", 1)
-        raise ConfError(f"{path}:{line}: is not what `numa-align topo --json` prints: {error}") from None
-    if not isinstance(data, dict) or data.get("version") != JSON_VERSION:
-        raise ConfError(f"{path}:1: is not what `numa-align topo --json` of version {JSON_VERSION} prints")
-    if "cores" not in data:
-        raise ConfError(f"{path}:1: has no cores: it is from an older numa-align; gather it anew")
-    try:
-        topology = _topology(data)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ConfError(f"{path}: does not describe a machine: {type(error).__name__}: {error}") from None
+        topology = from_json(text, str(path))
+    except TopologyError as error:
+        raise ConfError(str(error)) from None
     check_topology(topology, str(path))
     return topology
-
-
-def _topology(data: dict[str, Any]) -> Topology:
-    return Topology(
-        parse_cpulist(data["cpus"]["online"]),
-        tuple(
-            Node(int(node["id"]), parse_cpulist(node["cpus"]), int(node["memory_bytes"]), str(node["kind"]))
-            for node in data["nodes"]
-        ),
-        tuple(tuple(int(distance) for distance in row) for row in data["distances"]),
-        tuple(
-            Core(parse_cpulist(cpus), node, int(package), int(llc))
-            for cpus, node, package, llc in data["cores"]
-        ),
-        tuple(_gpu(gpu) for gpu in data["gpus"]),
-    )
-
-
-def _gpu(data: dict[str, Any]) -> Gpu:
-    minor = None if data["minor"] is None else int(data["minor"])
-    file = "/dev/nvidia" if data["vendor"] == "nvidia" else "/dev/dri/renderD"
-    if data["source"] not in SOURCES:
-        raise ValueError(f"source is {data['source']!r}")
-    return Gpu(
-        vendor=str(data["vendor"]),
-        bdf=str(data["bdf"]),
-        minor=minor,
-        uuid=data["uuid"],
-        model=data["model"],
-        index=data["index"],
-        node=data["node"],
-        source=data["source"],
-        cpus=parse_cpulist(data["cpus"]),
-        memory_nodes=tuple(data["memory_nodes"]),
-        device=None if minor is None else f"{file}{minor}",
-    )
 
 
 def check_topology(topology: Topology, path: str) -> None:

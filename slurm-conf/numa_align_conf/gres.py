@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Optional
 
 from numa_align.cpulist import format_cpulist
+from numa_align.topology.gpu.vendors import VENDORS
 from numa_align.topology.model import Gpu
 
 from .facts import Kind
@@ -26,8 +27,6 @@ _NOISE = re.compile(
     r"\b(sxm|pcie?|nvl|oam|hbm)\w*|\b\d+ ?gb\b|\(r\)|\(tm\)",
     re.IGNORECASE,
 )
-
-_FLAGS = {"nvidia": "nvidia_gpu_env", "amd": "amd_gpu_env", "intel": "intel_gpu_env"}
 
 
 def type_of(gpu: Gpu) -> str:
@@ -145,7 +144,8 @@ def gres_of(kind: Kind, layout: Layout, version: Version) -> Gres:
     remarks: list[str] = []
     with_cores = _with_cores(kind, layout, remarks)
     vendors = {gpu.vendor for gpu in gpus}
-    flags = _FLAGS.get(next(iter(vendors), "")) if len(vendors) == 1 else None
+    own = VENDORS.get(next(iter(vendors), "")) if len(vendors) == 1 else None
+    flags = own.gres_flag if own else None
     links = kind.machine.links if kind.machine.links and any(map(any, kind.machine.links)) else None
     records: list[Record] = []
     for position, gpu in enumerate(gpus):
@@ -167,10 +167,6 @@ def gres_of(kind: Kind, layout: Layout, version: Version) -> Gres:
     return Gres(kind, layout, tuple(records), tuple(remarks))
 
 
-#: What finds the GPUs of each vendor: NVIDIA's NVML, AMD's ROCm-SMI (gres.conf(5), AutoDetect).
-_DETECTORS = {"nvidia": "nvml", "amd": "rsmi"}
-
-
 def _autodetect(kind: Kind) -> Optional[tuple[str, str]]:
     """Where AutoDetect serves better: its value, and why."""
     if kind.machine.divided:
@@ -180,7 +176,8 @@ def _autodetect(kind: Kind) -> Optional[tuple[str, str]]:
             "of each. slurmd must be built with NVML; `slurmd -G` shows what it finds."
         )
     vendors = {gpu.vendor for gpu in kind.topology.gpus}
-    detector = _DETECTORS.get(min(vendors, default="")) if len(vendors) == 1 else None
+    own = VENDORS.get(min(vendors, default="")) if len(vendors) == 1 else None
+    detector = own.detector if own else None
     if detector is None or any(gpu.minor is not None for gpu in kind.topology.gpus):
         return None
     return detector, (

@@ -40,20 +40,6 @@ static void mention_many_nodes(const struct na_machine *machine, struct na_place
 	    used ? "; " : "", nodes, nodes);
 }
 
-/* Whether some of these CPUs are on the node of a GPU of the step. */
-static bool near_any_gpu(const struct na_step *step, const struct na_set *cpus)
-{
-	for (int i = 0; i < step->gpu_count; i++) {
-		struct na_set local;
-
-		na_set_clear(&local);
-		na_local_cpus(step->machine, step->machine->gpus[step->gpus[i]].node, &local);
-		if (na_set_meets(&local, cpus))
-			return true;
-	}
-	return false;
-}
-
 /* What would bring it more near cores: a request, unless the step has all of them already. */
 static const char *more_near(const struct na_step *step, const struct na_set *local)
 {
@@ -105,7 +91,7 @@ static void explain_partial(const struct na_step *step, const struct na_task *ta
 		       "%d of %d CPUs are not on the nodes of its GPUs; they stay as Slurm chose them", far,
 		       all);
 		ADVICE(placement, "%s", keep_to_nodes);
-	} else if (near_any_gpu(step, &away)) {
+	} else if (na_near_gpu_of_step(step, &away)) {
 		REASON(placement,
 		       "%d of %d CPUs are not on the nodes of its GPUs, where this step has too few cores",
 		       far, all);

@@ -43,7 +43,7 @@ struct na_core {
 };
 
 struct na_gpu {
-	char vendor[8];
+	char vendor[24];
 	char bdf[24];
 	char uuid[64]; /* "" unknown */
 	char device[64]; /* "" unknown, otherwise below /dev/ */

@@ -238,21 +238,26 @@ static void choose_policy(const struct na_step *step, const struct na_task *task
 		placement->policy = NA_POLICY_DEFAULT;
 }
 
-/*
- * Tasks whose GPUs have no CPU in the step keep the masks that Slurm gave them, unless others of
- * the step are aligned: then each keeps to its part of the claim, so that no core is held twice.
- */
-static bool somebody_is_near(const struct na_step *step)
+bool na_near_gpu_of_step(const struct na_step *step, const struct na_set *cpus)
 {
 	for (int i = 0; i < step->gpu_count; i++) {
 		struct na_set local;
 
 		na_set_clear(&local);
 		na_local_cpus(step->machine, step->machine->gpus[step->gpus[i]].node, &local);
-		if (na_set_meets(&local, &step->cpus))
+		if (na_set_meets(&local, cpus))
 			return true;
 	}
 	return false;
+}
+
+/*
+ * Tasks whose GPUs have no CPU in the step keep the masks that Slurm gave them, unless others of
+ * the step are aligned: then each keeps to its part of the claim, so that no core is held twice.
+ */
+static bool somebody_is_near(const struct na_step *step)
+{
+	return na_near_gpu_of_step(step, &step->cpus);
 }
 
 static bool place_with_gpus(const struct na_step *step, const struct na_task *task,

@@ -81,4 +81,7 @@ struct na_choice na_choose_gpus(int id, int tasks, int visible);
 const char *na_state_name(enum na_state state);
 const char *na_policy_name(enum na_policy policy);
 
+/* Whether some of these CPUs are local to a GPU of the step. */
+bool na_near_gpu_of_step(const struct na_step *step, const struct na_set *cpus);
+
 #endif

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from numa_align.cli.topo import to_json
+from numa_align.topology.as_json import to_json
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from builder import Machine, on_nodes

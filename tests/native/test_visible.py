@@ -54,9 +54,20 @@ def test_one_task_uses_all_that_the_list_names(without_gres: Native) -> None:
     assert gpus_of_tasks(without_gres, uuids(without_gres, [6, 1]), 1) == [[6, 1]]
 
 
-@pytest.mark.parametrize("visible", ["GPU-no,GPU-such", "NoDevFiles", "6,", "MIG-6a1f7a52/1/0"])
+@pytest.mark.parametrize("visible", ["GPU-no,GPU-such", "NoDevFiles", ",6", "MIG-6a1f7a52/1/0"])
 def test_a_list_that_names_nothing_here_does_not_count(without_gres: Native, visible: str) -> None:
     assert gpus_of_tasks(without_gres, visible, 2) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+@pytest.mark.parametrize(("visible", "minors"), [("6,1", [[6], [1]]), ("6", [[6], [6]])])
+def test_numbers_count_by_address_where_slurm_has_none(
+    without_gres: Native, visible: str, minors: list[list[int]]
+) -> None:
+    assert gpus_of_tasks(without_gres, visible, 2) == minors
+
+
+def test_a_list_of_all_gpus_says_in_which_order_they_count(without_gres: Native) -> None:
+    assert gpus_of_tasks(without_gres, "7,6,5,4,3,2,1,0", 8) == [[7], [6], [5], [4], [3], [2], [1], [0]]
 
 
 @pytest.mark.parametrize("visible", ["", "-1", "-1,0"])

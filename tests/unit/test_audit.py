@@ -34,7 +34,7 @@ from numa_align.audit.take import take_sample
 from numa_align.cli.audit import command as audit
 from numa_align.cli.report import command as report_command
 from numa_align.errors import AuditError
-from numa_align.process.jobs import JobProcess, processes_of_jobs
+from numa_align.process.jobs import JobProcess, jobs_with_steps, processes_of_jobs
 from numa_align.view.audit import report_page
 
 MONITORING = Path(__file__).resolve().parents[2] / "packaging/monitoring"
@@ -89,6 +89,13 @@ def test_slurms_own_sleep_in_the_extern_step_is_no_process_of_the_job(tmp_path: 
     process(tmp_path, 11, 10, f"{SCOPE}/job_7/step_extern/user/task_special", "sleep")
     process(tmp_path, 12, 1, f"{SCOPE}/job_7/step_extern/user/task_special", "bash")
     assert found(tmp_path) == [(12, 7, "extern")]
+
+
+def test_jobs_with_steps_are_those_with_a_slurmstepd_of_roots(tmp_path: Path) -> None:
+    process(tmp_path, 10, 1, name="slurmstepd", title="slurmstepd: [5.2]")
+    process(tmp_path, 11, 1, name="slurmstepd", title="slurmstepd: [6.extern]")
+    process(tmp_path, 12, 1, name="python", title="slurmstepd: [7.0]")
+    assert jobs_with_steps(str(tmp_path)) == {5, 6}
 
 
 def test_a_users_process_that_calls_itself_slurmstepd_hides_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from builder import Machine, on_nodes
-from numa_align.cli.topo import to_json
+from numa_align.topology.as_json import to_json
 
 TWO = Machine(packages=2, cores=4, gpus=on_nodes(0, 1))
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from builder import Device, ExtraNode, Machine, on_nodes
-from numa_align.cli.topo import to_json
 from numa_align.errors import ConfError
+from numa_align.topology.as_json import to_json
 from numa_align_conf.facts import read_kinds
 from numa_align_conf.generate import kinds_of_files
 from numa_align_conf.gres import gres_conf

@@ -398,6 +398,11 @@ def test_a_process_without_a_gpu_is_told_so() -> None:
     assert "this machine shows none" in (without_gpu(decision, bare) or "")
 
 
+def test_a_worker_that_is_shown_no_gpu_has_none(two: Topology) -> None:
+    hidden = {"CUDA_VISIBLE_DEVICES": "", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+    assert place(two, hidden).placement.gpus == ()
+
+
 # -- The command ---------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from numa_align.topology.gpu import nvidia
 from numa_align.topology.gpu.nvidia import mig_instances
 from numa_align.topology.gpu.pci import PciFunction, normalise_bdf
 from numa_align.topology.read import read_at
-from numa_align.topology.select import gpu_of_uuid
+from numa_align.topology.select import by_uuid, parent_of_instance
 
 U1, U2 = "GPU-11111111-2222-3333-4444-555555555555", "GPU-11111111-9999-3333-4444-555555555555"
 
@@ -188,25 +188,34 @@ def test_mig_instances_are_those_of_the_minor(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("uuid", "bdf"),
+    ("uuid", "bdfs"),
     [
-        (U1, "0000:11:00.0"),
-        ("GPU-11111111-9", "0000:21:00.0"),
-        ("GPU-11111111", None),
-        (f"MIG-{U2}/1/0", "0000:21:00.0"),
-        ("MIG-77777777-2222-3333-4444-555555555555", "0000:11:00.0"),
-        ("0", None),
+        (U1, ["0000:11:00.0"]),
+        ("GPU-11111111-9", ["0000:21:00.0"]),
+        ("GPU-11111111", ["0000:11:00.0", "0000:21:00.0"]),
+        (f"MIG-{U2}/1/0", ["0000:21:00.0"]),
+        ("MIG-77777777-2222-3333-4444-555555555555", []),
+        ("0", []),
+        ("GPU-", []),
     ],
 )
-def test_a_uuid_leads_to_its_gpu(uuid: str, bdf: Optional[str], tmp_path: Path) -> None:
+def test_a_uuid_leads_to_its_gpu(uuid: str, bdfs: list[str], tmp_path: Path) -> None:
     root = divided(tmp_path, (1, 2), ())
-    gpu = gpu_of_uuid(uuid, read_at(root).gpus, Tree(root))
-    assert (gpu and gpu.bdf) == bdf
+    assert [gpu.bdf for gpu in by_uuid(read_at(root).gpus, uuid)] == bdfs
+
+
+def test_an_instance_is_of_the_only_gpu_that_has_some(tmp_path: Path) -> None:
+    root = divided(tmp_path, (1, 2), ())
+    gpu = parent_of_instance("MIG-77777777-2222-3333-4444-555555555555", read_at(root).gpus, Tree(root))
+    assert gpu is not None
+    assert gpu.bdf == "0000:11:00.0"
 
 
 def test_which_of_two_divided_gpus_has_the_instance_only_nvml_can_say(tmp_path: Path) -> None:
     root = divided(tmp_path, (1,), (1,))
-    assert gpu_of_uuid("MIG-77777777-2222-3333-4444-555555555555", read_at(root).gpus, Tree(root)) is None
+    assert (
+        parent_of_instance("MIG-77777777-2222-3333-4444-555555555555", read_at(root).gpus, Tree(root)) is None
+    )
 
 
 class LiveTree(Tree):
@@ -253,7 +262,7 @@ def test_nvml_says_whose_a_mig_instance_is(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "pynvml", fake_nvml())
     devices = (Device(bdf="0000:3b:00.0"), Device(bdf="0000:18:00.0"))
     gpus = read_at(Machine(gpus=devices).write(tmp_path)).gpus
-    gpu = gpu_of_uuid("MIG-77777777-2222-3333-4444-555555555555", gpus, LiveTree(tmp_path))
+    gpu = parent_of_instance("MIG-77777777-2222-3333-4444-555555555555", gpus, LiveTree(tmp_path))
     assert gpu is not None
     assert gpu.bdf == "0000:18:00.0"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from builder import Device, Machine, on_nodes
-from numa_align.errors import ClaimError
+from numa_align.errors import ClaimError, RequestError
 from numa_align.placement.claim import Spec
 from numa_align.placement.plan import Request, make_plan, select_cpus, select_gpus
 from numa_align.topology.read import read_at
@@ -147,12 +147,12 @@ def test_gpus_are_named_by_the_beginning_of_a_uuid() -> None:
     topology = Machine(gpus=UUIDS).topology()
     assert select_gpus(topology, "GPU-aaaa1") == (1,)
     assert select_gpus(topology, "gpu-AAAA0000-1") == (0,)
-    with pytest.raises(ClaimError, match="2 GPUs have a UUID that begins"):
+    with pytest.raises(RequestError, match="2 GPUs have a UUID that begins"):
         select_gpus(topology, "GPU-aaaa")
 
 
 def test_machine_without_gpus_says_so() -> None:
-    with pytest.raises(ClaimError, match="this machine has none"):
+    with pytest.raises(RequestError, match="this machine has none"):
         select_gpus(Machine().topology(), "0")
 
 

@@ -12,7 +12,7 @@ from builder import Machine, on_nodes
 from numa_align.errors import NumaAlignError
 from numa_align.hooks import prolog
 from numa_align.hooks.prolog_conf import read_prolog_conf
-from numa_align.placement.table import remove_table, write_table
+from numa_align.placement.table import STALE_SECONDS, remove_table, write_table
 from numa_align.process import make_room
 from numa_align.process.room import AUTO, OFF, Room
 
@@ -123,7 +123,7 @@ def test_removing_a_table_that_is_not_there_is_no_error(directory: Path) -> None
 def test_old_tables_of_jobs_that_are_gone_are_swept(directory: Path) -> None:
     old = write_table("text\n", 4000000001, directory)
     young = write_table("text\n", 4000000002, directory)
-    now = old.stat().st_mtime + prolog.STALE_SECONDS + 10
+    now = old.stat().st_mtime + STALE_SECONDS + 10
     os.utime(young, (now, now))
     assert prolog.sweep(directory, now) == [4000000001]
     assert [path.name for path in directory.iterdir()] == [young.name]

@@ -23,8 +23,8 @@ def command(*, count: int, root: str, node_name: Optional[str], as_json: bool) -
     Exit status: 0, or 2 if there are not so many GPUs.
     """
     from ..placement.choose_gpus import bridges_of, choose  # noqa: PLC0415
-    from ..placement.plan import number_of  # noqa: PLC0415
     from ..placement.visible import may_open  # noqa: PLC0415
+    from ..topology.select import number_of  # noqa: PLC0415
 
     topology = machine_at(root, node_name=node_name)
     live = is_live(root)

@@ -8,6 +8,7 @@ import click
 
 from ..placement.claim import read_spec, spec_help
 from ..placement.plan import VISIBLE, Request, make_plan, select_cpus, select_gpus, to_json
+from ..sysfs import Tree
 from .recorded import machine_at, machine_options
 
 
@@ -55,6 +56,8 @@ def command(
     """
     if gpus is not None and no_gpus:
         raise click.UsageError("--gpus and --no-gpus exclude each other")
+    if gpus is not None and not gpus.strip(", "):
+        raise click.UsageError("--gpus: the list is empty; --no-gpus plans a step without GPUs")
     read = read_spec(spec)
     if read.help:
         click.echo(spec_help(), nl=False)
@@ -62,7 +65,7 @@ def command(
     import json  # noqa: PLC0415 (the help needs none of these)
 
     topology = machine_at(root, node_name=node_name)
-    chosen = () if no_gpus else select_gpus(topology, gpus)
+    chosen = () if no_gpus else select_gpus(topology, gpus, Tree(root))
     plan = make_plan(topology, Request(tasks, chosen, select_cpus(topology, cpus), visible, read))
     if as_json:
         click.echo(json.dumps(to_json(topology, plan), indent=1))

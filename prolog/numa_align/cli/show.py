@@ -8,6 +8,7 @@ from typing import Optional
 
 import click
 
+from ..sysfs import Tree
 from .recorded import is_live, machine_at, machine_options
 
 _TOOLS = ("numactl", "taskset", "docker", "podman", "kubernetes", "systemd", "env")
@@ -61,7 +62,7 @@ def command(
         click.echo(spec_help(), nl=False)
         return
     topology = machine_at(root, node_name=node_name)
-    chosen = select_gpus(topology, gpus)
+    chosen = select_gpus(topology, gpus, Tree(root))
     memory_nodes = tuple(node.id for node in topology.nodes if node.memory_bytes)
     own = read_own() if is_live(root) else Own(topology.online, topology.online, memory_nodes)
     # The plan is for GPUs by name: whoever asks need not be a worker himself.

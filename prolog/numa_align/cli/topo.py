@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Optional
 import click
 
 from ..cpulist import format_cpulist
-from ..topology.model import Core, Gpu, Node, Topology
+from ..topology.as_json import to_json
+from ..topology.model import Gpu, Node, Topology
 from .recorded import machine_at, machine_options, node_name_at
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
     from rich.text import Text
-
-JSON_VERSION = 1
 
 # Columns of a terminal below which the GPUs are listed one under the other.
 _NARROW = 72
@@ -67,58 +66,6 @@ def command(
             click.echo(f"numa-align: warning: {warning}", err=True)
     else:
         show(topology)
-
-
-# -- JSON ------------------------------------------------------------------------------------
-
-
-def to_json(topology: Topology, name: Optional[str] = None) -> str:
-    """The machine in the schema of docs/topology.md, one line a node and a GPU."""
-    import json  # noqa: PLC0415 (the table needs none)
-
-    parts = [
-        f'"version": {JSON_VERSION}',
-        f'"name": {json.dumps(name)}',
-        f'"cpus": {json.dumps({"online": format_cpulist(topology.online)})}',
-        f'"nodes": {_json_lines([json.dumps(_node_fields(node)) for node in topology.nodes])}',
-        f'"distances": {_json_lines([json.dumps(row) for row in topology.distances])}',
-        f'"gpus": {_json_lines([json.dumps(_gpu_fields(gpu)) for gpu in topology.gpus])}',
-        f'"cores": {json.dumps([_core_fields(core) for core in topology.cores])}',
-    ]
-    return "{" + ",\n ".join(parts) + "}"
-
-
-def _json_lines(elements: Sequence[str]) -> str:
-    return "[" + ",\n  ".join(elements) + "]"
-
-
-def _node_fields(node: Node) -> dict[str, object]:
-    return {
-        "id": node.id,
-        "cpus": format_cpulist(node.cpus),
-        "memory_bytes": node.memory_bytes,
-        "kind": node.kind,
-    }
-
-
-def _core_fields(core: Core) -> list[object]:
-    """A list and not an object: a machine has hundreds of them."""
-    return [format_cpulist(core.cpus), core.node, core.package, core.llc]
-
-
-def _gpu_fields(gpu: Gpu) -> dict[str, object]:
-    return {
-        "vendor": gpu.vendor,
-        "bdf": gpu.bdf,
-        "minor": gpu.minor,
-        "uuid": gpu.uuid,
-        "model": gpu.model,
-        "index": gpu.index,
-        "node": gpu.node,
-        "source": gpu.source,
-        "cpus": format_cpulist(gpu.cpus),
-        "memory_nodes": list(gpu.memory_nodes),
-    }
 
 
 # -- For a person ----------------------------------------------------------------------------

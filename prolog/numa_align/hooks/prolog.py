@@ -17,14 +17,10 @@ from typing import TYPE_CHECKING, Optional
 
 from ..cpulist import parse_cpulist
 from ..errors import NumaAlignError
-from ..placement.table import DIRECTORY, format_table, remove_table, write_table
+from ..placement.table import DIRECTORY, STALE_SECONDS, format_table, remove_table, write_table
 
 if TYPE_CHECKING:
     from ..topology.model import Topology
-
-#: A table this old, of a job without a slurmstepd on the node, was left by an epilog that never ran.
-STALE_SECONDS = 24 * 3600
-
 
 #: Facility daemon, severities warning and info (syslog(3)).
 _WARNING, _INFO = 3 << 3 | 4, 3 << 3 | 6
@@ -101,22 +97,6 @@ def write_job_table(
     return [*warnings, *topology.warnings]
 
 
-def _jobs_running() -> set[str]:
-    """Ids of the jobs with a slurmstepd here; it calls itself ``slurmstepd: [JOB.STEP]``."""
-    jobs = set()
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
-        try:
-            with open(f"/proc/{entry.name}/cmdline", "rb") as file:  # noqa: PTH123
-                title = file.read(80)
-        except OSError:
-            continue
-        if title.startswith(b"slurmstepd: ["):
-            jobs.add(title[13:].split(b".")[0].split(b"]")[0].decode("ascii", "replace"))
-    return jobs
-
-
 def sweep(directory: Path = DIRECTORY, now: Optional[float] = None) -> list[int]:
     """Remove tables that no epilog took away; returns the jobs' ids."""
     limit = (time.time() if now is None else now) - STALE_SECONDS
@@ -127,8 +107,10 @@ def sweep(directory: Path = DIRECTORY, now: Optional[float] = None) -> list[int]
     candidates = {name.lstrip(".").partition(".")[0] for name in old}
     stale = sorted(int(name) for name in candidates if name.isdigit())
     if stale:
-        running = _jobs_running()
-        stale = [job for job in stale if str(job) not in running]
+        from ..process.jobs import jobs_with_steps  # noqa: PLC0415 - hardly ever
+
+        running = jobs_with_steps()
+        stale = [job for job in stale if job not in running]
     for job in stale:
         remove_table(job, directory)
     return stale

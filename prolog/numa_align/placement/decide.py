@@ -14,6 +14,7 @@ from ..cpulist import format_cpulist, parse_cpulist
 from ..errors import RequestError
 from ..slurm_env import place_of, to_number
 from ..topology.model import Gpu, Topology
+from ..topology.select import listed_by_slurm
 from .claim import Machine, Placement, Spec, Step, Task, choose_gpus
 from .launcher import (
     Share,
@@ -26,7 +27,7 @@ from .launcher import (
     wants_local_memory,
 )
 from .own import Own
-from .visible import may_open, read_list, visible_gpus
+from .visible import hidden_by_variable, may_open, visible_gpus
 
 #: The variables that a placed process finds (docs/users.md).
 #: NUMA_ALIGN_WORKER is that of a worker which was placed inside its task.
@@ -123,6 +124,8 @@ def decide(
         context.positions(visible_gpus(topology.gpus, environment, openable)) if named is None else named
     )
     whole = _task_gpus(context, visible) if named is None else named
+    if named is None and hidden_by_variable(topology.gpus, environment):
+        whole = ()
     count = len(visible) if len(visible) > 1 else len(whole)
     numbering = number(environment, request.local_rank, request.local_world_size, count)
     worker = numbering.worker
@@ -282,7 +285,7 @@ def _given(context: _Context) -> tuple[int, ...]:
     if not environment.get("SLURM_JOB_ID"):
         return context.positions(reachable)
     named = environment.get("SLURM_STEP_GPUS") or environment.get("SLURM_JOB_GPUS") or ""
-    listed = read_list(named, reachable, None) if named else ()
+    listed = listed_by_slurm(named, reachable) if named else ()
     if listed:
         return context.positions(listed)
     # Slurm confines devices: what can be opened is the job's. Else others' GPUs are among them.

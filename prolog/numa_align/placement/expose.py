@@ -8,13 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import RequestError
+from ..topology.gpu.vendors import VENDORS
 from ..topology.model import Gpu
-from .visible import VISIBLE, visible_gpus
-
-#: What makes a vendor's runtime count its GPUs by PCI address, as everybody else does. ROCm counts so anyway.
-#: CUDA: Programming Guide, "CUDA Environment Variables"; Level Zero: Core Programming Guide, "Environment
-#: Variables".
-_BY_ADDRESS = {"nvidia": ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), "intel": ("ZE_ENABLE_PCI_ID_DEVICE_ORDER", "1")}
+from .visible import visible_gpus
 
 
 def expose(
@@ -28,7 +24,8 @@ def expose(
     Empty inside an allocation. Raises RequestError where a variable is set and names others.
     """
     exposed: dict[str, str] = {}
-    for vendor, name in VISIBLE.items():
+    for vendor, record in VENDORS.items():
+        name = record.visible
         mine = [gpu for gpu in chosen if gpu.vendor == vendor]
         if not mine:
             continue
@@ -71,5 +68,5 @@ def _named(
             f"GPU {unknown[0]} cannot be opened, so no program can be shown it: is its driver loaded? "
             "--leave-visible binds near it all the same"
         )
-    order = dict([_BY_ADDRESS[vendor]]) if vendor in _BY_ADDRESS else {}
-    return {**order, name: ",".join(str(counted.index(gpu.bdf)) for gpu in mine)}
+    order = VENDORS[vendor].order
+    return {**dict([order] if order else []), name: ",".join(str(counted.index(gpu.bdf)) for gpu in mine)}

@@ -6,14 +6,15 @@ it: which CPUs it gives a task, and which GPUs it shows to it. docs/claim.md tel
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Optional
 
 from ..cpulist import format_cpulist, parse_cpulist
-from ..errors import ClaimError
+from ..errors import ClaimError, RequestError
+from ..sysfs import Tree
 from ..topology.model import Gpu, Topology
+from ..topology.select import select
 from .claim import MAX_TASKS, Machine, Placement, Spec, Step, Task, choose_gpus
 
 JSON_VERSION = 1
@@ -22,7 +23,7 @@ JSON_VERSION = 1
 #: those on whose node it has a CPU.
 VISIBLE = ("all", "each", "closest")
 
-_BDF = re.compile(r"(?:([0-9a-f]{1,8}):)?([0-9a-f]{1,2}):([0-9a-f]{1,2})\.([0-7])")
+_LIVE = Tree("/")
 
 
 #: What a bare ``--numa-align`` asks for.
@@ -140,66 +141,14 @@ def select_cpus(topology: Topology, text: Optional[str]) -> tuple[int, ...]:
     return cpus
 
 
-def select_gpus(topology: Topology, text: Optional[str]) -> tuple[int, ...]:
-    """Positions of the GPUs of a list, ascending; None: all.
+def select_gpus(topology: Topology, text: Optional[str], tree: Tree = _LIVE) -> tuple[int, ...]:
+    """Positions of the GPUs that ``--gpus`` names on the machine of ``tree``, ascending; None: all.
 
-    A GPU is named by Slurm's index (by its position in the order of addresses where no index is
-    known), a range of those, PCI address, or UUID or the beginning of one. Raises ClaimError.
+    Raises RequestError, see `numa_align.topology.select`.
     """
     if text is None:
         return tuple(range(len(topology.gpus)))
-    chosen: set[int] = set()
-    for name in text.replace(",", " ").split():
-        chosen.update(_find_gpus(topology.gpus, name))
-    if not chosen:
-        raise ClaimError("--gpus: the list is empty; --no-gpus plans a step without GPUs")
-    return tuple(sorted(chosen))
-
-
-def _find_gpus(gpus: Sequence[Gpu], name: str) -> list[int]:
-    if re.fullmatch(r"[0-9]{1,4}(-[0-9]{1,4})?", name):
-        first, _, last = name.partition("-")
-        wanted = range(int(first), int(last or first) + 1)
-        found = [_by_number(gpus, number) for number in wanted]
-    else:
-        address, lower = _address(name), name.lower()
-        found = [
-            position
-            for position, gpu in enumerate(gpus)
-            if gpu.bdf == address or (len(name) > 4 and gpu.uuid and gpu.uuid.lower().startswith(lower))
-        ]
-        if len(found) > 1 and address is None:
-            raise ClaimError(f"--gpus: {len(found)} GPUs have a UUID that begins with {name!r}")
-    if not found or None in found:
-        raise ClaimError(f"--gpus: there is no GPU {name[:60]!r}; {_existing(gpus)}")
-    return [position for position in found if position is not None]
-
-
-def _by_number(gpus: Sequence[Gpu], number: int) -> Optional[int]:
-    if any(gpu.index is not None for gpu in gpus):
-        return next((position for position, gpu in enumerate(gpus) if gpu.index == number), None)
-    return number if number < len(gpus) else None
-
-
-def number_of(gpus: Sequence[Gpu], position: int) -> int:
-    """How a person names a GPU: Slurm's index, or the position where Slurm's is not known."""
-    index = gpus[position].index
-    return position if index is None else index
-
-
-def _address(name: str) -> Optional[str]:
-    """The PCI address as sysfs writes it: NVML has a domain of eight digits, people leave it out."""
-    match = _BDF.fullmatch(name.lower())
-    if match is None:
-        return None
-    domain, bus, device, function = match.groups()
-    return f"{int(domain or '0', 16):04x}:{int(bus, 16):02x}:{int(device, 16):02x}.{function}"
-
-
-def _existing(gpus: Sequence[Gpu]) -> str:
-    if not gpus:
-        return "this machine has none"
-    names = (
-        f"{position if gpu.index is None else gpu.index} ({gpu.bdf})" for position, gpu in enumerate(gpus)
-    )
-    return "there are " + ", ".join(names)
+    try:
+        return select(text, topology.gpus, tree)
+    except RequestError as error:
+        raise RequestError(f"--gpus: {error}") from error

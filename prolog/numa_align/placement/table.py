@@ -23,6 +23,9 @@ MAX_GPUS = 256
 #: One file a job, named by its id. tmpfs on every distribution, so tables do not outlive a boot.
 DIRECTORY = Path("/run/numa-align")
 
+#: A table this old, of a job without a slurmstepd on the node, was left by an epilog that never ran.
+STALE_SECONDS = 24 * 3600
+
 
 def _field(value: object) -> str:
     """One field: ``-`` for what is not known; a blank would part fields."""

@@ -1,7 +1,6 @@
 """Which GPUs a task has: by what it may open, then by what the variables say.
 
-The same rules as spank/devices.c, for a process that
-asks about itself.
+The same rules as the plugin's (na_devices_of_task in spank/devices.c), for a process that asks about itself.
 """
 
 from __future__ import annotations
@@ -11,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Optional
 
 from ..slurm_env import Place, place_of, to_number
+from ..sysfs import Tree
+from ..topology.gpu.vendors import VENDORS
 from ..topology.model import Gpu
+from ..topology.select import hides_all, listed_for_runtime, parent_of_instance
 
-#: The variable by which each vendor's runtime is shown some of the GPUs.
-VISIBLE = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "ROCR_VISIBLE_DEVICES", "intel": "ZE_AFFINITY_MASK"}
+_LIVE = Tree("/")
 
 
 def may_open(device: str) -> bool:
@@ -22,63 +23,46 @@ def may_open(device: str) -> bool:
     return os.access(device, os.R_OK | os.W_OK)
 
 
-def _by_name(gpus: Sequence[Gpu], name: str) -> Optional[Gpu]:
-    """A GPU by a unique start of its UUID; MIG-GPU-UUID/x/y names the GPU of the instance."""
-    name = name[4:] if name.startswith("MIG-GPU-") else name
-    name = name.partition("/")[0]
-    found = [gpu for gpu in gpus if gpu.uuid and len(name) > 4 and gpu.uuid.startswith(name)]
-    return found[0] if len(found) == 1 else None
+def visible_list(gpus: Sequence[Gpu], environment: Mapping[str, str]) -> Optional[str]:
+    """What the runtime of these GPUs is told to see, None where nothing is said."""
+    vendor = VENDORS.get(gpus[0].vendor) if gpus else None
+    return None if vendor is None else environment.get(vendor.visible)
 
 
-def read_list(text: str, gpus: Sequence[Gpu], among: Optional[Sequence[Gpu]]) -> tuple[Gpu, ...]:
-    """The GPUs a variable names; numbers are Slurm's index or, with ``among``, positions there.
-
-    Empty if any entry cannot be told: half a list is worse than none.
-    """
-    result: dict[str, Gpu] = {}
-    for entry in text.split(","):
-        number = to_number(entry)
-        gpu: Optional[Gpu] = None
-        if number is None:
-            gpu = _by_name(gpus, entry)
-        elif among is not None:
-            gpu = among[number] if number < len(among) else None
-        else:
-            gpu = next((g for g in gpus if g.index == number), None)
-        if gpu is None:
-            return ()
-        result[gpu.bdf] = gpu
-    return tuple(result.values())
-
-
-#: What shows a program no GPU: CUDA reads a list up to its first invalid entry, and here that is the first.
-_NONE = ("", "-1")
+def hidden_by_variable(gpus: Sequence[Gpu], environment: Mapping[str, str]) -> bool:
+    """Whether a variable shows none of the machine's GPUs. To Level Zero an empty mask is no mask."""
+    text = visible_list(gpus, environment)
+    return text is not None and gpus[0].vendor != "intel" and hides_all(text)
 
 
 def visible_gpus(
     gpus: Sequence[Gpu],
     environment: Mapping[str, str],
     may_open: Callable[[str], bool] = may_open,
+    tree: Tree = _LIVE,
 ) -> tuple[Gpu, ...]:
     """The GPUs that this process can use, in the order in which it counts them.
 
-    ``gpus`` in ascending order of BDF, as a Topology has them.
+    ``gpus`` in ascending order of BDF, as a Topology has them. A list of which no entry can be told, and one
+    with a GPU that cannot be opened, does not count.
     """
     reachable = tuple(gpu for gpu in gpus if gpu.device and may_open(gpu.device))
-    if not reachable:
+    text = visible_list(reachable, environment)
+    if text is None:
+        return reachable
+    if hidden_by_variable(reachable, environment):
         return ()
-    text = environment.get(VISIBLE.get(reachable[0].vendor, ""))
-    if text is not None and text.strip() in _NONE:
-        return ()
-    if text and len(text.split(",")) <= len(reachable):
-        # Without Slurm's indexes a number counts what can be opened, in the order of addresses
-        # (CUDA's with CUDA_DEVICE_ORDER=PCI_BUS_ID, and with equal GPUs always).
-        numbered = len(reachable) == len(gpus) and all(gpu.index is not None for gpu in gpus)
-        among = None if numbered else reachable
-        named = read_list(text, gpus, among)
-        if named:
-            return named
-    return reachable
+    # With a device cgroup a list of numbers has as many entries as devices can be opened, and says in
+    # which order the program counts them; a shorter one means that the cgroup did not tell.
+    entries = text.count(",") + 1
+    if text[:1].isdigit() and entries > len(reachable):
+        return reachable
+    # In the order of addresses: CUDA's with CUDA_DEVICE_ORDER=PCI_BUS_ID, and with equal GPUs always.
+    within = entries == len(reachable) or len(reachable) < len(gpus)
+    named = listed_for_runtime(
+        text, gpus, reachable if within else None, lambda name: parent_of_instance(name, gpus, tree)
+    )
+    return named if named and set(named) <= set(reachable) else reachable
 
 
 def used_gpus(visible: Sequence[Gpu], place: Place, step_gpus: Optional[int]) -> tuple[Gpu, ...]:

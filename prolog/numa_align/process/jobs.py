@@ -59,6 +59,12 @@ def processes_of_jobs(proc: str = "/proc") -> tuple[JobProcess, ...]:
     return tuple(sorted(jobs))
 
 
+def jobs_with_steps(proc: str = "/proc") -> frozenset[int]:
+    """The jobs with a slurmstepd on this node: those that have not ended here."""
+    raws = (_read(proc, entry) for entry in _numbers(proc))
+    return frozenset(raw.daemon[0] for raw in raws if raw and raw.daemon and raw.daemon[0])
+
+
 def _numbers(proc: str) -> list[int]:
     try:
         return [int(name) for name in os.listdir(proc) if name.isdigit()]  # noqa: PTH208 - thousands of names

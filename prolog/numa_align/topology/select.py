@@ -1,33 +1,180 @@
-"""Which GPU of a machine is meant: by the names that people and programs use."""
+"""Which GPU of a machine is meant: by the names that people, Slurm and the runtimes use.
+
+The rules for lists of Slurm and of runtimes are also the plugin's (spank/placement/gpu_list.c); a test
+holds both together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Optional
 
+from ..errors import RequestError
 from ..sysfs import Tree
 from .gpu.nvidia import mig_instances, mig_parent
+from .gpu.pci import normalise_bdf
 from .model import Gpu
 
+#: Finds the GPU of a MIG instance, which its own UUID does not tell; None where nobody knows.
+FindParent = Callable[[str], Optional[Gpu]]
 
-def gpu_of_uuid(uuid: str, gpus: Sequence[Gpu], tree: Tree) -> Optional[Gpu]:
-    """The GPU that a UUID names, be it the GPU's own or that of a MIG instance of it.
+_RANGE = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
 
-    Takes what CUDA_VISIBLE_DEVICES takes: ``GPU-…`` (the first characters suffice while
-    they name only one), ``MIG-GPU-<uuid>/<gi>/<ci>`` of drivers before 470, and ``MIG-<uuid>``. The last
-    says nothing about its GPU: where only one GPU has MIG instances it is that one, otherwise
-    NVML is asked, on the live machine. None where nobody knows.
+
+# -- One name ---------------------------------------------------------------------------------
+
+
+def by_number(gpus: Sequence[Gpu], number: int) -> Optional[Gpu]:
+    """By Slurm's index; by the position in the order of addresses where no GPU has an index."""
+    if any(gpu.index is not None for gpu in gpus):
+        return next((gpu for gpu in gpus if gpu.index == number), None)
+    return gpus[number] if number < len(gpus) else None
+
+
+def number_of(gpus: Sequence[Gpu], position: int) -> int:
+    """How a person numbers a GPU: by Slurm's index, or by its position where Slurm's is not known."""
+    index = gpus[position].index
+    return position if index is None else index
+
+
+def by_uuid(gpus: Sequence[Gpu], name: str) -> tuple[Gpu, ...]:
+    """The GPUs whose UUID begins with ``name``, as CUDA takes it: it names one if there is only one.
+
+    ``MIG-GPU-<uuid>/<gi>/<ci>``, of drivers before 470, names the GPU that the instance is of.
+    """
+    name = name.lower()
+    if name.startswith("mig-gpu-"):
+        name = name[len("mig-") :]
+    name = name.partition("/")[0]
+    if len(name) <= len("gpu-"):
+        return ()
+    return tuple(gpu for gpu in gpus if gpu.uuid and gpu.uuid.lower().startswith(name))
+
+
+def parent_of_instance(uuid: str, gpus: Sequence[Gpu], tree: Tree) -> Optional[Gpu]:
+    """The GPU of a MIG instance.
+
+    The instance's UUID says nothing about its GPU: where only one GPU has instances it is that one,
+    otherwise NVML is asked, on the live machine. None where nobody knows.
     """
     nvidia = [gpu for gpu in gpus if gpu.vendor == "nvidia"]
-    if uuid.startswith("MIG-GPU-"):
-        uuid = uuid[len("MIG-") :].partition("/")[0]
-    if uuid.startswith("GPU-"):
-        matches = [gpu for gpu in nvidia if gpu.uuid is not None and gpu.uuid.startswith(uuid)]
-        return matches[0] if len(matches) == 1 else None
-    if not uuid.startswith("MIG-"):
-        return None
     divided = [gpu for gpu in nvidia if gpu.minor is not None and mig_instances(tree, gpu.minor)]
     if len(divided) == 1:
         return divided[0]
     bdf = mig_parent(uuid) if tree.is_live else None
     return next((gpu for gpu in nvidia if gpu.bdf == bdf), None)
+
+
+def _is_instance(name: str) -> bool:
+    return name.lower().startswith("mig-")
+
+
+# -- What a person writes -----------------------------------------------------------------------
+
+
+def select(text: str, gpus: Sequence[Gpu], tree: Tree) -> tuple[int, ...]:
+    """Positions of the GPUs of a list, ascending.
+
+    A GPU is named by its number (see `by_number`), a range of those, PCI address, UUID or the beginning of
+    one, or by a MIG instance of it. Raises RequestError.
+    """
+    order = {gpu.bdf: position for position, gpu in enumerate(gpus)}
+    chosen: set[int] = set()
+    for name in text.replace(",", " ").split():
+        chosen.update(order[gpu.bdf] for gpu in _meant(name, gpus, tree))
+    if not chosen:
+        raise RequestError(f"the list names no GPU; {_existing(gpus)}")
+    return tuple(sorted(chosen))
+
+
+def _meant(name: str, gpus: Sequence[Gpu], tree: Tree) -> tuple[Gpu, ...]:
+    """The GPUs that one entry of a list names, at least one."""
+    numbers = _RANGE.fullmatch(name)
+    if numbers is not None:
+        first, last = int(numbers[1]), int(numbers[2] or numbers[1])
+        found = [by_number(gpus, number) for number in range(first, last + 1)]
+        if found and None not in found:
+            return tuple(gpu for gpu in found if gpu is not None)
+        raise RequestError(f"there is no GPU {name!r}; {_existing(gpus)}")
+    address = normalise_bdf(name)
+    matching = tuple(gpu for gpu in gpus if gpu.bdf == address) if address else by_uuid(gpus, name)
+    if len(matching) > 1:
+        raise RequestError(f"{len(matching)} GPUs have a UUID that begins with {name[:60]!r}")
+    if not matching and _is_instance(name) and not name.lower().startswith("mig-gpu-"):
+        parent = parent_of_instance(name, gpus, tree)
+        if parent is None:
+            raise RequestError(
+                f"the GPU of the MIG instance {name[:60]!r} is not known: NVML (the Python package "
+                f"nvidia-ml-py) would tell; name the GPU instead: {_existing(gpus)}"
+            )
+        return (parent,)
+    if not matching:
+        raise RequestError(f"there is no GPU {name[:60]!r}; {_existing(gpus)}")
+    return matching
+
+
+def _existing(gpus: Sequence[Gpu]) -> str:
+    if not gpus:
+        return "this machine has none"
+    names = (f"{number_of(gpus, position)} ({gpu.bdf})" for position, gpu in enumerate(gpus))
+    return "there are " + ", ".join(names)
+
+
+# -- What Slurm and the runtimes' variables say -------------------------------------------------
+
+
+def _to_number(text: str) -> Optional[int]:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else None
+
+
+def _by_uuid_alone(gpus: Sequence[Gpu], name: str) -> Optional[Gpu]:
+    found = by_uuid(gpus, name)
+    return found[0] if len(found) == 1 else None
+
+
+def listed_by_slurm(text: str, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
+    """The GPUs of Slurm's own list, which has its indexes, in the list's order.
+
+    Empty if an entry cannot be told: half of it is worse than none.
+    """
+    result: dict[str, Gpu] = {}
+    for entry in text.split(","):
+        number = _to_number(entry)
+        gpu = _by_uuid_alone(gpus, entry)
+        if number is not None:
+            gpu = next((one for one in gpus if one.index == number), None)
+        if gpu is None:
+            return ()
+        result[gpu.bdf] = gpu
+    return tuple(result.values())
+
+
+def hides_all(text: str) -> bool:
+    """Whether a runtime's list shows no GPU: it is empty, or begins with -1 (CUDA, ROCm)."""
+    return not text.strip(" ") or text.partition(",")[0].strip(" ") == "-1"
+
+
+def listed_for_runtime(
+    text: str, gpus: Sequence[Gpu], among: Optional[Sequence[Gpu]], parent: FindParent
+) -> tuple[Gpu, ...]:
+    """The GPUs of a runtime's list, in its order; numbers as `by_number`, or positions in ``among``.
+
+    The list ends at its first invalid entry, as CUDA reads it. An instance of which ``parent`` does not
+    know the GPU is valid all the same: then nothing is known.
+    """
+    result: dict[str, Gpu] = {}
+    for entry in text.split(","):
+        number = _to_number(entry)
+        if number is None:
+            gpu = _by_uuid_alone(gpus, entry)
+            if gpu is None and _is_instance(entry):
+                gpu = parent(entry)
+        elif among is not None:
+            gpu = among[number] if number < len(among) else None
+        else:
+            gpu = by_number(gpus, number)
+        if gpu is None:
+            return () if _is_instance(entry) else tuple(result.values())
+        result[gpu.bdf] = gpu
+    return tuple(result.values())

@@ -17,8 +17,9 @@ from rich.text import Text
 
 from ..cpulist import format_cpulist
 from ..placement.claim import Placement
-from ..placement.plan import Plan, number_of
+from ..placement.plan import Plan
 from ..topology.model import Core, Gpu, Node, Topology
+from ..topology.select import number_of
 
 _CHARACTERS = digits + ascii_lowercase + ascii_uppercase
 _COLOURS = ("green", "cyan", "magenta", "yellow", "blue", "red", "bright_green", "bright_cyan",

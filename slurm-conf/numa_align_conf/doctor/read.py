@@ -16,6 +16,8 @@ from typing import Optional
 
 import numa_align
 from numa_align.errors import ConfError
+from numa_align.placement.table import STALE_SECONDS
+from numa_align.process.jobs import jobs_with_steps
 from numa_align.slurm_files.conffile import GRES_KEYS, Line, read_conf
 from numa_align.slurm_files.hostlist import expand
 from numa_align.sysfs import Tree, read_text
@@ -283,16 +285,14 @@ def stale_tables(tree: Tree) -> tuple[int, ...]:
     if boot is None:
         return ()
     stale = []
+    running = jobs_with_steps() if jobs and tree.is_live else frozenset()
     for job in jobs:
         match = re.search(r"^boot (\S+)$", tree.text(f"run/numa-align/{job}") or "", re.MULTILINE)
         other_boot = match is not None and match[1] not in (boot, "-")
-        old = tree.is_live and _age(tree.path(f"run/numa-align/{job}")) > _STALE_SECONDS
-        if other_boot or (old and not _has_steps(job)):
+        old = tree.is_live and _age(tree.path(f"run/numa-align/{job}")) > STALE_SECONDS
+        if other_boot or (old and job not in running):
             stale.append(job)
     return tuple(stale)
-
-
-_STALE_SECONDS = 24 * 3600
 
 
 def _age(path: str) -> float:
@@ -300,15 +300,3 @@ def _age(path: str) -> float:
         return time.time() - Path(path).stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _has_steps(job: int) -> bool:
-    """Whether a slurmstepd of a job runs: it calls itself ``slurmstepd: [JOB.STEP]``."""
-    mark = f"slurmstepd: [{job}.".encode()
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if path.read_bytes().startswith(mark):
-                return True
-        except OSError:
-            continue
-    return False

@@ -13,8 +13,9 @@ from typing import NamedTuple, Optional
 
 from ...sysfs import Tree, one_line, to_hex, to_number
 from .pci import FoundGpu, PciFunction
+from .vendors import VENDORS
 
-VENDOR = 0x1002
+VENDOR = VENDORS["amd"].pci
 
 #: VGA, 3D and other display controllers, and accelerators (MI300).
 _CLASSES = (0x0300, 0x0302, 0x0380, 0x1200)
@@ -69,7 +70,7 @@ def _describe(tree: Tree, function: PciFunction, kfd_nodes: Sequence[_KfdNode]) 
         minors[0] if minors else None,
         f"GPU-{unique_id:016x}" if unique_id else None,
         one_line(tree.text(f"{path}/product_name")),
-        f"/dev/dri/renderD{minors[0]}" if minors else None,
+        f"{VENDORS['amd'].device}{minors[0]}" if minors else None,
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from ...sysfs import Tree
 from .pci import FoundGpu, bdf_key, candidates
+from .vendors import VENDORS
 
 
 def find_gpus(tree: Tree) -> tuple[FoundGpu, ...]:
@@ -16,17 +19,10 @@ def find_gpus(tree: Tree) -> tuple[FoundGpu, ...]:
     functions = candidates(tree)
     vendors = {function.vendor for function in functions}
     found: dict[str, FoundGpu] = {}
-    # Whatever its driver announces is an NVIDIA GPU, with or without a matching PCI function.
-    if 0x10DE in vendors or tree.exists("proc/driver/nvidia/gpus"):
-        from . import nvidia  # noqa: PLC0415
-
-        found.update((gpu.bdf, gpu) for gpu in nvidia.find(tree, functions))
-    if 0x1002 in vendors:
-        from . import amd  # noqa: PLC0415
-
-        found.update((gpu.bdf, gpu) for gpu in amd.find(tree, functions))
-    if 0x8086 in vendors:
-        from . import intel  # noqa: PLC0415
-
-        found.update((gpu.bdf, gpu) for gpu in intel.find(tree, functions))
+    for name, vendor in VENDORS.items():
+        # Whatever its driver announces is an NVIDIA GPU, with or without a matching PCI function.
+        announced = name == "nvidia" and tree.exists("proc/driver/nvidia/gpus")
+        if vendor.pci in vendors or announced:
+            module = import_module(f".{name}", __package__)
+            found.update((gpu.bdf, gpu) for gpu in module.find(tree, functions))
     return tuple(sorted(found.values(), key=lambda gpu: bdf_key(gpu.bdf)))

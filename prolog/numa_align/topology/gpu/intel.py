@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from ...sysfs import Tree
 from .pci import FoundGpu, PciFunction
+from .vendors import VENDORS
 
-VENDOR = 0x8086
+VENDOR = VENDORS["intel"].pci
 
 #: VGA, 3D and other display controllers. Not accelerators: those of Intel are FPGAs and NPUs.
 _CLASSES = (0x0300, 0x0302, 0x0380)
@@ -37,5 +38,5 @@ def find(tree: Tree, functions: Sequence[PciFunction]) -> tuple[FoundGpu, ...]:
 
 def _describe(tree: Tree, bdf: str) -> FoundGpu:
     minors = tree.numbered(f"sys/bus/pci/devices/{bdf}/drm", "renderD")
-    device = f"/dev/dri/renderD{minors[0]}" if minors else None
+    device = f"{VENDORS['intel'].device}{minors[0]}" if minors else None
     return FoundGpu("intel", bdf, minors[0] if minors else None, None, None, device)

@@ -17,8 +17,10 @@ from typing import Optional
 
 from ...sysfs import Tree, fields, one_line, to_number
 from .pci import FoundGpu, PciFunction, bdf_key, normalise_bdf
+from .vendors import VENDORS
 
-VENDOR = 0x10DE
+VENDOR = VENDORS["nvidia"].pci
+_DEVICE = VENDORS["nvidia"].device
 
 #: VGA controller and 3D controller; audio functions and NVSwitches have others.
 _CLASSES = (0x0300, 0x0302)
@@ -73,7 +75,7 @@ def _announced(tree: Tree) -> Iterator[FoundGpu]:
             minor,
             _uuid(information.get("GPU UUID")),
             one_line(information.get("Model")),
-            None if minor is None else f"/dev/nvidia{minor}",
+            None if minor is None else _DEVICE + str(minor),
             None if node is None or node < 0 else node,
         )
 
@@ -122,7 +124,7 @@ def _ask_nvml(nvml: ModuleType, position: int) -> FoundGpu:
         raise ValueError(f"{bus_id!r} is no PCI address")
     minor = int(nvml.nvmlDeviceGetMinorNumber(handle))
     uuid, model = _text(nvml.nvmlDeviceGetUUID(handle)), _text(nvml.nvmlDeviceGetName(handle))
-    return FoundGpu("nvidia", bdf, minor, uuid, model, f"/dev/nvidia{minor}")
+    return FoundGpu("nvidia", bdf, minor, uuid, model, _DEVICE + str(minor))
 
 
 def _text(value: object) -> str:

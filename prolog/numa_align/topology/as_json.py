@@ -1,0 +1,117 @@
+"""The machine as JSON, written and read: what ``numa-align topo --json`` prints (docs/topology.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Optional
+
+from ..cpulist import format_cpulist, parse_cpulist
+from ..errors import TopologyError
+from .gpu.vendors import VENDORS
+from .model import SOURCES, Core, Gpu, Node, Topology
+
+VERSION = 1
+
+
+def to_json(topology: Topology, name: Optional[str] = None) -> str:
+    """The machine in the schema of docs/topology.md, one line for each node and each GPU."""
+    parts = [
+        f'"version": {VERSION}',
+        f'"name": {json.dumps(name)}',
+        f'"cpus": {json.dumps({"online": format_cpulist(topology.online)})}',
+        f'"nodes": {_json_lines([json.dumps(_node_fields(node)) for node in topology.nodes])}',
+        f'"distances": {_json_lines([json.dumps(row) for row in topology.distances])}',
+        f'"gpus": {_json_lines([json.dumps(_gpu_fields(gpu)) for gpu in topology.gpus])}',
+        f'"cores": {json.dumps([_core_fields(core) for core in topology.cores])}',
+    ]
+    return "{" + ",\n ".join(parts) + "}"
+
+
+def _json_lines(elements: Sequence[str]) -> str:
+    return "[" + ",\n  ".join(elements) + "]"
+
+
+def _node_fields(node: Node) -> dict[str, object]:
+    return {
+        "id": node.id,
+        "cpus": format_cpulist(node.cpus),
+        "memory_bytes": node.memory_bytes,
+        "kind": node.kind,
+    }
+
+
+def _core_fields(core: Core) -> list[object]:
+    """A list and not an object: a machine has hundreds of them."""
+    return [format_cpulist(core.cpus), core.node, core.package, core.llc]
+
+
+def _gpu_fields(gpu: Gpu) -> dict[str, object]:
+    return {
+        "vendor": gpu.vendor,
+        "bdf": gpu.bdf,
+        "minor": gpu.minor,
+        "uuid": gpu.uuid,
+        "model": gpu.model,
+        "index": gpu.index,
+        "node": gpu.node,
+        "source": gpu.source,
+        "cpus": format_cpulist(gpu.cpus),
+        "memory_nodes": list(gpu.memory_nodes),
+    }
+
+
+def from_json(text: str, path: str) -> Topology:
+    """The machine that ``numa-align topo --json`` described (docs/topology.md); ``path`` is for messages.
+
+    Raises TopologyError with the line for what is not JSON, and with the field for what is not a machine.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        line = getattr(error, "lineno", 1)
+        raise TopologyError(f"{path}:{line}: is not what `numa-align topo --json` prints: {error}") from None
+    if not isinstance(data, dict) or data.get("version") != VERSION:
+        raise TopologyError(f"{path}:1: is not what `numa-align topo --json` of version {VERSION} prints")
+    if "cores" not in data:
+        raise TopologyError(f"{path}:1: has no cores: it is from an older numa-align; gather it anew")
+    try:
+        return _topology(data)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise TopologyError(f"{path}: does not describe a machine: {type(error).__name__}: {error}") from None
+
+
+def _topology(data: dict[str, Any]) -> Topology:
+    return Topology(
+        parse_cpulist(data["cpus"]["online"]),
+        tuple(
+            Node(int(node["id"]), parse_cpulist(node["cpus"]), int(node["memory_bytes"]), str(node["kind"]))
+            for node in data["nodes"]
+        ),
+        tuple(tuple(int(distance) for distance in row) for row in data["distances"]),
+        tuple(
+            Core(parse_cpulist(cpus), node, int(package), int(llc))
+            for cpus, node, package, llc in data["cores"]
+        ),
+        tuple(_gpu(gpu) for gpu in data["gpus"]),
+    )
+
+
+def _gpu(data: dict[str, Any]) -> Gpu:
+    minor = None if data["minor"] is None else int(data["minor"])
+    vendor = VENDORS.get(data["vendor"])
+    if data["source"] not in SOURCES:
+        raise ValueError(f"source is {data['source']!r}")
+    return Gpu(
+        vendor=str(data["vendor"]),
+        bdf=str(data["bdf"]),
+        minor=minor,
+        uuid=data["uuid"],
+        model=data["model"],
+        index=data["index"],
+        node=data["node"],
+        source=data["source"],
+        cpus=parse_cpulist(data["cpus"]),
+        memory_nodes=tuple(data["memory_nodes"]),
+        device=None if minor is None or vendor is None else f"{vendor.device}{minor}",
+    )

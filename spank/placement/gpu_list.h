@@ -1,0 +1,27 @@
+/*
+ * Lists of GPUs: what Slurm and the runtimes' variables name. Python reads them by the same rules
+ * (prolog/numa_align/topology/select.py); tests hold both together.
+ */
+#ifndef NUMA_ALIGN_GPU_LIST_H
+#define NUMA_ALIGN_GPU_LIST_H
+
+#include "machine.h"
+
+/*
+ * Reads a list of GPUs, separated by commas, into positions in machine->gpus, each once. Returns how many.
+ *
+ * A number is Slurm's index; with `among` it is a position in that list. Slurm's own list is whole: 0 if an
+ * entry cannot be told, since half of it is worse than none. A runtime's (`of_runtime`) ends at its first
+ * invalid entry, as CUDA reads it, and its numbers count by address where no GPU has an index. A MIG
+ * instance's own UUID is valid and names a GPU that the table does not tell: then nothing is known.
+ */
+int na_gpu_list(const struct na_machine *machine, const char *list, const int *among, int among_count,
+		bool of_runtime, int gpus[NA_MAX_GPUS]);
+
+/* An empty list of a runtime, or one whose first entry is -1, shows no GPU (CUDA, ROCm). */
+bool na_gpu_list_hides_all(const char *list);
+
+/* The variable that shows some of a vendor's GPUs to its runtime; NVIDIA's for one that is not known. */
+const char *na_visible_variable(const char *vendor);
+
+#endif
