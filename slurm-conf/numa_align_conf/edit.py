@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Optional
 
 from numa_align.errors import ConfError
-from numa_align.slurm_files.conffile import ConfFile, Line, parse_conf
+from numa_align.slurm_files.conffile import ConfFile, Line, parse_conf, physical_lines
 from numa_align.slurm_files.hostlist import HostlistError, expand, fold
+from numa_align.slurm_files.node_lines import node_lines as declarations
 
 from .facts import unfold
 from .gres import comment
@@ -20,7 +21,7 @@ from .slurm import NodeLine, Setting
 _SELECTOR = "cr_"
 
 
-def difference(file: ConfFile, new: Mapping[Path, str]) -> str:
+def difference(file: ConfFile, new: Mapping[str, str]) -> str:
     """What would change in a file and those that it includes, as diff -u prints it; empty if nothing would.
 
     ``new`` has the texts by path; a file that is not in it stays.
@@ -29,12 +30,9 @@ def difference(file: ConfFile, new: Mapping[Path, str]) -> str:
 
 
 def _unified(file: ConfFile, new: str) -> str:
-    name = str(file.path)
-    old_lines, new_lines = file.text.splitlines(), new.splitlines()
-    return "".join(
-        f"{line}\n"
-        for line in difflib.unified_diff(old_lines, new_lines, name, f"{name} (proposed)", lineterm="")
-    )
+    old_lines, new_lines = physical_lines(file.text), physical_lines(new)
+    names = (file.path, f"{file.path} (proposed)")
+    return "".join(f"{line}\n" for line in difflib.unified_diff(old_lines, new_lines, *names, lineterm=""))
 
 
 class _Draft:
@@ -43,8 +41,8 @@ class _Draft:
     def __init__(self, file: ConfFile, without: Collection[str] = ()) -> None:
         """``without``: lines that are to go, wherever they stand."""
         self._first = file.path
-        self._physical: dict[Path, list[Optional[str]]] = {
-            one.path: [None if line in without else line for line in one.text.splitlines()]
+        self._physical: dict[str, list[Optional[str]]] = {
+            one.path: [None if line in without else line for line in physical_lines(one.text)]
             for one in file.files
         }
 
@@ -60,7 +58,7 @@ class _Draft:
         """Add lines to the file itself, not to an included one."""
         self._physical[self._first] += lines
 
-    def texts(self) -> dict[Path, str]:
+    def texts(self) -> dict[str, str]:
         """The texts of all files."""
         return {
             path: "\n".join([*(line for line in physical if line is not None), ""])
@@ -68,7 +66,7 @@ class _Draft:
         }
 
 
-def edited_slurm(file: ConfFile, settings: Sequence[Setting], nodes: Sequence[NodeLine]) -> dict[Path, str]:
+def edited_slurm(file: ConfFile, settings: Sequence[Setting], nodes: Sequence[NodeLine]) -> dict[str, str]:
     """slurm.conf with the settings and the NodeName lines; keys that are not ours stay on the latter.
 
     Texts by path: a line is changed in the file where it stands, what is new comes into slurm.conf itself.
@@ -81,8 +79,8 @@ def edited_slurm(file: ConfFile, settings: Sequence[Setting], nodes: Sequence[No
         elif setting.rule in ("beside", "call"):
             _add_script(draft, lines, setting)
         elif setting.rule != "keep":
-            value = _merged(lines[-1].pairs[0][1], setting)
-            if value != lines[-1].pairs[0][1]:
+            value = _merged(lines[-1].value, setting)
+            if value != lines[-1].value:
                 draft.replace(lines[-1], [f"{setting.key}={value}"])
     draft.append(_edited_nodes(file, draft, nodes))
     return draft.texts()
@@ -91,8 +89,8 @@ def edited_slurm(file: ConfFile, settings: Sequence[Setting], nodes: Sequence[No
 def _add_script(draft: _Draft, lines: Sequence[Line], setting: Setting) -> None:
     """Our prolog or epilog beside the site's, which stays."""
     name = Path(setting.value).name
-    ours = [line for line in lines if Path(line.pairs[0][1]).name == name]
-    if ours and ours[-1].pairs[0][1] != setting.value:
+    ours = [line for line in lines if Path(line.value).name == name]
+    if ours and ours[-1].value != setting.value:
         draft.replace(ours[-1], [f"{setting.key}={setting.value}"])
     elif not ours and setting.rule == "beside":
         draft.append(["", *setting.lines()])
@@ -101,7 +99,7 @@ def _add_script(draft: _Draft, lines: Sequence[Line], setting: Setting) -> None:
         draft.append(["", *comment(f"{text} {setting.reason}")])
 
 
-def edited_cgroup(file: ConfFile) -> dict[Path, str]:
+def edited_cgroup(file: ConfFile) -> dict[str, str]:
     """cgroup.conf with what is to be constrained."""
     settings = [Setting(key, value, reason) for key, value, reason in CGROUP_SETTINGS]
     return edited_slurm(file, settings, ())
@@ -109,7 +107,7 @@ def edited_cgroup(file: ConfFile) -> dict[Path, str]:
 
 def edited_gres(
     file: ConfFile, generated: str, names: Iterable[str], others: Optional[Collection[str]] = None
-) -> dict[Path, str]:
+) -> dict[str, str]:
     """gres.conf with our lines in place of those about the GPUs of these nodes; other nodes keep theirs.
 
     A type that the site uses stays, since jobs, QOS and accounting name it. A line ``Name=gpu`` without
@@ -240,16 +238,8 @@ def _edited_nodes(file: ConfFile, draft: _Draft, nodes: Sequence[NodeLine]) -> l
     """Change the lines of our nodes in place; what is to be added for nodes that no line has."""
     found: set[str] = set()
     remarks: list[str] = []
-    defaults: dict[str, str] = {}
-    for line in file.lines:
-        if line.key != "nodename":
-            continue
-        if line.pairs[0][1].lower() == "default":
-            # Several add up, and hold for the lines that follow (slurm.conf(5), NodeName).
-            defaults.update(line.pairs[1:])
-            continue
-        declared = {**defaults, **dict(line.pairs[1:])}
-        names = unfold(line.pairs[0][1])
+    for line, declared in declarations(file.lines):
+        names = unfold(line.value)
         mine = [(node, [name for name in names if name in node.names]) for node in nodes]
         mine = [(node, some) for node, some in mine if some]
         found.update(*(some for _, some in mine))

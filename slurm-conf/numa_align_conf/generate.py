@@ -10,6 +10,7 @@ from typing import Optional
 
 from numa_align.errors import ConfError
 from numa_align.slurm_files.conffile import read_conf
+from numa_align.slurm_files.node_lines import node_lines as declarations
 from numa_align.sysfs import Tree
 from numa_align.topology.gpu.nvidia import mig_instances
 from numa_align.topology.read import read_at
@@ -122,13 +123,8 @@ def other_gpu_nodes(gres_conf_path: Path, names: Sequence[str]) -> Optional[froz
         file = read_conf(gres_conf_path.with_name("slurm.conf"), "slurm.conf")
     except ConfError:
         return None
-    found: set[str] = set()
-    default = ""
-    for line in file.lines:
-        if line.key == "nodename" and line.pairs[0][1].lower() == "default":
-            default = line.get("gres") or default
-        elif line.key == "nodename" and "gpu" in (line.get("gres") or default).lower():
-            found.update(unfold(line.pairs[0][1]))
+    declared = [line for line in declarations(file.lines) if "gpu" in line.settings.get("gres", "").lower()]
+    found = {name for line in declared for name in unfold(line.names)}
     return frozenset(found - set(names)) if found or not file.value("maxnodecount") else None
 
 

@@ -6,11 +6,11 @@ Source: spank(8), CONFIGURATION; a pattern is relative to the file that has it, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from numa_align.errors import ConfError
-from numa_align.slurm_files.conffile import ConfFile
+from numa_align.slurm_files.conffile import ConfFile, physical_lines
 
 _MAX_DEPTH = 8
 
@@ -47,18 +47,18 @@ class Stack:
 
 def read_stack(path: Path, root: str = "/") -> Stack:
     """plugstack.conf and what it includes; absolute patterns are below ``root``. Raises ConfError."""
-    files: dict[Path, ConfFile] = {}
+    files: dict[str, ConfFile] = {}
     entries = tuple(_entries(path, root, files, 0))
     return Stack(entries, tuple(files.values()))
 
 
-def _entries(path: Path, root: str, files: dict[Path, ConfFile], depth: int) -> Iterator[Entry]:
+def _entries(path: Path, root: str, files: dict[str, ConfFile], depth: int) -> Iterator[Entry]:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise ConfError(f"{path}: cannot be read: {error.strerror}") from None
-    files[path] = ConfFile(path, text, ())
-    for number, line in enumerate(text.splitlines(), 1):
+    files[str(path)] = ConfFile(str(path), text, ())
+    for number, line in enumerate(physical_lines(text), 1):
         words = tuple(line.partition("#")[0].split())
         if not words:
             continue
@@ -75,19 +75,19 @@ def _entries(path: Path, root: str, files: dict[Path, ConfFile], depth: int) -> 
                 yield from _entries(member, root, files, depth + 1)
 
 
-def edited_plugstack(stack: Stack, generated: str) -> dict[Path, str]:
+def edited_plugstack(stack: Stack, generated: str) -> dict[str, str]:
     """The texts by path with our line once: in place of the first of ours, else at the named file's end."""
     line = next(line for line in generated.splitlines() if line.startswith("optional"))
     ours = [entry for entry in stack.entries if entry.is_ours]
-    texts = {file.path: file.text.splitlines() for file in stack.files}
+    texts = {file.path: physical_lines(file.text) for file in stack.files}
     if not ours:
         texts[stack.files[0].path] += generated.splitlines()
     # The last first, since numbers behind a line that goes change.
     for entry in reversed(ours):
-        texts[entry.path][entry.number - 1 : entry.number] = [line] if entry == ours[0] else []
+        texts[str(entry.path)][entry.number - 1 : entry.number] = [line] if entry == ours[0] else []
     return {path: "\n".join([*lines, ""]) for path, lines in texts.items()}
 
 
 def as_one(stack: Stack) -> ConfFile:
     """The files as one that includes the others, for `edit.difference`."""
-    return replace(stack.files[0], included=stack.files[1:])
+    return stack.files[0]._replace(included=stack.files[1:])

@@ -58,7 +58,8 @@ class Version(NamedTuple):
 
 #: Every release from the oldest that is supported to the newest that is known.
 KNOWN = tuple(
-    Version(*pair) for pair in ((22, 5), (23, 2), (23, 11), (24, 5), (24, 11), (25, 5), (25, 11), (26, 5))
+    Version(*pair)
+    for pair in ((22, 5), (23, 2), (23, 11), (24, 5), (24, 11), (25, 5), (25, 11), (26, 5), (26, 11))
 )
 
 # "slurm 24.11.5", "slurm-wlm 22.05.8"; a release in words is the first two numbers.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Optional
@@ -67,7 +68,16 @@ ORDERS: dict[str, tuple[str, tuple[Optional[int], ...]]] = {
     "this node detects otherwise": ("AutoDetect=nvml\nNodeName=n1 AutoDetect=nvidia", (3, 2, 1, 0)),
     "another node detects otherwise": ("AutoDetect=nvml\nNodeName=n2 AutoDetect=nvidia", (0, 1, 2, 3)),
     "detection and files agree": ("AutoDetect=nvml\nName=gpu File=/dev/nvidia[0-3]", (0, 1, 2, 3)),
-    "detection with a type": ("AutoDetect=nvml Name=gpu Type=a", (0, 1, 2, 3)),
+    "detection with a type": ("NodeName=n1 AutoDetect=nvml Name=gpu Type=a", (0, 1, 2, 3)),
+    "detection among other words": ("AutoDetect=NVML,mine", (0, 1, 2, 3)),
+    "detection that Slurm ignores": ("Name=gpu File=/dev/nvidia[0-3] AutoDetect=nvml", (3, 2, 1, 0)),
+    "a word that Slurm does not know": ("AutoDetect=nvlm\nName=gpu File=/dev/nvidia[0-3]", (3, 2, 1, 0)),
+    "plural keys": ("Name=gpu Files=/dev/nvidia[2-3] Link=0\nName=gpu Files=/dev/nvidia[0-1]", (1, 0, 3, 2)),
+    "names in quotes, separated by spaces": ('Name=gpu File="/dev/nvidia3 /dev/nvidia[0-2]"', (0, 3, 2, 1)),
+    "a word that goes on in the next line": ("Name=gpu File=/dev/nv\\\nidia[0-3]", (3, 2, 1, 0)),
+    "a comment that ends in a backslash": ("# no \\\nName=gpu File=/dev/nvidia[0-3]", (3, 2, 1, 0)),
+    "a line feed of Windows": ("Name=gpu File=/dev/nvidia[0-3]\r\n", (3, 2, 1, 0)),
+    "a new key": ("Name=gpu File=/dev/nvidia[0-3] UUID=GPU-1", (3, 2, 1, 0)),
 }
 
 
@@ -92,14 +102,41 @@ def test_an_index_is_the_place_in_the_order_that_slurm_makes(case: str, tmp_path
         ("Name=gpu File=/dev/nvidia[0-99999999]", "not a list of names"),
         ("Name=gpu File=/dev/n[0-999][0-999]", "more than 1024"),
         ("include nothing.conf", "cannot be read"),
-        ("Include %c.conf", "cannot be followed"),
-        ("include gres.conf", "cannot be followed"),
+        ("Include %c.conf", "%c.conf: cannot be read"),
+        ("include gres.conf", "more than 8 deep"),
+        ("AutoDetect=nvml Name=gpu Type=a", "behind AutoDetect="),
+        ("Name=gpu NodeName=n1 File=/dev/nvidia[0-3]", "has to begin the line"),
+        ("File=/dev/nvidia[0-3] Name=gpu", "cannot begin a line"),
+        (" include one.conf", "is not a line of gres.conf"),
     ],
 )
 def test_what_the_file_does_not_settle_is_not_guessed(text: str, reason: str, tmp_path: Path) -> None:
     indexes = ask(tmp_path, text)
     assert indexes.values == UNKNOWN
     assert reason in indexes.remarks[0]
+
+
+def test_a_comment_may_be_in_any_encoding(tmp_path: Path) -> None:
+    """0x85 ends a line for Unicode, and is three dots in Windows' code page: Slurm reads bytes."""
+    path = tmp_path / "gres.conf"
+    path.write_bytes(b"# caf\xe9\x85 and so on\nName=gpu File=/dev/nvidia[0-3] # \x1c \xa0\n")
+    assert slurm_indexes(Tree(tmp_path), path, "n1", GPUS, False).values == (3, 2, 1, 0)
+
+
+def test_a_pipe_in_place_of_the_file_does_not_stop_the_prolog(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gres.conf")
+    indexes = slurm_indexes(Tree(tmp_path), tmp_path / "gres.conf", "n1", GPUS, False)
+    assert indexes.values == UNKNOWN
+
+
+def test_files_that_an_included_one_names_are_beside_slurm_conf(tmp_path: Path) -> None:
+    """Since 23.02; 22.05 looks beside the file that has the line (both asked with `slurmd -G`)."""
+    folder = tmp_path / "etc/slurm"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub/one.conf").write_text("include two.conf\ninclude three.conf\n")
+    (folder / "two.conf").write_text("Name=gpu File=/dev/nvidia[2-3]\n")
+    (folder / "sub/three.conf").write_text("Name=gpu File=/dev/nvidia[0-1]\n")
+    assert ask(tmp_path, "include sub/one.conf\n").values == (1, 0, 3, 2)
 
 
 def test_a_gpu_in_two_places_has_no_index(tmp_path: Path) -> None:

@@ -1,35 +1,35 @@
 """Slurm's configuration files as lines of ``Key=value``, with the places where they stand.
 
-Source: slurm.conf(5): "#" begins a comment, a backslash continues a line, keys are not case-sensitive.
+This reads what Slurm reads, by Slurm's rules (src/common/parse_config.c): a file is bytes, "#" begins a
+comment unless a backslash precedes it, a backslash at the end continues a line without any space, only ASCII
+white space separates, keys are not case-sensitive, ``include`` begins its line. The job prolog loads this
+module, so it does without re, pathlib and dataclasses.
 """
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from ..errors import ConfError
 
+if TYPE_CHECKING:
+    from ..sysfs import AnyPath
+
 _SIZE_LIMIT = 16 << 20
 
-_PAIR = re.compile(r'([A-Za-z][A-Za-z0-9_]*)\s*[+-]?=\s*("[^"]*"|\S*)\s*')
-_COMMENT = re.compile(r"(?<!\\)#.*")
+# Slurm itself has no limit: a file that includes itself ends it.
+_MAX_DEPTH = 8
 
-#: The only keys of gres.conf (gres.conf(5); UUID= from 26.11 on); of slurm.conf there are hundreds.
-GRES_KEYS = frozenset(
-    (
-        *("nodename", "name", "type", "file", "cores", "cpus", "count", "links", "flags"),
-        *("autodetect", "multiplefiles", "include", "uuid"),
-    )
-)
-# Slurm takes a plural for the singular and the other way round (_gres_options in src/interfaces/gres.c).
-_GRES_ALIASES = {"files": "file", "link": "links"}
+# A pipe in place of a file must not stop the prolog, nor a terminal become its own.
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+_KEY = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_."
+_OPERATORS = (b"-", b"+", b"*", b"/")
 
 # No text has these; Slurm would take them for part of a value.
-_CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f\x7f]")
+_CONTROL = bytes(byte for byte in (*range(0x20), 0x7F) if byte not in b"\t\n\v\f\r")
 
 # What a line of slurm.conf begins with; gres.conf has none of these.
 _SLURM_KEYS = frozenset(
@@ -46,16 +46,11 @@ _SLURM_KEYS = frozenset(
 _NOT_SLURM_KEYS = frozenset(("name", "autodetect", "constraincores", "constraindevices"))
 
 
-# Slurm itself has no limit: a file that includes itself ends it.
-_MAX_DEPTH = 8
-
-
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A logical line of a file: pairs with keys in lower case; it is lines ``first`` to ``end`` - 1."""
 
     pairs: tuple[tuple[str, str], ...]
-    path: Path
+    path: str
     first: int
     end: int
 
@@ -65,24 +60,28 @@ class Line:
         return self.pairs[0][0]
 
     @property
+    def value(self) -> str:
+        """The value of the first key."""
+        return self.pairs[0][1]
+
+    @property
     def place(self) -> str:
         """``FILE:LINE``."""
         return f"{self.path}:{self.first + 1}"
 
     def get(self, key: str) -> Optional[str]:
-        """Value of a key in lower case, None if the line has none."""
+        """Value of a key in lower case, the last one if it stands there twice; None if the line has none."""
         return dict(self.pairs).get(key)
 
 
-@dataclass(frozen=True)
-class ConfFile:
+class ConfFile(NamedTuple):
     """A file and what it includes.
 
     ``lines`` are the logical ones without blank ones and comments, those of included files in the place where
     Slurm reads them; ``included`` are these files, and what they include.
     """
 
-    path: Path
+    path: str
     text: str
     lines: tuple[Line, ...]
     included: tuple[ConfFile, ...] = ()
@@ -94,97 +93,217 @@ class ConfFile:
 
     def value(self, key: str) -> Optional[str]:
         """Of a key that begins a line the last value; ``key`` in lower case."""
-        return next((line.pairs[0][1] for line in reversed(self.lines) if line.key == key), None)
+        return next((line.value for line in reversed(self.lines) if line.key == key), None)
 
     def place(self, key: str) -> str:
         """``FILE:LINE`` of that value, the file alone if there is none."""
-        return next((line.place for line in reversed(self.lines) if line.key == key), str(self.path))
+        return next((line.place for line in reversed(self.lines) if line.key == key), self.path)
 
 
-def read_conf(path: Path, what: str, root: str = "/") -> ConfFile:
+def read_conf(path: AnyPath, what: str, root: str = "/") -> ConfFile:
     """The file at ``path``, a ``what`` (slurm.conf, gres.conf or cgroup.conf), and what it includes.
 
-    Absolute paths of included files are below ``root``. Raises ConfError with file and line for what is not,
-    and for an included file that is not there, with which no Slurm command starts.
+    Absolute paths of included files are below ``root``; no path in the result or in an error shows it. Raises
+    ConfError with file and line for what is not such a file, and for an included file that is not there, with
+    which no Slurm command starts.
     """
-    return parse_conf(_text(path, what), path, what, root)
+    name = os.fspath(path)
+    return _Reader(what, root, name).file(_data(name, shown(name, root), what), name)
 
 
-def _text(path: Path, what: str) -> str:
+def parse_conf(text: str, path: AnyPath, what: str, root: str = "/") -> ConfFile:
+    """The same for a text that stands, or is to stand, at ``path``."""
+    name = os.fspath(path)
+    return _Reader(what, root, name).file(text.encode("utf-8", "surrogateescape"), name)
+
+
+def shown(path: str, root: str) -> str:
+    """A path without the root below which it is, as the machine that was recorded knows it."""
+    prefix = root.rstrip("/") + "/"
+    return "/" + path[len(prefix) :] if len(prefix) > 1 and path.startswith(prefix) else path
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0] if "/" in path else "."
+
+
+def physical_lines(text: str) -> list[str]:
+    """The lines by whose numbers `Line` tells places: only a line feed ends one, whatever Unicode thinks."""
+    lines = [line.rstrip("\r") for line in text.split("\n")]
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def _data(path: str, name: str, what: str) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(_SIZE_LIMIT)
+        data = _read(path)
     except OSError as error:
-        raise ConfError(f"{path}: cannot be read: {error.strerror}") from error
-    control = _CONTROL.search(data)
-    if control is not None:
-        line = data[: control.start()].count(b"\n") + 1
-        raise ConfError(f"{path}:{line}: is not a {what}: it is not text")
+        raise ConfError(f"{name}: cannot be read: {error.strerror}") from error
+    if len(data) > _SIZE_LIMIT:
+        raise ConfError(f"{name}: is not a {what}: it has more than {_SIZE_LIMIT >> 20} MiB")
+    return data
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, _FLAGS)
     try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        # Slurm reads bytes: a comment in another encoding does not matter to it.
-        return data.decode("latin-1")
+        chunks, size = [], 0
+        while size <= _SIZE_LIMIT and (chunk := os.read(descriptor, 1 << 20)):
+            chunks.append(chunk)
+            size += len(chunk)
+        return b"".join(chunks)
+    finally:
+        os.close(descriptor)
 
 
-def parse_conf(text: str, path: Path, what: str, root: str = "/", depth: int = 0) -> ConfFile:
-    """See `read_conf`; ``depth`` counts the files that include this one."""
-    lines: list[Line] = []
-    included: list[ConfFile] = []
-    for line in _logical(text, path, what):
-        if line.key != "include":
+class _Reader:
+    """Reads one file and those that it includes; ``full`` is a path on this machine, ``path`` one to show."""
+
+    def __init__(self, what: str, root: str, first: str) -> None:
+        self._what = what
+        self._root = root
+        self._folder = _folder(first)
+        self._cluster: Optional[str] = None
+
+    def file(self, data: bytes, full: str, depth: int = 0) -> ConfFile:
+        path = shown(full, self._root)
+        try:
+            text, encoding = data.decode("utf-8"), "utf-8"
+        except UnicodeDecodeError:
+            # Slurm reads bytes: a comment in another encoding does not matter to it.
+            text, encoding = data.decode("latin-1"), "latin-1"
+        # In a comment Slurm does not mind such bytes either.
+        is_text = len(data.translate(None, _CONTROL)) == len(data)
+        lines: list[Line] = []
+        included: list[ConfFile] = []
+        for raw, first, end in _logical(data):
+            place = f"{path}:{first + 1}"
+            if not is_text and len(raw.translate(None, _CONTROL)) != len(raw):
+                raise ConfError(f"{place}: is not a {self._what}: it is not text")
+            target = self._target(raw, place)
+            if target is not None:
+                file = self._included(target.decode(encoding), full, place, depth)
+                lines += file.lines
+                included += [file, *file.included]
+                continue
+            line = Line(self._pairs(raw, encoding, place), path, first, end)
+            if line.key == "clustername":
+                self._cluster = line.value.lower()
             lines.append(line)
-            continue
-        file = _included(line, lines, what, root, depth)
-        lines += file.lines
-        included += [file, *file.included]
-    return ConfFile(path, text, tuple(lines), tuple(included))
+        return ConfFile(path, text, tuple(lines), tuple(included))
+
+    def _error(self, place: str, raw: bytes) -> ConfError:
+        return ConfError(f"{place}: is not a line of {self._what}: {raw.decode('latin-1').rstrip()[:60]!r}")
+
+    def _target(self, raw: bytes, place: str) -> Optional[bytes]:
+        """What an include line names; None if this is none. It begins the line and is alone on it."""
+        if raw[:7].lower() != b"include" or not raw[7:8].isspace():
+            return None
+        words = raw[7:].split()
+        if len(words) != 1:
+            raise self._error(place, raw)
+        return words[0]
+
+    def _included(self, target: str, including: str, place: str, depth: int) -> ConfFile:
+        if depth >= _MAX_DEPTH:
+            raise ConfError(f"{place}: files include each other more than {_MAX_DEPTH} deep")
+        name = target if self._cluster is None else target.replace("%c", self._cluster)
+        full = self._full(name, including)
+        try:
+            data = _data(full, shown(full, self._root), self._what)
+        except ConfError as error:
+            raise ConfError(f"{place}: includes {error}") from None
+        return self.file(data, full, depth + 1)
+
+    def _full(self, name: str, including: str) -> str:
+        if name.startswith("/"):
+            return self._root.rstrip("/") + name
+        # Since 23.02 all stand beside slurm.conf (get_extra_conf_path), 22.05 looks beside the file that has
+        # the line; only one of the two is there as a rule.
+        beside_first = f"{self._folder}/{name}"
+        return beside_first if os.path.exists(beside_first) else f"{_folder(including)}/{name}"  # noqa: PTH110
+
+    def _pairs(self, raw: bytes, encoding: str, place: str) -> tuple[tuple[str, str], ...]:
+        pairs = _plain_pairs(raw)
+        rest = b"" if pairs else raw.strip()
+        while rest:
+            pair = _pair(rest)
+            if pair is None:
+                raise self._error(place, rest if pairs else raw)
+            key, value, rest = pair
+            pairs.append((key.decode("ascii").lower(), value.decode(encoding)))
+        self._refuse_other_files(pairs, place)
+        return tuple(pairs)
+
+    def _refuse_other_files(self, pairs: list[tuple[str, str]], place: str) -> None:
+        foreign: frozenset[str] = frozenset()
+        if self._what == "gres.conf":
+            foreign = _SLURM_KEYS.intersection([key for key, _ in pairs])
+        elif self._what == "slurm.conf":
+            foreign = _NOT_SLURM_KEYS.intersection(pairs[0][:1])
+        if foreign:
+            raise ConfError(f"{place}: is not a {self._what}: it does not know {sorted(foreign)[0]!r}")
 
 
-def _included(line: Line, before: list[Line], what: str, root: str, depth: int) -> ConfFile:
-    """The file that an include line names; seen with 22.05: beside its own, %c is the cluster, no pattern."""
-    if depth >= _MAX_DEPTH:
-        raise ConfError(f"{line.place}: files include each other more than {_MAX_DEPTH} deep")
-    cluster = next((one.pairs[0][1] for one in reversed(before) if one.key == "clustername"), None)
-    target = line.pairs[0][1] if cluster is None else line.pairs[0][1].replace("%c", cluster.lower())
-    path = Path(root) / target.lstrip("/") if target.startswith("/") else line.path.parent / target
-    try:
-        text = _text(path, what)
-    except ConfError as error:
-        raise ConfError(f"{line.place}: includes {error}") from None
-    return parse_conf(text, path, what, root, depth + 1)
-
-
-def _logical(text: str, path: Path, what: str) -> Iterator[Line]:
-    pending, first = "", 0
-    physical = text.splitlines()
+def _logical(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Lines with what continues them, without comments and escapes, and where they begin and end."""
+    pending, first, continued = b"", 0, False
+    physical = data.split(b"\n")
+    if not physical[-1]:
+        physical.pop()
     for number, raw in enumerate(physical):
-        line = _COMMENT.sub("", raw).rstrip()
-        first = number if not pending else first
-        pending += line
-        if pending.endswith("\\") and number + 1 < len(physical):
-            pending = pending[:-1] + " "
-            continue
-        if pending.strip():
-            yield Line(_pairs(pending.strip(), path, first, what), path, first, number + 1)
-        pending = ""
+        first = first if continued else number
+        line = _without_comment(raw)
+        ended = line.rstrip()
+        continued = (len(ended) - len(ended.rstrip(b"\\"))) % 2 == 1
+        pending += ended[:-1] if continued else line
+        if not continued or number + 1 == len(physical):
+            if pending and not pending.isspace():
+                yield _without_escapes(pending), first, number + 1
+            pending = b""
 
 
-def _pairs(text: str, path: Path, number: int, what: str) -> tuple[tuple[str, str], ...]:
-    if text.split(maxsplit=1)[0].lower() == "include":
-        return (("include", text[len("include") :].strip()),)
-    pairs: list[tuple[str, str]] = []
-    position = 0
-    while position < len(text):
-        match = _PAIR.match(text, position)
-        if match is None:
-            raise ConfError(f"{path}:{number + 1}: is not a line of {what}: {text[:60]!r}")
-        key = match[1].lower()
-        key = _GRES_ALIASES.get(key, key) if what == "gres.conf" else key
-        pairs.append((key, match[2].strip('"')))
-        position = match.end()
-    keys = {key for key, _ in pairs}
-    foreign = keys & _SLURM_KEYS if what == "gres.conf" else {pairs[0][0]} & _NOT_SLURM_KEYS
-    if foreign and what in ("gres.conf", "slurm.conf"):
-        raise ConfError(f"{path}:{number + 1}: is not a {what}: it does not know {sorted(foreign)[0]!r}")
-    return tuple(pairs)
+def _without_comment(line: bytes) -> bytes:
+    """Up to the first "#" behind an even number of backslashes."""
+    start = line.find(b"#")
+    while start > 0:
+        before = line[:start]
+        if (start - len(before.rstrip(b"\\"))) % 2 == 0:
+            break
+        start = line.find(b"#", start + 1)
+    return line if start < 0 else line[:start]
+
+
+def _without_escapes(line: bytes) -> bytes:
+    if b"\\" not in line:
+        return line
+    pieces = line.split(b"\\\\")
+    return b"\\".join(piece.replace(b"\\", b"") for piece in pieces)
+
+
+def _plain_pairs(raw: bytes) -> list[tuple[str, str]]:
+    """The pairs of a line as nearly all are, words ``Key=value`` without quotes; empty for any other line.
+
+    A cluster has thousands of lines, and every job's prolog waits for them.
+    """
+    if not raw.isascii() or b'"' in raw:
+        return []
+    words = [word.partition("=") for word in raw.decode("ascii").split()]
+    pairs = [(key.lower(), value) for key, _, value in words if value and key.isidentifier()]
+    return pairs if len(pairs) == len(words) else []
+
+
+def _pair(text: bytes) -> Optional[tuple[bytes, bytes, bytes]]:
+    """The key, its value and the rest of a text that begins with a key; None if it does not."""
+    key, equals, rest = text.partition(b"=")
+    key = (key[:-1] if key[-1:] in _OPERATORS else key).rstrip()
+    if not equals or not key or key.translate(None, _KEY):
+        return None
+    rest = rest.lstrip()
+    if rest[:1] == b'"':
+        value, closed, behind = rest[1:].partition(b'"')
+        if closed and (not behind or behind[:1].isspace()):
+            return key, value, behind.lstrip()
+    words = rest.split(None, 1)
+    if not words:
+        return None
+    return key, words[0], words[1] if len(words) > 1 else b""

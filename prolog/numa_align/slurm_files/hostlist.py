@@ -5,7 +5,6 @@ Source: src/common/hostlist.c. Numbers keep the width that their lower end is wr
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Optional
 
@@ -16,7 +15,7 @@ _MAX_DEVICES = 1024
 #: Nodes of a cluster; Slurm itself stops at 65536 (MAX_SLURM_NODES is lower in all releases).
 MAX_NODES = 65536
 _MAX_BRACKETS = 8
-_LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.ASCII | re.DOTALL)
+_DIGITS = "0123456789"
 
 
 class HostlistError(Exception):
@@ -24,11 +23,14 @@ class HostlistError(Exception):
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """The parts of a hostlist: split at the commas outside brackets."""
+    """The parts of a hostlist: split at commas and white space outside brackets."""
+    if "[" not in text:
+        yield from text.replace(",", " ").split()
+        return
     piece, depth = "", 0
     for character in text:
         depth += (character == "[") - (character == "]")
-        if character == "," and depth <= 0:
+        if character in ", \t\n" and depth <= 0:
             yield piece
             piece = ""
         else:
@@ -84,11 +86,11 @@ def fold(names: Iterable[str]) -> str:
     groups: dict[tuple[str, str], list[str]] = {}
     single = []
     for name in sorted(set(names)):
-        match = _LAST_NUMBER.fullmatch(name)
-        if match is None:
-            single.append(name)
+        head, digits, tail = _last_number(name)
+        if digits:
+            groups.setdefault((head, tail), []).append(digits)
         else:
-            groups.setdefault((match[1], match[3]), []).append(match[2])
+            single.append(name)
     pieces = [(name, name) for name in single]
     for (head, tail), numbers in groups.items():
         ranges = list(_ranges(sorted(numbers, key=lambda digits: (int(digits), len(digits)))))
@@ -98,6 +100,17 @@ def fold(names: Iterable[str]) -> str:
             (f"{head}{numbers[0]}", f"{head}[{inside}]{tail}" if several else f"{head}{inside}{tail}")
         )
     return ",".join(piece for _, piece in sorted(pieces))
+
+
+def _last_number(name: str) -> tuple[str, str, str]:
+    """What stands before the last number of a name, the number, and what is behind it."""
+    end = len(name)
+    while end and name[end - 1] not in _DIGITS:
+        end -= 1
+    start = end
+    while start and name[start - 1] in _DIGITS:
+        start -= 1
+    return name[:start], name[start:end], name[end:]
 
 
 def _ranges(numbers: list[str]) -> Iterator[str]:

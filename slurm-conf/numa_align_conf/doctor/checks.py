@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Callable
 
-from . import gres_checks, gres_compare, slurm_checks, system_checks
+from . import gres_checks, gres_compare, gres_detect, slurm_checks, system_checks
 from .model import STATUSES, Facts, Finding
 
 #: In the order in which findings are shown.
 CHECKS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
     slurm_checks.configuration,
     gres_checks.gpus_have_a_node,
-    gres_compare.autodetect,
+    gres_detect.autodetect,
+    gres_compare.refused_lines,
     gres_compare.records,
     gres_compare.declared_gres,
-    gres_checks.unknown_keys,
+    gres_detect.detected_gres,
     gres_checks.gres_lines,
     slurm_checks.declared_shape,
     slurm_checks.numa_sockets,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Optional
 
-from numa_align.cpulist import format_cpulist, parse_cpulist
+from numa_align.cpulist import format_cpulist
+from numa_align.slurm_files.gres_lines import GresLine, core_numbers
 from numa_align.topology.model import Gpu
 
 from ..layout import accepted, cores_of
-from .gres_compare import detects
-from .model import Facts, Finding, GresLine
+from .gres_detect import detects
+from .model import Facts, Finding
 
 _COST_CORES = "jobs get cores far from their GPUs: half of the ranks on a machine with two nodes"
 
@@ -35,9 +36,8 @@ def gres_lines(facts: Facts) -> Iterator[Finding]:
     """What gres.conf says of each GPU: Cores= missing, impossible, refused, of another node."""
     if not facts.has_gpus or facts.slurm_conf is None:
         return
-    if detects(facts.gres):
-        yield from _beside_autodetect(facts)
-        return
+    if detects(facts):
+        return  # see gres_detect
     if all(gpu.device is None for gpu in facts.topology.gpus) and facts.missing_files:
         return  # the driver is not loaded, which is said once
     findings = [finding for gpu in facts.topology.gpus for finding in _gpu(facts, gpu)]
@@ -48,49 +48,6 @@ def gres_lines(facts: Facts) -> Iterator[Finding]:
     yield from seen.values()
     if not findings:
         yield Finding("gres-cores", "ok", "Cores= of every GPU are those of its node")
-
-
-def unknown_keys(facts: Facts) -> Iterator[Finding]:
-    """Keys that no release of Slurm knows: slurmd ends over them."""
-    for key in facts.unknown_keys:
-        place, _, name = key.rpartition(" ")
-        yield Finding(
-            "gres-key",
-            "warn",
-            f"{place}: {name}= is no key of gres.conf that is known here",
-            "a slurmd that does not know it does not start",
-            f"{place}: see gres.conf(5) of your release",
-        )
-
-
-def _beside_autodetect(facts: Facts) -> Iterator[Finding]:
-    """Cores= beside what Slurm detects have to be the same, else the GPU is dropped."""
-    wrong = []
-    for gpu in facts.topology.gpus:
-        line = next((line for line in facts.gres if gpu.device in line.files and line.cores), None)
-        exact = set(facts.layout.numbers(gpu.cpus))
-        if line is not None and exact and set(_numbers(line.cores or "") or ()) != exact:
-            wrong.append(line)
-    if wrong:
-        yield Finding(
-            "gres-cores-detected",
-            "fail",
-            f"{wrong[0].place}: Cores={wrong[0].cores} beside AutoDetect are not those of the GPU's node "
-            "(This GPU specified in [slurm|gres].conf has mismatching Cores or Links from the device "
-            "found on the system)",
-            "Slurm drops these GPUs, and the node is INVALID",
-            f"{wrong[0].place}: leave Cores= out",
-        )
-    else:
-        yield Finding("gres-cores", "ok", "gres.conf leaves the GPUs' cores to AutoDetect; see `slurmd -G`")
-
-
-def _numbers(text: str) -> Optional[tuple[int, ...]]:
-    """A list of cores; Slurm skips brackets around it (bit_unfmt in src/common/bitstring.c)."""
-    try:
-        return parse_cpulist(text.strip().removeprefix("[").removesuffix("]"))
-    except ValueError:
-        return None
 
 
 def _gpu(facts: Facts, gpu: Gpu) -> Iterator[Finding]:
@@ -130,7 +87,7 @@ def _proposal(facts: Facts, gpu: Gpu) -> str:
 
 def _cores(facts: Facts, gpu: Gpu, line: GresLine, text: str) -> Iterator[Finding]:
     layout, version = facts.layout, facts.checked_version
-    numbers = _numbers(text)
+    numbers = core_numbers(text)
     if numbers is None:
         yield _fault(facts, gpu, line, "gres-cores-list", f"Cores={text} is no list of numbers")
         return

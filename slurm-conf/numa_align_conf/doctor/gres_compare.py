@@ -1,130 +1,159 @@
 """gres.conf against itself and against slurm.conf, by what slurmd and slurmctld check.
 
 Source: src/interfaces/gres.c and src/plugins/gres/gpu/gres_gpu.c. What Slurm says is quoted as far as it
-names the fault; versions word it differently.
+names the fault; versions word it differently. Held against `slurmd -G` in tests/native/test_doctor_oracle.py.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Optional
 
-from .model import Facts, Finding, GresLine
+from numa_align.slurm_files.gres_lines import Fault, GresLine
 
-#: What AutoDetect= may hold; Slurm looks for these words anywhere in the value.
-DETECTORS = ("nvml", "nvidia", "rsmi", "oneapi", "nrt", "full")
+from .gres_detect import detects
+from .merge import Merged, Wanted, count_of, merge, misspelt, slots, wanted_gpus
+from .model import Facts, Finding
 
 _DEAD = "slurmd does not start"
 _NO_GPU = "no job gets a GPU of this node"
+_INVALID = "slurmctld sets the node INVALID: no job runs here"
+
+# Flags= that say which variables a job gets; the lines of a node have to agree on them.
+_ENVIRONMENT = ("nvidia_gpu_env", "amd_gpu_env", "intel_gpu_env", "opencl_env", "no_gpu_env")
 
 
-def effective_autodetect(lines: tuple[GresLine, ...]) -> str:
-    """The value that holds for this node, in lower case; ``off`` where there is none.
-
-    A node's own word wins over the one for all. On a ``Name=`` line without NodeName= Slurm ignores it.
-    """
-    own = [line.autodetect for line in lines if line.autodetect and line.for_node]
-    everyone = [line.autodetect for line in lines if line.autodetect and not line.for_node and not line.named]
-    return (own or everyone or ["off"])[-1]
+def refused_lines(facts: Facts) -> Iterator[Finding]:
+    """Lines that Slurm does not read as they are, whichever node they are about."""
+    for fault in facts.gres_faults:
+        if fault.since is None or facts.version is None or facts.version < fault.since:
+            yield _refused(facts, fault)
 
 
-def detects(lines: tuple[GresLine, ...]) -> bool:
-    """Whether Slurm looks for this node's GPUs itself."""
-    return any(word in effective_autodetect(lines) for word in DETECTORS)
+def _refused(facts: Facts, fault: Fault) -> Finding:
+    sure = fault.since is None or facts.version is not None
+    said = (
+        f"Parsing error at unrecognized key: {fault.key}"
+        if fault.fatal
+        else "Invalid GRES data, no type name"
+    )
+    return Finding(
+        "gres-key",
+        "fail" if sure else "warn",
+        f"{fault.place}: {_KEYS.get(fault.key, fault.key)}=: {fault.what} ({said})",
+        _DEAD if fault.fatal else "the line does nothing",
+        f"{fault.place}: see gres.conf(5) of your release",
+    )
 
 
-def autodetect(facts: Facts) -> Iterator[Finding]:
-    """AutoDetect= that does nothing, contradicts itself, or is not known."""
-    if not facts.has_gpus:
-        return
-    for line in facts.gres:
-        if line.autodetect and line.named and not line.for_node:
-            yield _fail(
-                "gres-autodetect",
-                f"{line.place}: AutoDetect= on a Name= line without NodeName= is ignored "
-                "(In-line AutoDetect requires NodeName to take effect)",
-                "the GPUs are those that the lines name",
-                f"{line.place}: remove AutoDetect={line.autodetect}, or write NodeName={facts.name} into it",
-            )
-        elif line.autodetect and line.autodetect != "off" and not _is_known(line.autodetect):
-            yield _fail(
-                "gres-autodetect",
-                f"{line.place}: AutoDetect={line.autodetect} (unknown autodetect flag)",
-                "nothing is detected: " + _NO_GPU,
-                f"{line.place}: one of {', '.join(DETECTORS)}, off",
-            )
-    own = [line for line in facts.gres if line.autodetect and line.for_node]
-    if len({line.autodetect for line in own}) > 1:
-        places = " and ".join(f"{line.place} (AutoDetect={line.autodetect})" for line in own[:2])
-        yield _fail(
-            "gres-autodetect",
-            f"{places}: duplicate node-local AutoDetect specification does not match the first",
-            _DEAD,
-            f"{own[-1].place}: the same AutoDetect= as in {own[0].place}, or none",
-        )
-
-
-def _is_known(value: str) -> bool:
-    return any(word in value for word in DETECTORS)
+_KEYS = {
+    "autodetect": "AutoDetect", "count": "Count", "cores": "Cores", "cpus": "CPUs", "file": "File",
+    "name": "Name", "nodename": "NodeName", "type": "Type", "uuid": "UUID",
+}  # fmt: skip
 
 
 def records(facts: Facts) -> Iterator[Finding]:
-    """Lines about GPUs that contradict each other: Type= or File= on some, Count= unlike files."""
+    """Lines about GPUs that are wrong as they are, or contradict each other."""
     lines = [line for line in facts.gres if line.named]
     if not facts.has_gpus or not lines:
         return
+    yield from _mixed(lines)
+    for line in lines:
+        yield from _count(line)
+    yield from _environment(facts, lines)
+    yield from _missing(facts, lines)
+
+
+def _mixed(lines: Sequence[GresLine]) -> Iterator[Finding]:
     for key, having in (
-        ("File", [bool(line.files) for line in lines]),
-        ("Type", [bool(x.type) for x in lines]),
+        ("File", [bool(line.devices) for line in lines]),
+        ("Type", [bool(line.type) for line in lines]),
     ):
         if any(having) and not all(having):
             first = next(line for line, has in zip(lines, having) if not has)
+            said = (
+                f'some records have "{key}{"=" if key == "Type" else ""}" specification while others do not'
+            )
             yield _fail(
                 "gres-mixed",
-                f'{first.place}: has no {key}=, and others have (some records have "{key}" specification '
-                "while others do not)",
+                f"{first.place}: has no {key}=, and others have ({said})",
                 _DEAD,
                 f"{first.place}: {key}= on every line of this node's GPUs, or on none",
             )
-    for line in lines:
-        if line.files and line.count is not None and line.count != len(line.files):
-            yield _fail(
-                "gres-count",
-                f"{line.place}: Count={line.count} and {len(line.files)} files (Invalid GRES record for gpu, "
-                "count does not match File value)",
-                _DEAD,
-                f"{line.place}: Count={len(line.files)}, or no Count=",
-            )
-    yield from _files(facts, lines)
 
 
-def _files(facts: Facts, lines: list[GresLine]) -> Iterator[Finding]:
-    places: dict[str, str] = {}
-    for line in lines:
-        for file in line.files:
-            if file in places:
-                yield _fail(
-                    "gres-file-twice",
-                    f"{line.place}: {file} is in {places[file]} already (gpu duplicate device file name)",
-                    _DEAD,
-                    f"{line.place}: remove {file}; lines without NodeName= hold for this node too",
-                )
-                return
-            places[file] = line.place
-    missing = [file for file in places if file in facts.missing_files]
-    if missing:
-        first = missing[0]
-        unloaded = all(gpu.device is None for gpu in facts.topology.gpus)
-        names = f"{first} to {missing[-1]}" if len(missing) > 1 else first
+def _count(line: GresLine) -> Iterator[Finding]:
+    if line.multiple and len(line.files) < 2:
         yield _fail(
-            "gres-driver" if unloaded else "gres-file",
-            f"{places[first]}: {names} {'are' if missing[1:] else 'is'} not there (can't stat gres.conf file "
-            f"{first})" + (": the driver of the GPUs is not loaded" if unloaded else ""),
+            "gres-count",
+            f"{line.place}: MultipleFiles= names one file (MultipleFiles does not contain multiple files. "
+            "Use File "
+            "instead)",
             _DEAD,
-            "load the driver before slurmd starts (nvidia-modprobe, nvidia-persistenced)"
-            if unloaded
-            else f"{places[first]}: name the files that there are",
+            f"{line.place}: File= in place of MultipleFiles=",
         )
+    if line.number is None:
+        return
+    if count_of(line.number) is None:
+        yield _fail(
+            "gres-count",
+            f"{line.place}: Count={line.number} is no number (Invalid GRES record for gpu, invalid count "
+            f"{line.number})",
+            _DEAD,
+            f"{line.place}: no Count=",
+        )
+    elif line.devices and count_of(line.number) != len(line.devices):
+        yield _fail(
+            "gres-count",
+            f"{line.place}: Count={line.number} and {len(line.devices)} files (Invalid GRES record for gpu, "
+            "count "
+            "does not match File value)",
+            _DEAD,
+            f"{line.place}: Count={len(line.devices)}, or no Count=",
+        )
+
+
+def _environment(facts: Facts, lines: Sequence[GresLine]) -> Iterator[Finding]:
+    """The first line sets the variables, or leaves Slurm's own; one that says other things ends slurmd."""
+    first: Optional[GresLine] = None
+    for line in lines:
+        words = _variables(line)
+        if first is not None and words and words != _variables(first):
+            yield _fail(
+                "gres-flags",
+                f"{line.place}: Flags={line.flags}, and {first.place} has "
+                f"{f'Flags={first.flags}' if first.flags else 'none'} (Flags ({line.flags}) does not match "
+                "env flags "
+                "for previous GRES of same node and name)",
+                _DEAD,
+                f"{line.place}: the same Flags= on every line of this node's GPUs",
+            )
+            return
+        first = first or line
+
+
+def _variables(line: GresLine) -> frozenset[str]:
+    flags = (line.flags or "").lower()
+    return frozenset(word for word in _ENVIRONMENT if word in flags)
+
+
+def _missing(facts: Facts, lines: Sequence[GresLine]) -> Iterator[Finding]:
+    places = {file: line.place for line in reversed(lines) for file in line.files}
+    missing = [file for line in lines for file in line.files if file in facts.missing_files]
+    if not missing:
+        return
+    first = missing[0]
+    unloaded = all(gpu.device is None for gpu in facts.topology.gpus)
+    names = f"{first} to {missing[-1]}" if len(missing) > 1 else first
+    yield _fail(
+        "gres-driver" if unloaded else "gres-file",
+        f"{places[first]}: {names} {'are' if missing[1:] else 'is'} not there (can't stat gres.conf file "
+        f"{first})" + (": the driver of the GPUs is not loaded" if unloaded else ""),
+        _DEAD,
+        "load the driver before slurmd starts (nvidia-modprobe, nvidia-persistenced)"
+        if unloaded
+        else f"{places[first]}: name the files that there are",
+    )
 
 
 def declared_gres(facts: Facts) -> Iterator[Finding]:
@@ -145,74 +174,129 @@ def declared_gres(facts: Facts) -> Iterator[Finding]:
             f"{facts.place('grestypes')}: GresTypes=gpu",
         )
         return
+    wrong, told = misspelt(facts.declared_gres), wanted_gpus(facts.declared_gres)
+    kinds = {kind is None for kind, _ in told}
     lines = [line for line in facts.gres if line.named]
-    told = _counts(facts.declared_gres)
-    if not told:
+    if wrong is not None:
+        yield _fail(
+            "gres-declared",
+            f"{place}: Gres={wrong} (Invalid GRES configured on node {facts.name}: {wrong})",
+            _NO_GPU,
+            f"{place}: gpu in small letters",
+        )
+    elif len(kinds) > 1:
+        yield _fail(
+            "gres-declared",
+            f"{place}: Gres={facts.declared_gres} (Some gpu GRES in slurm.conf have a type while others do "
+            "not)",
+            _DEAD,
+            f"{place}: a type in every entry about GPUs, or in none",
+        )
+    elif not sum(count for _, count in told):
         where = f" and {lines[0].place} has GPUs" if lines else ""
         yield _fail(
             "gres-declared",
             f"{place}: {facts.name} has no Gres=gpu{where} (more configured than expected in slurm.conf. "
-            "Ignoring extra GRES)",
+            "Ignoring "
+            "extra GRES)",
             _NO_GPU,
             f"{place}: Gres=, see `numa-align conf slurm`",
         )
-    elif lines and not detects(facts.gres) and all(line.files for line in lines) and not any(records(facts)):
+    elif lines and not detects(facts) and not any(records(facts)):
         # Lines that are wrong themselves are no measure for slurm.conf: mended, they may agree with it.
         yield from _compared(facts, place, told, lines)
 
 
-def _compared(facts: Facts, place: str, told: Counter[str], lines: list[GresLine]) -> Iterator[Finding]:
-    there: Counter[str] = Counter()
-    for line in lines:
-        there[line.type or ""] += len(line.files)
-    written = lines[0].place
-    unknown = sorted(kind for kind in told if kind and kind not in there and "" not in there)
-    if unknown:
-        types = ", ".join(sorted(there))
+def _compared(facts: Facts, place: str, told: tuple[Wanted, ...], lines: list[GresLine]) -> Iterator[Finding]:
+    merged = merge(told, lines)
+    twice = list(_twice(merged, lines))
+    if twice:
+        # The device that is there twice is counted twice: no number follows from such lines.
+        yield from twice
+        return
+    without = next((line for line in lines if not line.devices), None)
+    if without is not None and not any(line.devices for line in lines):
         yield _fail(
-            "gres-type",
-            f"{place}: Gres=gpu:{unknown[0]}, and {written} has Type={types} (Ignoring extra GRES)",
-            f"the node is INVALID: {_NO_GPU}",
-            f"{place}: Gres=gpu:{types}:{sum(there.values())}, or Type={unknown[0]} in {written}",
+            "gres-file",
+            f"{without.place}: Name=gpu without File= (Ignoring file-less GPU from final GRES list)",
+            _NO_GPU,
+            f"{without.place}: see `numa-align conf gres`",
         )
         return
-    wanted, found = sum(told.values()), sum(there.values())
-    if found < wanted:
+    written = {line.type.lower() if line.type else None for line in lines}
+    unknown = next((kind for kind, _ in merged.missing if kind not in written), None)
+    if unknown is not None:
+        yield _other_type(facts, place, unknown, lines)
+        return
+    wanted, found = sum(count for _, count in told), sum(slots(line) for line in lines)
+    if merged.missing:
+        short = sum(count for _, count in merged.missing)
         yield _fail(
             "gres-count",
-            f"{place}: Gres= has {wanted} GPUs, {written} has {found} (gres/gpu count reported lower than "
-            f"configured ({found} < {wanted}))",
-            "slurmctld sets the node INVALID: no job runs here",
+            f"{place}: Gres= has {wanted} GPUs, {lines[0].place} has {wanted - short} of them (gres/gpu "
+            "count "
+            f"reported lower than configured ({wanted - short} < {wanted}))",
+            _INVALID,
             f"{place}: {_with_count(facts.declared_gres or '', found)}",
         )
-    elif found > wanted:
+    elif merged.extra:
+        line, count = merged.extra[0]
         yield _fail(
             "gres-count",
-            f"{place}: Gres= has {wanted} GPUs, {written} has {found} (Ignoring extra GRES)",
-            f"{found - wanted} GPUs are given to no job",
+            f"{place}: Gres= has {wanted} GPUs, {lines[0].place} has {found} (A line in gres.conf for GRES "
+            "gpu has "
+            f"{count} more configured than expected in slurm.conf. Ignoring extra GRES)",
+            f"what is in excess of {line.place} is given to no job",
             f"{place}: {_with_count(facts.declared_gres or '', found)}",
         )
 
 
-def _counts(gres: str) -> Counter[str]:
-    """GPUs by type, "" where none is named: ``gpu:h100:8(S:0-1),shard:64``."""
-    counts: Counter[str] = Counter()
-    for entry in gres.split(","):
-        words = entry.partition("(")[0].split(":")
-        if words[0].lower() == "gpu":
-            number = words[-1] if words[-1].isdigit() else "1"
-            kind = words[1].lower() if len(words) > 1 and not words[1].isdigit() else ""
-            counts[kind] += int(number)
-    return counts
+def _other_type(facts: Facts, place: str, unknown: str, lines: Sequence[GresLine]) -> Finding:
+    types = sorted({line.type for line in lines if line.type})
+    if not types:
+        return _fail(
+            "gres-type",
+            f"{place}: Gres=gpu:{unknown}, and {lines[0].place} has no Type= (Ignoring extra GRES)",
+            f"the node is INVALID: {_NO_GPU}",
+            f"{lines[0].place}: Type={unknown} on every line of this node's GPUs, or no type in {place}",
+        )
+    total = sum(slots(line) for line in lines)
+    return _fail(
+        "gres-type",
+        f"{place}: Gres=gpu:{unknown}, and {lines[0].place} has Type={', '.join(types)} (Ignoring extra "
+        "GRES)",
+        f"the node is INVALID: {_NO_GPU}",
+        f"{place}: Gres=gpu:{types[0]}:{total}, or Type={unknown} in {lines[0].place}"
+        if len(types) == 1
+        else f"{place}: one of these types",
+    )
+
+
+def _twice(merged: Merged, lines: Sequence[GresLine]) -> Iterator[Finding]:
+    """A device on two lines: if Slurm takes both it ends, else the later one counts for nothing."""
+    places: dict[str, str] = {}
+    for line in lines:
+        for file in line.files if not line.multiple else ():
+            if file in places:
+                both = sum(file in device for one in merged.taken for device in one.devices) > 1
+                said = "gpu duplicate device file name"
+                said = said if both else f"Ignoring extra GRES; with a greater count in Gres=, {said}"
+                yield _fail(
+                    "gres-file-twice",
+                    f"{line.place}: {file} is in {places[file]} already ({said})",
+                    _DEAD if both else f"what {places[file]} says of it counts, and this line does not",
+                    f"{line.place}: remove {file}; lines without NodeName= hold for this node too",
+                )
+                return
+            places[file] = line.place
 
 
 def _with_count(gres: str, count: int) -> str:
     """The site's words with another number, where there is one entry; else just the number."""
-    entries = [entry for entry in gres.split(",") if entry.lower().startswith("gpu")]
+    entries = wanted_gpus(gres)
     if len(entries) != 1:
         return f"Gres= with {count} GPUs together"
-    words = entries[0].partition("(")[0].split(":")
-    kind = words[1] if len(words) > 1 and not words[1].isdigit() else None
+    kind = entries[0].type
     return "Gres=" + ":".join(["gpu", *([kind] if kind else []), str(count)])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Optional
 
+from numa_align.slurm_files.gres_lines import Fault, GresLine
 from numa_align.topology.model import Topology
 
 from ..layout import Layout
@@ -29,24 +30,6 @@ class Finding:
     what: str
     cost: str = ""
     change: str = ""
-
-
-@dataclass(frozen=True)
-class GresLine:
-    """A line of gres.conf about this node's GPUs, with its place (FILE:LINE).
-
-    ``named``: it has Name=gpu, and is not about AutoDetect= alone. ``for_node``: it has NodeName=.
-    ``type`` is in lower case.
-    """
-
-    place: str
-    files: tuple[str, ...]
-    cores: Optional[str]
-    autodetect: Optional[str] = None
-    type: Optional[str] = None
-    count: Optional[int] = None
-    named: bool = True
-    for_node: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +63,8 @@ class Facts:
     ``prolog_seconds``: what describing this node takes, None if not measured. ``stale_tables``: jobs whose
     tables were left behind. ``declared_gres`` is Gres= of this node, None where nothing declares the node;
     ``missing_files``: device files of gres.conf that are not there. ``sbin``: where prolog and epilog are
-    installed. ``unknown_keys``: keys of gres.conf that no release knows, with their places.
+    installed. ``gres_faults``: lines of gres.conf that Slurm does not read, whichever node they are about.
+    ``gpu_plugins``: Slurm's own plugins for GPUs (gpu_nvml.so), None where nobody knows where they are.
     """
 
     name: str
@@ -104,7 +88,8 @@ class Facts:
     declared_gres: Optional[str] = None
     missing_files: frozenset[str] = frozenset()
     sbin: str = "/usr/sbin"
-    unknown_keys: tuple[str, ...] = ()
+    gres_faults: tuple[Fault, ...] = ()
+    gpu_plugins: Optional[frozenset[str]] = None
 
     @property
     def has_gpus(self) -> bool:

@@ -18,21 +18,21 @@ import numa_align
 from numa_align.errors import ConfError
 from numa_align.placement.table import STALE_SECONDS
 from numa_align.process.jobs import jobs_with_steps
-from numa_align.slurm_files.conffile import GRES_KEYS, Line, read_conf
-from numa_align.slurm_files.hostlist import expand
+from numa_align.slurm_files.conffile import ConfFile, Line, read_conf, shown
+from numa_align.slurm_files.gres_lines import GresLine, faults, gpu_lines
+from numa_align.slurm_files.node_lines import NodeLine, node_line
 from numa_align.sysfs import Tree, read_text
 from numa_align.topology.model import Topology
 from numa_align.topology.read import read_at
 
 from ..elf import built_for
-from ..facts import unfold
 from ..layout import PARAMETERS, Layout, layout_of
 from ..live import declared_node, from_pairs
 from ..model import Declared
 from ..plugstack import read_stack
 from ..prefix import installed_prefix
 from ..version import Version, installed_version
-from .model import Facts, GresLine, Plugin, Script
+from .model import Facts, Plugin, Script
 
 #: Where slurm.conf is below the root: as packaged, then where slurmd keeps what it got from slurmctld.
 USUAL_PLACES = ("etc/slurm/slurm.conf", "run/slurm/conf/slurm.conf", "etc/slurm-llnl/slurm.conf")
@@ -62,7 +62,7 @@ def read_facts(
     node = name or os.environ.get("SLURMD_NODENAME") or os.uname().nodename.partition(".")[0]
     slurm = slurm_conf or _usual_place(tree)
     lines = () if slurm is None else read_conf(slurm, "slurm.conf", root).lines
-    settings = {line.key: line.pairs[0][1] for line in lines if line.key != "nodename"}
+    settings = {line.key: line.value for line in lines if line.key != "nodename"}
     places = {line.key: line.place for line in lines if line.key != "nodename"}
     own = node_line(lines, node)
     if own is not None:
@@ -72,20 +72,21 @@ def read_facts(
     if not topology.cores:
         raise ConfError(f"{root}: no CPU is described below it; is there a sys/devices/system/cpu?")
     live = tree.is_live and slurm_conf is None
-    gres = tuple(_gres(gres_conf, node, root))
+    gres_file = _gres_file(gres_conf, root)
+    gres = () if gres_file is None else gpu_lines(gres_file, node)
     version = version or (installed_version() if tree.is_live else None)
     return Facts(
         name=node,
         topology=topology,
         layout=_layout(topology, settings, own),
         version=version,
-        slurm_conf=None if slurm is None else str(slurm),
+        slurm_conf=None if slurm is None else shown(str(slurm), root),
         settings=settings,
         places=places,
         declared=_declared(node, own, live),
-        gres_conf=None if gres_conf is None else str(gres_conf),
+        gres_conf=None if gres_conf is None else shown(str(gres_conf), root),
         gres=gres,
-        cgroup_conf=None if slurm is None else str(slurm.with_name("cgroup.conf")),
+        cgroup_conf=None if slurm is None else shown(str(slurm.with_name("cgroup.conf")), root),
         cgroup=_cgroup(slurm, root),
         plugins=tuple(_plugins(slurm, settings, root)),
         scripts={key: tuple(_scripts(lines, key, version, tree)) for key in ("prolog", "epilog")},
@@ -93,10 +94,11 @@ def read_facts(
         persistence=_persistence(topology) if tree.is_live else None,
         prolog_seconds=prolog_seconds() if tree.is_live and topology.gpus else None,
         stale_tables=stale_tables(tree),
-        declared_gres=None if own is None else own.get("gres") or "",
+        declared_gres=None if own is None else own.settings.get("gres", ""),
         missing_files=_missing(gres, topology, tree),
         sbin=f"{installed_prefix()}/sbin",
-        unknown_keys=() if gres_conf is None or not gres_conf.is_file() else unknown_keys(gres_conf, root),
+        gpu_plugins=_gpu_plugins(tree, settings),
+        gres_faults=() if gres_file is None else tuple(faults(gres_file)),
     )
 
 
@@ -111,78 +113,24 @@ def _if_file(path: Optional[Path]) -> Optional[Path]:
     return path if path is not None and path.is_file() else None
 
 
-def node_line(lines: Sequence[Line], name: str) -> Optional[Line]:
-    """The line that declares a node, with what NodeName=DEFAULT lines before it add; None if none does.
-
-    DEFAULT lines add up, later words win, and a node's own win over all (slurm.conf(5), NodeName). A node is
-    found by its NodeHostname= too.
-    """
-    defaults: dict[str, str] = {}
-    for line in lines:
-        if line.key != "nodename":
-            continue
-        if line.pairs[0][1].lower() == "default":
-            defaults.update(line.pairs[1:])
-        elif name in _names(line.pairs[0][1]) or name in _names(line.get("nodehostname") or ""):
-            merged = {**defaults, **dict(line.pairs[1:])}
-            return replace(line, pairs=(line.pairs[0], *merged.items()))
-    return None
-
-
-def _names(hostlist: str) -> tuple[str, ...]:
-    try:
-        return unfold(hostlist)
-    except ConfError:
-        return ()
-
-
-def _layout(topology: Topology, settings: Mapping[str, str], own: Optional[Line]) -> Layout:
-    words = settings.get("slurmdparameters", "") + "," + ((own.get("parameters") or "") if own else "")
+def _layout(topology: Topology, settings: Mapping[str, str], own: Optional[NodeLine]) -> Layout:
+    words = settings.get("slurmdparameters", "") + "," + (own.settings.get("parameters", "") if own else "")
     for kind in ("l3", "numa"):  # of both Slurm takes the caches
         if PARAMETERS[kind] in words.lower().split(","):
             return layout_of(topology, kind)
     return layout_of(topology, "package")
 
 
-def _declared(name: str, own: Optional[Line], live: bool) -> Optional[Declared]:
+def _declared(name: str, own: Optional[NodeLine], live: bool) -> Optional[Declared]:
     found = declared_node(name) if live else None
     if found is None or own is None:
-        return found or (None if own is None else from_pairs(dict(own.pairs), "slurm.conf"))
-    told = from_pairs(dict(own.pairs), "slurm.conf")
-    spec = told.spec_cpus if told else ()
-    return Declared(
-        found.sockets,
-        found.cores_per_socket,
-        found.threads,
-        found.memory_mib,
-        found.spec_cpus or spec,
-        found.source,
-    )
+        return found or (None if own is None else from_pairs(own.settings, "slurm.conf"))
+    told = from_pairs(own.settings, "slurm.conf")
+    return found if found.spec_cpus or told is None else replace(found, spec_cpus=told.spec_cpus)
 
 
-def _gres(path: Optional[Path], name: str, root: str) -> Iterator[GresLine]:
-    if path is None or not path.is_file():
-        return
-    for line in read_conf(path, "gres.conf", root).lines:
-        names = line.get("nodename")
-        if names is not None and name != names and name not in _names(names):
-            continue
-        autodetect = line.get("autodetect")
-        named = (line.get("name") or "").lower()
-        if named in ("", "gpu"):
-            files = _files(line.get("file") or line.get("multiplefiles") or "", line.place)
-            cores = line.get("cores") or line.get("cpus")
-            count = line.get("count") or ""
-            yield GresLine(
-                line.place,
-                files,
-                cores,
-                autodetect.lower() if autodetect else None,
-                (line.get("type") or "").lower() or None,
-                int(count) if count.isdigit() else None,
-                bool(named),
-                names is not None,
-            )
+def _gres_file(path: Optional[Path], root: str) -> Optional[ConfFile]:
+    return read_conf(path, "gres.conf", root) if path is not None and path.is_file() else None
 
 
 def _missing(lines: Sequence[GresLine], topology: Topology, tree: Tree) -> frozenset[str]:
@@ -192,24 +140,27 @@ def _missing(lines: Sequence[GresLine], topology: Topology, tree: Tree) -> froze
     return frozenset(file for file in files - known if not (tree.is_live and tree.exists(file.lstrip("/"))))
 
 
-def unknown_keys(path: Path, root: str) -> tuple[str, ...]:
-    """``FILE:LINE KEY`` for each key of gres.conf that is none."""
-    lines = read_conf(path, "gres.conf", root).lines
-    return tuple(f"{line.place} {key}" for line in lines for key, _ in line.pairs if key not in GRES_KEYS)
+#: Where Slurm's plugins are unless PluginDir= says so: Debian's, RPM's, a Slurm below a prefix of its own.
+_PLUGIN_FOLDERS = (
+    *("usr/lib/x86_64-linux-gnu/slurm-wlm", "usr/lib/aarch64-linux-gnu/slurm-wlm"),
+    *("usr/lib64/slurm", "usr/lib/slurm", "usr/local/lib/slurm"),
+    *("opt/slurm/lib/slurm", "opt/slurm/lib64/slurm"),
+)
 
 
-def _files(text: str, place: str) -> tuple[str, ...]:
-    try:
-        return expand(text) if text else ()
-    except Exception as error:  # its own exception is private
-        raise ConfError(f"{place}: File={text[:60]}: {error}") from None
+def _gpu_plugins(tree: Tree, settings: Mapping[str, str]) -> Optional[frozenset[str]]:
+    """Slurm's own plugins for GPUs; None where no folder has them."""
+    named = settings.get("plugindir", "").split(":")
+    folders = [folder.lstrip("/") for folder in named if folder] or list(_PLUGIN_FOLDERS)
+    found = (frozenset(name for name in tree.names(one) if name.startswith("gpu_")) for one in folders)
+    return next((names for names in found if names), None)
 
 
 def _cgroup(slurm: Optional[Path], root: str) -> dict[str, str]:
     path = _if_file(None if slurm is None else slurm.with_name("cgroup.conf"))
     if path is None:
         return {}
-    return {line.key: line.pairs[0][1] for line in read_conf(path, "cgroup.conf", root).lines}
+    return {line.key: line.value for line in read_conf(path, "cgroup.conf", root).lines}
 
 
 def _plugins(slurm: Optional[Path], settings: Mapping[str, str], root: str) -> Iterator[Plugin]:
@@ -220,17 +171,19 @@ def _plugins(slurm: Optional[Path], settings: Mapping[str, str], root: str) -> I
     for entry in read_stack(first, root).entries if first.exists() else ():
         if entry.is_ours:
             file = Path(root) / entry.words[1].lstrip("/")
-            yield Plugin(entry.place, entry.words[0], entry.words[1], file.is_file(), built_for(file))
+            yield Plugin(
+                shown(entry.place, root), entry.words[0], entry.words[1], file.is_file(), built_for(file)
+            )
 
 
 def _scripts(lines: Sequence[Line], key: str, version: Optional[Version], tree: Tree) -> Iterator[Script]:
     """What Slurm runs: the scripts of all lines, or of the last."""
-    paths = [line.pairs[0][1] for line in lines if line.key == key]
+    paths = [line.value for line in lines if line.key == key]
     for path in paths if version is None or version.runs_several_scripts else paths[-1:]:
         file = Path(tree.path(path.lstrip("/")))
         names = sorted(file.parent.glob(file.name)) if re.search(r"[*?\[]", path) else [file]
         for name in names or [file]:
-            said = str(name) if names != [file] else path
+            said = shown(str(name), tree.path("")) if names != [file] else path
             ours = "numa-align" in name.name or f"numa-align-{key}" in (read_text(str(name)) or "")
             yield Script(said, name.is_file(), os.access(name, os.R_OK | os.X_OK), ours)
 
