@@ -115,7 +115,10 @@ NODE, CORE, GPU = first("node "), first("core "), first("gpu ")
         (with_line(CORE, "core 0,8 0 0"), "not a record"),
         (with_line(CORE, "core  0,8 0 0 0"), "not a record|list of CPUs"),
         (with_line(GPU, TEXT.splitlines()[GPU].replace(" 0 - - /", " 0 perhaps - /")), "membership"),
-        (with_line(GPU, "gpu nvidia-and-more 0000:11:00.0 0 - 0 numa_node 0 no - - -"), "too long"),
+        (
+            with_line(GPU, "gpu a-vendor-whose-name-has-24 0000:11:00.0 0 - 0 numa_node 0 no - - -"),
+            "too long",
+        ),
         (with_line(GPU, "gpu nvidia 0000:11:00.0 0 - 0 numa_node 0 no - /etc/passwd -"), "device file"),
         (with_line(GPU, "gpu nvidia 0000:11:00.0 0 - 0 numa_node 0 no - /dev/../x -"), "device file"),
         (with_line(GPU, "gpu nvidia 0000:11:00.0 0 - 0 numa_node 0 no 1:2:3 - -"), "device number"),
@@ -145,3 +148,8 @@ def test_node_cpus_are_those_of_its_cores_whatever_else_is_listed() -> None:
     """A node that lists CPUs which no core has (offline, or of another node) does not lend them out."""
     machine = Machine(with_line(NODE, "node 0 cpu 1 0-15,77 10,21"))
     assert machine.claim(range(100), [0, 1]) == ((0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15))
+
+
+def test_a_vendor_with_a_longer_name_is_read() -> None:
+    """A name of eight letters once refused the whole table, and with it every job of the node."""
+    assert Machine(with_line(GPU, "gpu elevenletter 0000:11:00.0 0 - 0 numa_node 0 no - - -")).gpus
