@@ -8,27 +8,23 @@ the kinds in them and around them, and many that hypothesis makes.
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from builder import Machine, on_nodes
-from e2e.machines import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numa_align.errors import ConfError
 from numa_align_conf.doctor.checks import examine
 from numa_align_conf.doctor.read import read_facts
 from numa_align_conf.version import parse_version
+from unit.site_cases import CASES, machine_of, needs_cases
 
 from native import Native
 
 from .slurmd_asked import Answer, ask, put_machine
-
-CASES = ROOT.parent / "shared/cases"
 
 MACHINE = Machine(
     packages=2, cores=48, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1, model="NVIDIA H100 80GB HBM3")
@@ -252,20 +248,15 @@ def cases() -> list[str]:
     ]
 
 
-@pytest.mark.skipif(not CASES.is_dir(), reason="the cases are not beside this checkout")
+@needs_cases
 @pytest.mark.parametrize("case", cases() if CASES.is_dir() else [])
 def test_doctor_says_of_the_cases_what_slurm_says(
     case: str, native: Native, machine: Path, tmp_path: Path
 ) -> None:
     if "cores-beside-nvml" in case:
         pytest.skip("no Slurm of Debian's has gpu_nvml.so")
-    built = subprocess.run(
-        [sys.executable, str(CASES / case / "build.py"), str(tmp_path / "m")],
-        check=False,
-        env={"PYTHONPATH": f"{ROOT / 'tests'}:{ROOT / 'prolog'}"},
-    )
-    assert built.returncode == 0
-    same = tmp_path / "m/sys/devices/system/node/node1/cpulist"
+    built = machine_of(case, tmp_path)
+    same = built / "sys/devices/system/node/node1/cpulist"
     if same.read_text() != (machine / "sys/devices/system/node/node1/cpulist").read_text():
         pytest.skip("another machine")
     compare(native, machine, of_files(CASES / case))

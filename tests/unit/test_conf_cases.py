@@ -5,9 +5,6 @@ The cases lie beside the checkout and are read there; each has a program that ma
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,18 +12,7 @@ from click.testing import CliRunner, Result
 from numa_align.slurm_files.hostlist import expand, fold
 from numa_align_conf.cli.conf import command
 from numa_align_conf.edit import merged_gres
-
-ROOT = Path(__file__).resolve().parents[2]
-CASES = ROOT.parent / "shared/cases"
-
-needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason="the cases are not beside this checkout")
-
-
-def machine(case: str, folder: Path) -> Path:
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT / 'prolog'}"}
-    root = folder / "machine"
-    subprocess.run([sys.executable, str(CASES / case / "build.py"), str(root)], check=True, env=environment)
-    return root
+from unit.site_cases import CASES, machine_of, needs_cases
 
 
 def conf(part: str, root: Path, node: str, *words: str, version: str = "25.05") -> Result:
@@ -36,7 +22,7 @@ def conf(part: str, root: Path, node: str, *words: str, version: str = "25.05") 
 
 def proposed(case: str, name: str, tmp_path: Path, node: str, part: str = "slurm") -> list[str]:
     """The lines that would come into a file of the case, comments among them."""
-    root = machine(case, tmp_path)
+    root = machine_of(case, tmp_path)
     result = conf(part, root, node, "--diff", str(CASES / case / name))
     assert result.exception is None or isinstance(result.exception, SystemExit), result.output
     assert result.exit_code in (0, 1), result.output
@@ -67,7 +53,7 @@ def test_a_node_line_that_is_right_stays(case: str, name: str, node: str, tmp_pa
 
 @needs_cases
 def test_lines_for_every_node_are_not_taken_from_the_others(tmp_path: Path) -> None:
-    root = machine("02-diff-drops-lines-of-all-nodes", tmp_path)
+    root = machine_of("02-diff-drops-lines-of-all-nodes", tmp_path)
     path = CASES / "02-diff-drops-lines-of-all-nodes/gres.conf"
     result = conf("gres", root, "gpu01", "--diff", str(path))
     said = str(result.exception)
@@ -77,7 +63,7 @@ def test_lines_for_every_node_are_not_taken_from_the_others(tmp_path: Path) -> N
 
 @needs_cases
 def test_a_line_for_every_node_goes_where_slurm_conf_knows_no_other(tmp_path: Path) -> None:
-    root = machine("02-diff-drops-lines-of-all-nodes", tmp_path)
+    root = machine_of("02-diff-drops-lines-of-all-nodes", tmp_path)
     site = tmp_path / "site"
     site.mkdir()
     path = site / "gres.conf"
@@ -92,7 +78,7 @@ def test_a_line_for_every_node_goes_where_slurm_conf_knows_no_other(tmp_path: Pa
 
 @needs_cases
 def test_the_sites_types_stay_in_gres_conf(tmp_path: Path) -> None:
-    root = machine("06-diff-changes-types", tmp_path)
+    root = machine_of("06-diff-changes-types", tmp_path)
     site = tmp_path / "site"
     site.mkdir()
     for name in ("gres.conf", "slurm.conf"):
@@ -104,7 +90,7 @@ def test_the_sites_types_stay_in_gres_conf(tmp_path: Path) -> None:
 
 @needs_cases
 def test_mig_profiles_are_not_invented(tmp_path: Path) -> None:
-    result = conf("slurm", machine("11-mig-gres-count", tmp_path), "n1", version="24.11")
+    result = conf("slurm", machine_of("11-mig-gres-count", tmp_path), "n1", version="24.11")
     (line,) = (line for line in result.output.splitlines() if line.startswith("NodeName="))
     assert "Gres=" not in line
     assert "no Gres=: GPUs have MIG instances" in " ".join(result.output.replace("# ", "").split())
@@ -119,7 +105,7 @@ def test_nodes_that_register_themselves_get_words_for_slurmd(tmp_path: Path) -> 
 
 @needs_cases
 def test_nodes_that_cut_packages_get_no_cores(tmp_path: Path) -> None:
-    root = machine("19-nodes-cut-packages", tmp_path)
+    root = machine_of("19-nodes-cut-packages", tmp_path)
     text = conf("all", root, "vm1", version="25.11").output
     records = [line for line in text.splitlines() if line.startswith("NodeName=") and " File=" in line]
     assert records and not any("Cores=" in line for line in records)

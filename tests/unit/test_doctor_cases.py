@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +11,7 @@ import pytest
 from builder import Machine, on_nodes
 from click.testing import CliRunner
 from numa_align_conf.cli.doctor import command
-
-ROOT = Path(__file__).resolve().parents[2]
-CASES = ROOT.parent / "shared/cases"
-
-needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason="the cases are not beside this checkout")
+from unit.site_cases import CASES, machine_of, needs_cases
 
 HEAD = """ClusterName=x
 SlurmctldHost=ctl
@@ -40,9 +33,7 @@ def doctor(root: Path, conf: Path, node: str, version: str = "25.05") -> list[di
 def of_case(
     case: str, tmp_path: Path, node: str = "gpu01", gres: str = "gres.conf", version: str = "25.05"
 ) -> list[dict[str, Any]]:
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT / 'prolog'}"}
-    root, site = tmp_path / "machine", tmp_path / "site"
-    subprocess.run([sys.executable, str(CASES / case / "build.py"), str(root)], check=True, env=environment)
+    root, site = machine_of(case, tmp_path), tmp_path / "site"
     shutil.copytree(CASES / case, site)
     if gres != "gres.conf":
         shutil.copy(site / gres, site / "gres.conf")
@@ -157,12 +148,10 @@ def test_a_node_that_registers_itself_is_no_failure(tmp_path: Path) -> None:
 @needs_cases
 @pytest.mark.parametrize("name", ["slurm.conf", "slurm-tab.conf"])
 def test_text_is_read_as_slurm_reads_it(name: str, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT / 'prolog'}"}
-    case = CASES / "16-text-that-slurm-reads"
-    subprocess.run([sys.executable, str(case / "build.py"), str(tmp_path / "m")], check=True, env=environment)
+    case = "16-text-that-slurm-reads"
     site = tmp_path / "site"
-    shutil.copytree(case, site)
-    assert doctor(tmp_path / "m", site / name, "gpu01")
+    shutil.copytree(CASES / case, site)
+    assert doctor(machine_of(case, tmp_path), site / name, "gpu01")
 
 
 # -- The same kinds, without the cases' files --------------------------------------------------

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..cpulist import parse_cpulist
 from ..placement.launcher import bound_by_hand
+from ..process.undone import added_cpus
 from ..topology.model import Gpu, Topology
 
 
@@ -18,8 +18,7 @@ def cause_of(
     """
     if not environment:
         return "hidden"
-    given = _cpus(environment.get("NUMA_ALIGN_CPUS", ""))
-    if environment.get("NUMA_ALIGN_STATE") == "aligned" and given and not set(cpus) <= set(given):
+    if environment.get("NUMA_ALIGN_STATE") == "aligned" and added_cpus(environment, cpus):
         return "undone"
     if any(bound_by_hand(environment)):
         return "explicit"
@@ -28,13 +27,6 @@ def cause_of(
     if _cores(cpus, topology) < len(gpus):
         return "few-cores"
     return "allocated-far"
-
-
-def _cpus(text: str) -> tuple[int, ...]:
-    try:
-        return parse_cpulist(text)
-    except ValueError:
-        return ()
 
 
 def _cores(cpus: Sequence[int], topology: Topology) -> int:

@@ -126,9 +126,8 @@ def without_names(sample: Sample) -> Sample:
 
 def to_json(sample: Sample) -> dict[str, Any]:
     """The schema of docs/audit.md."""
-    fields = {"version": VERSION, **asdict(sample)}
-    fields["totals"] = {**asdict(totals([sample])), "in_use": totals([sample]).in_use}
-    return fields
+    total = totals([sample])
+    return {"version": VERSION, **asdict(sample), "totals": {**asdict(total), "in_use": total.in_use}}
 
 
 def from_json(data: object, where: str) -> Sample:

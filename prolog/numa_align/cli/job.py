@@ -17,7 +17,7 @@ from ..sysfs import one_line
 from ..topology.fingerprint import fingerprint
 from ..topology.model import Topology
 from ..topology.read import read_here
-from ..view.common import gpus_fields, gpus_text, memory_fields, memory_text
+from ..view.common import STATE_STYLES, gpus_fields, gpus_text, memory_fields, memory_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ..process.of_job import Seen
 
 _HIDDEN_MEMORY = dict.fromkeys(("bytes_by_node", "private_by_node", "shared_by_node"))
-_STYLES = {"aligned": "green", "partial": "yellow", "memory-only": "yellow", "unaligned": "red"}
 
 
 @click.command(
@@ -181,7 +180,7 @@ def picture(job: Optional[int], seen: Sequence[Seen], threads: bool = False) -> 
         table.add_column(name, overflow="fold", no_wrap=name in ("PID", "Policy", "State"))
     for process in seen:
         state = process.verdict.state if process.verdict else "?"
-        table.add_row(*_cells(process), Text(state, _STYLES.get(state, "dim")))
+        table.add_row(*_cells(process), Text(state, STATE_STYLES.get(state, "dim")))
         for thread in process.threads if threads else ():
             label = Text(f"  {thread.tid} {one_line(thread.name) or '?'}")
             cells = ("", "", label, "", format_cpulist(thread.cpus))

@@ -140,13 +140,17 @@ def make_job_room(
     job_gpus = _job_gpus(environment)
     if not job_gpus:
         return ()
-    # Not for the jobs without GPUs.
+    from .prolog_conf import read_prolog_conf  # noqa: PLC0415 - not for the jobs without GPUs
+
+    room = read_prolog_conf(root).room
+    if not room.on:
+        return ()
+    # Nor for the sites that make no room, which are most.
     from ..process.make_room import make_room  # noqa: PLC0415
     from ..process.room import wanted_by_node  # noqa: PLC0415
-    from .prolog_conf import read_prolog_conf  # noqa: PLC0415
 
     gpus = [number for number, gpu in enumerate(topology.gpus) if gpu.index in job_gpus]
-    made = make_room(wanted_by_node(topology, gpus, read_prolog_conf(root).room))
+    made = make_room(wanted_by_node(topology, gpus, room))
     return tuple(f"job {_job_id(environment)}: {one.line}" for one in made)
 
 

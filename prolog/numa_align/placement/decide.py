@@ -80,7 +80,6 @@ class _Context:
     own: Own
     environment: Mapping[str, str]
     spec: Spec
-
     openable: Callable[[str], bool]
 
     def positions(self, gpus: Sequence[Gpu]) -> tuple[int, ...]:

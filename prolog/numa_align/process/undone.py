@@ -19,8 +19,8 @@ def undone(state: ProcessState, environment: Mapping[str, str], gpus: Sequence[G
     --mem-bind names is the user's.
     """
     given, nodes = _list(environment, "NUMA_ALIGN_CPUS"), _list(environment, "NUMA_ALIGN_MEMS")
-    added = set(state.cpus) - set(given)
-    if given and added:
+    added = added_cpus(environment, state.cpus)
+    if added:
         return (
             f"undone: the program has set its own CPUs: given {format_cpulist(given)}, now "
             f"{format_cpulist(state.cpus)}; {_cost(added, gpus)}"
@@ -33,6 +33,12 @@ def undone(state: ProcessState, environment: Mapping[str, str], gpus: Sequence[G
     return None
 
 
+def added_cpus(environment: Mapping[str, str], cpus: Sequence[int]) -> frozenset[int]:
+    """The CPUs that a process has beyond those it was given (NUMA_ALIGN_CPUS); none if it was given none."""
+    given = _list(environment, "NUMA_ALIGN_CPUS")
+    return frozenset(cpus).difference(given) if given else frozenset()
+
+
 def _list(environment: Mapping[str, str], name: str) -> tuple[int, ...]:
     try:
         return parse_cpulist(environment.get(name, ""))
@@ -40,7 +46,7 @@ def _list(environment: Mapping[str, str], name: str) -> tuple[int, ...]:
         return ()
 
 
-def _cost(added: set[int], gpus: Sequence[Gpu]) -> str:
+def _cost(added: frozenset[int], gpus: Sequence[Gpu]) -> str:
     """The CPUs that it may now run on and should not: far ones, and those that others were given."""
     near = {cpu for gpu in gpus for cpu in gpu.cpus}
     far = len(added - near)

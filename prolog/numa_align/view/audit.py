@@ -13,9 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..audit.model import STATES, Sample, TaskSample, Totals, state_of_gpus, totals
-from ..audit.report import ADVICE, Report
-
-_STYLES = {"aligned": "green", "partial": "yellow", "memory-only": "yellow", "unaligned": "red"}
+from ..audit.report import Report
+from .common import STATE_STYLES
 
 #: Colours that stay apart in grey as well; a pattern in words stands beside each.
 _COLOURS = {"aligned": "#1b7837", "partial": "#f6c141", "memory-only": "#7b9fd4", "unaligned": "#b2182b"}
@@ -66,8 +65,8 @@ def _states(states: Mapping[str, int]) -> Text:
     """``aligned``, or how many GPUs are in which state."""
     present = [state for state in STATES if states.get(state)]
     if len(present) == 1:
-        return Text(present[0], _STYLES[present[0]])
-    return Text(", ").join(Text(f"{states[state]} {state}", _STYLES[state]) for state in present)
+        return Text(present[0], STATE_STYLES[present[0]])
+    return Text(", ").join(Text(f"{states[state]} {state}", STATE_STYLES[state]) for state in present)
 
 
 def _task_table(rows: Sequence[tuple[str, TaskSample]]) -> Table:
@@ -82,7 +81,7 @@ def _task_table(rows: Sequence[tuple[str, TaskSample]]) -> Table:
         table.add_row(
             Text(node), str(task.job), Text(task.step), number, Text(task.user),
             Text(",".join(task.gpus)), task.cpus or "-", task.policy, near,
-            Text(task.state, _STYLES[task.state]), Text(task.cause or ""),
+            Text(task.state, STATE_STYLES[task.state]), Text(task.cause or ""),
         )  # fmt: skip
     return table
 
@@ -203,7 +202,7 @@ def _hours_rows(title: str, rows: Mapping[str, Mapping[str, float]]) -> str:
 def _worst_rows(report: Report) -> str:
     lines = "".join(
         f'<tr><td>{job.job}</td><td>{html.escape(job.user)}</td><td class="n">{job.hours:.1f}</td>'
-        f"<td>{job.cause}</td><td><code>{html.escape(ADVICE[job.cause])}</code></td></tr>"
+        f"<td>{job.cause}</td><td><code>{html.escape(job.advice)}</code></td></tr>"
         for job in report.worst
     )
     head = (

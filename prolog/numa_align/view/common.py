@@ -1,4 +1,4 @@
-"""What `check` and `job` say of a process and its GPUs, in the same words. Pure."""
+"""What `check`, `job` and `audit` say of a process and its GPUs, in the same words. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..topology.model import Gpu
+
+#: The colour of each state on a terminal.
+STATE_STYLES = {"aligned": "green", "partial": "yellow", "memory-only": "yellow", "unaligned": "red"}
 
 
 def gpus_text(gpus: Sequence[Gpu]) -> str:

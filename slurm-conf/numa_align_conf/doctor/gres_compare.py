@@ -87,8 +87,7 @@ def _count(line: GresLine) -> Iterator[Finding]:
         yield _fail(
             "gres-count",
             f"{line.place}: MultipleFiles= names one file (MultipleFiles does not contain multiple files. "
-            "Use File "
-            "instead)",
+            "Use File instead)",
             _DEAD,
             f"{line.place}: File= in place of MultipleFiles=",
         )
@@ -106,8 +105,7 @@ def _count(line: GresLine) -> Iterator[Finding]:
         yield _fail(
             "gres-count",
             f"{line.place}: Count={line.number} and {len(line.devices)} files (Invalid GRES record for gpu, "
-            "count "
-            "does not match File value)",
+            "count does not match File value)",
             _DEAD,
             f"{line.place}: Count={len(line.devices)}, or no Count=",
         )
@@ -123,8 +121,7 @@ def _environment(facts: Facts, lines: Sequence[GresLine]) -> Iterator[Finding]:
                 "gres-flags",
                 f"{line.place}: Flags={line.flags}, and {first.place} has "
                 f"{f'Flags={first.flags}' if first.flags else 'none'} (Flags ({line.flags}) does not match "
-                "env flags "
-                "for previous GRES of same node and name)",
+                "env flags for previous GRES of same node and name)",
                 _DEAD,
                 f"{line.place}: the same Flags= on every line of this node's GPUs",
             )
@@ -197,8 +194,7 @@ def declared_gres(facts: Facts) -> Iterator[Finding]:
         yield _fail(
             "gres-declared",
             f"{place}: {facts.name} has no Gres=gpu{where} (more configured than expected in slurm.conf. "
-            "Ignoring "
-            "extra GRES)",
+            "Ignoring extra GRES)",
             _NO_GPU,
             f"{place}: Gres=, see `numa-align conf slurm`",
         )
@@ -234,8 +230,7 @@ def _compared(facts: Facts, place: str, told: tuple[Wanted, ...], lines: list[Gr
         yield _fail(
             "gres-count",
             f"{place}: Gres= has {wanted} GPUs, {lines[0].place} has {wanted - short} of them (gres/gpu "
-            "count "
-            f"reported lower than configured ({wanted - short} < {wanted}))",
+            f"count reported lower than configured ({wanted - short} < {wanted}))",
             _INVALID,
             f"{place}: {_with_count(facts.declared_gres or '', found)}",
         )
@@ -244,8 +239,7 @@ def _compared(facts: Facts, place: str, told: tuple[Wanted, ...], lines: list[Gr
         yield _fail(
             "gres-count",
             f"{place}: Gres= has {wanted} GPUs, {lines[0].place} has {found} (A line in gres.conf for GRES "
-            "gpu has "
-            f"{count} more configured than expected in slurm.conf. Ignoring extra GRES)",
+            f"gpu has {count} more configured than expected in slurm.conf. Ignoring extra GRES)",
             f"what is in excess of {line.place} is given to no job",
             f"{place}: {_with_count(facts.declared_gres or '', found)}",
         )

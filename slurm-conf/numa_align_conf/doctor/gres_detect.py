@@ -59,8 +59,7 @@ def autodetect(facts: Facts) -> Iterator[Finding]:
         if line.autodetect and line.named and not line.for_node:
             yield _fail(
                 f"{line.place}: AutoDetect= on a Name= line is ignored (In-line AutoDetect requires "
-                "NodeName to "
-                "take effect)",
+                "NodeName to take effect)",
                 "the GPUs are those that the lines name",
                 f"{line.place}: remove AutoDetect={line.autodetect}, or begin the line with "
                 f"NodeName={facts.name}",
@@ -95,8 +94,7 @@ def _two(facts: Facts) -> Iterator[Finding]:
             yield _fail(
                 f"{first.place} (AutoDetect={first.autodetect}) and {line.place} "
                 f"(AutoDetect={line.autodetect}): duplicate node-local AutoDetect specification does not "
-                "match "
-                "the first",
+                "match the first",
                 "slurmd does not start",
                 f"{line.place}: the same AutoDetect= as in {first.place}, or none",
             )
@@ -152,8 +150,7 @@ def _counted(facts: Facts) -> Iterator[Finding]:
             "gres-count",
             "fail",
             f"{place}: Gres= has {wanted} GPUs, AutoDetect={word} finds {found} (gres/gpu count reported "
-            "lower "
-            f"than configured ({found} < {wanted}))",
+            f"lower than configured ({found} < {wanted}))",
             "slurmctld sets the node INVALID: no job runs here",
             f"{place}: Gres= with {found} GPUs",
         )
