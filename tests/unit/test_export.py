@@ -8,11 +8,17 @@ from pathlib import Path
 
 import pytest
 from builder import Device, Machine, on_nodes
+from builder.recorded import answered, unanswered
 from click.testing import CliRunner
 from numa_align.cli.gpus import command as gpus_command
 from numa_align.cli.show import command as show_command
+from numa_align.cpulist import parse_cpulist
 from numa_align.errors import NumaAlignError, RequestError
 from numa_align.placement.choose_gpus import choose
+from numa_align.placement.claim import Spec
+from numa_align.placement.decide import share_of
+from numa_align.placement.own import Own
+from numa_align.topology.read import read_at
 from numa_align.view.export import TOOLS, reserved_cpus
 
 TWO = Machine(packages=2, cores=4, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1), memory_bytes=64 << 30)
@@ -32,17 +38,84 @@ def shown(root: str, gpus: str, tool: str, *more: str) -> str:
 
 
 def test_options_of_each_tool(root: str) -> None:
-    assert shown(root, "5", "numactl") == "--physcpubind=4-7,12-15 --preferred-many=1"
+    # Its own core of the four that four GPUs share.
+    assert shown(root, "5", "numactl") == "--physcpubind=5,13 --preferred-many=1"
+    assert shown(root, "4-7", "numactl") == "--physcpubind=4-7,12-15 --preferred-many=1"
     assert shown(root, "0,5", "numactl").endswith("--preferred-many=0-1")
     assert shown(root, "5", "numactl", "--numa-align", "mem=bind").endswith("--membind=1")
-    assert shown(root, "5", "taskset") == "--cpu-list 4-7,12-15"
-    assert shown(root, "5", "docker") == "--cpuset-cpus=4-7,12-15 --cpuset-mems=1 --gpus device=5"
+    assert shown(root, "5", "taskset") == "--cpu-list 5,13"
+    assert shown(root, "5", "docker") == "--cpuset-cpus=5,13 --cpuset-mems=1 --gpus device=5"
     assert shown(root, "4,5", "docker").endswith("--gpus '\"device=4,5\"'")
     assert shown(root, "4", "podman").endswith("--cpuset-mems=1 --device=nvidia.com/gpu=4")
     assert shown(root, "5", "systemd").splitlines()[1:] == [
-        "CPUAffinity=4-7,12-15", "NUMAPolicy=preferred", "NUMAMask=1",
+        "CPUAffinity=5,13", "NUMAPolicy=preferred", "NUMAMask=1",
     ]  # fmt: skip
-    assert "export NUMA_ALIGN_CPUS=4-7,12-15" in shown(root, "5", "env")
+    assert "export NUMA_ALIGN_CPUS=5,13" in shown(root, "5", "env")
+
+
+NPS4 = Machine(packages=2, nodes=4, cores=16, smt=2, gpus=on_nodes(3, 3, 1, 1, 7, 7, 5, 5))
+#: Two GPUs on each of two nodes of a package, whose other nodes have none, as virtual machines show it.
+ON_SOME_NODES = Machine(packages=2, nodes=2, cores=12, gpus=on_nodes(1, 1, 0, 0, 3, 3, 2, 2))
+
+
+def cpus_of(root: Path, gpus: str, *more: str) -> tuple[set[int], str, int]:
+    words = ["--root", str(root), "--gpus", gpus, "--as", "docker", "--json", *more]
+    result = CliRunner().invoke(show_command, words, catch_exceptions=False)
+    options = dict(word.partition("=")[::2] for word in json.loads(result.stdout)["text"].split())
+    return set(parse_cpulist(options["--cpuset-cpus"])), options.get("--cpuset-mems", ""), result.exit_code
+
+
+def test_a_gpu_of_a_machine_cut_in_four_stays_on_its_node(tmp_path: Path) -> None:
+    NPS4.write(tmp_path)
+    node3, node1 = {*range(48, 64), *range(176, 192)}, {*range(16, 32), *range(144, 160)}
+    for gpu, node, memory in (("0", node3, "3"), ("1", node3, "3"), ("2", node1, "1"), ("3", node1, "1")):
+        cpus, mems, status = cpus_of(tmp_path, gpu)
+        assert (cpus < node, len(cpus), mems, status) == (True, 16, memory, 0)
+    assert cpus_of(tmp_path, "0,1") == (node3, "3", 0)
+    assert cpus_of(tmp_path, "0", "--numa-align", "cpus=node") == (node3, "3", 0)
+
+
+@pytest.mark.parametrize("machine", [TWO, NPS4, ON_SOME_NODES, replace(TWO, gpus=on_nodes(0, 0, 1))])
+def test_distinct_gpus_get_distinct_cpus(machine: Machine, tmp_path: Path) -> None:
+    machine.write(tmp_path)
+    taken: set[int] = set()
+    for gpu in range(len(machine.gpus)):
+        cpus, _, _ = cpus_of(tmp_path, str(gpu))
+        assert cpus and not cpus & taken
+        taken |= cpus
+
+
+def test_no_two_gpus_of_a_recorded_machine_share_a_core(recorded: Path) -> None:
+    shared, looked_at = [], 0
+    for root in [*(root for root, _ in answered(recorded)), *unanswered(recorded)]:
+        topology = read_at(root)
+        gpus = range(len(topology.gpus))
+        if len(gpus) < 2 or len(topology.cores) < len(gpus):
+            continue
+        own = Own(topology.online, topology.online, tuple(node.id for node in topology.nodes))
+        placed = [share_of(topology, own, Spec(on=True), (gpu,), gpus).placement for gpu in gpus]
+        if not all(gpu.cpus for gpu in topology.gpus):
+            # Nobody knows where they are: no share is theirs, and that is said.
+            assert {placement.state for placement in placed} == {"unaligned"}
+            continue
+        looked_at += 1
+        cpus = [cpu for placement in placed for cpu in placement.cpus]
+        if len(cpus) != len(set(cpus)) or {placement.state for placement in placed} != {"aligned"}:
+            shared.append(root.name)
+    assert shared == [] and looked_at > 20
+
+
+def test_several_gpus_bring_the_map_that_workers_go_by(root: str) -> None:
+    (line,) = (line for line in shown(root, "1,5", "env").splitlines() if "NUMA_ALIGN_MAP" in line)
+    assert line == "export NUMA_ALIGN_MAP='0000:21:00.0=1,9@0;0000:61:00.0=5,13@1'"
+    assert "NUMA_ALIGN_MAP" not in shown(root, "5", "env")
+
+
+def test_the_form_that_others_share_is_said_to_be_shared(root: str) -> None:
+    words = ["--root", root, "--gpus", "5", "--as", "docker"]
+    shared = CliRunner().invoke(show_command, [*words, "--numa-align", "cpus=node"], catch_exceptions=False)
+    assert "GPUs 4, 6, 7 get the same CPUs" in shared.stderr
+    assert "get the same CPUs" not in CliRunner().invoke(show_command, words, catch_exceptions=False).stderr
 
 
 def test_an_amd_gpu_goes_into_a_container_as_device_files(tmp_path: Path) -> None:

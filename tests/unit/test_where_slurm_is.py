@@ -91,7 +91,7 @@ def test_a_node_name_means_the_same_gpu_to_every_command(root: Path) -> None:
     put(root / "etc/slurm/gres.conf", TURNED)
     (zero,) = (gpu for gpu in said(root, "topo")["gpus"] if gpu["index"] == 0)
     assert (zero["node"], zero["minor"]) == (1, 2)
-    assert "--physcpubind=4-7 " in said(root, "show", "--as", "numactl", "--gpus", "0")["text"]
+    assert "--physcpubind=4-5 " in said(root, "show", "--as", "numactl", "--gpus", "0")["text"]
     assert said(root, "plan", "-n1", "--gpus", "0")["tasks"][0]["gpus"] == [zero["bdf"]]
     assert said(root, "gpus", "1")["gpus"][0]["number"] == 2
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Optional
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Optional
 
 import click
 
 from ..sysfs import Tree
 from .recorded import is_live, machine_at, machine_options
+
+if TYPE_CHECKING:
+    from ..placement.claim import Spec
+    from ..placement.own import Own
+    from ..topology.model import Gpu, Topology
 
 _TOOLS = ("numactl", "taskset", "docker", "podman", "kubernetes", "systemd", "env")
 
@@ -43,6 +49,9 @@ def command(
 ) -> None:
     """Print the CPUs and memory nearest to some GPUs in the words of another tool.
 
+    Each GPU of the machine has a share of its own, so that what is made for distinct GPUs does not meet on a
+    core; --numa-align=cpus=node gives all cores of the nodes, which GPUs of one node then share.
+
     Remarks go to stderr, so that the options can be used in place:
 
         eval docker run $(numa-align show --gpus 0,1 --as docker) IMAGE
@@ -50,7 +59,7 @@ def command(
     Exit status: 0 if that is aligned, 1 if it is not (a remark says why), 2 for wrong input.
     """
     from ..placement.claim import spec_help  # noqa: PLC0415
-    from ..placement.decide import Request, decide, warning_of  # noqa: PLC0415
+    from ..placement.decide import share_of, warning_of  # noqa: PLC0415
     from ..placement.own import Own  # noqa: PLC0415
     from ..placement.plan import select_gpus  # noqa: PLC0415
     from ..process.affinity import read_own  # noqa: PLC0415
@@ -65,18 +74,43 @@ def command(
     chosen = select_gpus(topology, gpus, Tree(root))
     memory_nodes = tuple(node.id for node in topology.nodes if node.memory_bytes)
     own = read_own() if is_live(root) else Own(topology.online, topology.online, memory_nodes)
-    # The plan is for GPUs by name: whoever asks need not be a worker himself.
-    decision = decide(topology, own, {}, Request(read, chosen))
-    shown = show(tool, topology, decision.placement, [topology.gpus[gpu] for gpu in chosen])
+    whole = [gpu for gpu in range(len(topology.gpus)) if gpu in chosen or _usable(root, topology.gpus[gpu])]
+    decision = share_of(topology, own, read, chosen, whole)
+    shown = show(tool, topology, decision, [topology.gpus[gpu] for gpu in chosen])
+    notes = [*shown.notes, *_sharers(topology, own, read, chosen, whole)]
     warning = warning_of(decision)
     if as_json:
         fields = {
-            "version": 1, "as": tool, "text": shown.text, "notes": list(shown.notes),
+            "version": 1, "as": tool, "text": shown.text, "notes": notes,
             "state": decision.placement.state, "reason": decision.placement.reason,
         }  # fmt: skip
         click.echo(json.dumps(fields, indent=1))
     else:
         click.echo(shown.text)
-        for note in (*shown.notes, *([warning] if warning else [])):
+        for note in (*notes, *([warning] if warning else [])):
             click.echo(f"numa-align: {note}", err=True)
     ctx.exit(0 if warning is None else 1)
+
+
+def _usable(root: str, gpu: Gpu) -> bool:
+    """Whether somebody beside us may have the GPU: in a job those of other jobs do not count."""
+    from ..placement.visible import may_open  # noqa: PLC0415
+
+    return not is_live(root) or gpu.device is None or may_open(gpu.device)
+
+
+def _sharers(
+    topology: Topology, own: Own, spec: Spec, chosen: Sequence[int], whole: Sequence[int]
+) -> Iterator[str]:
+    """A remark about GPUs for which some of the same CPUs would be printed."""
+    from ..placement.decide import share_of  # noqa: PLC0415
+    from ..topology.select import number_of  # noqa: PLC0415
+
+    cpus = set(share_of(topology, own, spec, chosen, whole).placement.cpus)
+    theirs = {
+        gpu: share_of(topology, own, spec, (gpu,), whole).placement.cpus for gpu in whole if gpu not in chosen
+    }
+    others = [str(number_of(topology.gpus, gpu)) for gpu, some in theirs.items() if not cpus.isdisjoint(some)]
+    if others:
+        verb, noun = ("get", "GPUs") if len(others) > 1 else ("gets", "GPU")
+        yield f"{noun} {', '.join(others)} {verb} the same CPUs: without cpus=node each GPU has its own"

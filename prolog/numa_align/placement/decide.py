@@ -422,6 +422,20 @@ def variables_of(
     }
 
 
+def share_of(topology: Topology, own: Own, spec: Spec, gpus: Sequence[int], whole: Sequence[int]) -> Decision:
+    """What some GPUs get where each of the ``whole`` has a user of its own.
+
+    Nobody's share depends on who asks first. Nodes without a GPU are nobody's: no step is there to fill.
+    """
+    near = {cpu for gpu in whole for cpu in topology.gpus[gpu].cpus}
+    known = all(topology.gpus[gpu].cpus for gpu in whole)
+    cpus = tuple(cpu for cpu in own.cpus if cpu in near) if known else ()
+    context = _Context(topology, Machine.of(topology), own, {}, spec, may_open)
+    step = Step(cpus or own.cpus, context.memory_nodes(), 1, tuple(whole), spec)
+    placement = context.machine.place(step, Task(0, tuple(gpus), step.cpus))
+    return Decision(placement, _variables(context, step, placement, None))
+
+
 def refuse_foreign(topology: Topology, gpus: Sequence[int], openable: Callable[[str], bool]) -> None:
     """Raises RequestError for a GPU whose device file is there and may not be opened."""
     for position in gpus:

@@ -10,6 +10,7 @@ from typing import Optional
 from ..cpulist import format_cpulist
 from ..errors import RequestError
 from ..placement.claim import Machine, Placement, Spec, Step
+from ..placement.decide import Decision
 from ..topology.model import Gpu, Topology
 
 TOOLS = ("numactl", "taskset", "docker", "podman", "kubernetes", "systemd", "env")
@@ -23,8 +24,9 @@ class Shown:
     notes: tuple[str, ...] = ()
 
 
-def show(tool: str, topology: Topology, placement: Placement, gpus: Sequence[Gpu]) -> Shown:
-    """The binding ``placement`` of ``gpus`` in the words of ``tool``, one of `TOOLS`."""
+def show(tool: str, topology: Topology, decision: Decision, gpus: Sequence[Gpu]) -> Shown:
+    """The binding of ``gpus`` in the words of ``tool``, one of `TOOLS`."""
+    placement = decision.placement
     writer = {
         "numactl": _numactl,
         "taskset": _taskset,
@@ -35,7 +37,7 @@ def show(tool: str, topology: Topology, placement: Placement, gpus: Sequence[Gpu
     if writer is not None:
         return writer(topology, placement, gpus)
     if tool == "env":
-        return _env(placement, gpus)
+        return _env(decision)
     return _kubernetes(topology, gpus)
 
 
@@ -134,14 +136,10 @@ def _systemd(topology: Topology, placement: Placement, gpus: Sequence[Gpu]) -> S
     return Shown("\n".join(lines), notes)
 
 
-def _env(placement: Placement, gpus: Sequence[Gpu]) -> Shown:
-    pairs = {
-        "NUMA_ALIGN_STATE": placement.state,
-        "NUMA_ALIGN_GPUS": ",".join(gpu.bdf for gpu in gpus),
-        "NUMA_ALIGN_CPUS": _cpus(placement),
-        "NUMA_ALIGN_MEMS": _nodes(placement),
-    }
-    lines = (f"export {name}={shlex.quote(value)}" for name, value in pairs.items())
+def _env(decision: Decision) -> Shown:
+    """The variables that the plugin and `run` set, without those that are only taken away."""
+    pairs = ((name, value) for name, value in decision.variables.items() if value is not None)
+    lines = (f"export {name}={shlex.quote(value)}" for name, value in pairs)
     return Shown("\n".join(lines), ("variables bind nothing: `numa-align run` does",))
 
 
