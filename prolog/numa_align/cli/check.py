@@ -17,13 +17,14 @@ from ..errors import RequestError
 from ..placement.visible import gpus_of_task
 from ..process.node_memory import read_nodes_memory
 from ..process.state import ProcessState, read_environment, read_process
-from ..process.step_total import count, leave, meeting_of
+from ..process.step_total import count, leave, meeting_of, sweep
 from ..process.undone import undone
 from ..process.verdict import Verdict, judge
 from ..slurm_env import rank_of
 from ..topology.model import Gpu, Topology
 from ..topology.read import read_here
 from ..view.common import gpus_fields, gpus_text, memory_fields, memory_text
+from . import say
 
 #: With nothing to be near to, nothing can be said to be near.
 _NO_GPU = "no GPU is visible to this process: nothing can be told"
@@ -133,12 +134,16 @@ def _total(environment: Mapping[str, str], state: str, shared: Optional[Path]) -
     if meeting is None:
         return
     try:
-        leave(meeting, state)
+        number = leave(meeting, state)
+        if meeting.rank != 0:
+            return
+        total = count(meeting, number)
     except RequestError as error:
-        # Each task has had its say and srun's status tells the rest.
-        click.echo(f"numa-align: {error}", err=True)
+        # Each task has had its say and srun's status tells the rest; once is enough.
+        if meeting.rank == 0:
+            say(f"numa-align: {error}")
         return
-    if meeting.rank == 0:
-        where = environment.get("SLURMD_NODENAME")
-        name = f" on {where}" if where and shared is None else ""
-        click.echo(f"total{name}: {count(meeting)}")
+    where = environment.get("SLURMD_NODENAME")
+    name = f" on {where}" if where and shared is None else ""
+    click.echo(f"total{name}: {total}")
+    sweep(meeting)

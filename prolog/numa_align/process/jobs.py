@@ -61,8 +61,13 @@ def processes_of_jobs(proc: str = "/proc") -> tuple[JobProcess, ...]:
 
 def jobs_with_steps(proc: str = "/proc") -> frozenset[int]:
     """The jobs with a slurmstepd on this node: those that have not ended here."""
+    return frozenset(job for job, _ in steps_here(proc))
+
+
+def steps_here(proc: str = "/proc") -> frozenset[tuple[int, str]]:
+    """The steps with a slurmstepd on this node; none where /proc hides root's (proc(5), hidepid)."""
     raws = (_read(proc, entry) for entry in _numbers(proc))
-    return frozenset(raw.daemon[0] for raw in raws if raw and raw.daemon and raw.daemon[0])
+    return frozenset(raw.daemon for raw in raws if raw and raw.daemon and raw.daemon[0])
 
 
 def _numbers(proc: str) -> list[int]:

@@ -1,38 +1,52 @@
 """How the tasks of a step find each other on a node, without MPI: a folder that they share.
 
-Each task leaves one small file there; the task with local id 0 waits for as many as there are tasks, adds
-them up and takes the folder away. A folder in /dev/shm serves one node, one on a shared file system
-all nodes of the step. The folder belongs to the user alone and is never followed through a link.
+A step may count several times: a round is one count. Each task leaves one small file a round there; the
+task with local id 0 waits for as many as there are tasks, adds them up and closes the round. Who comes after
+that is in the next one, so that no word is counted in a round that it was not said in. A folder in /dev/shm
+serves one node, one on a shared file system all nodes of the step. It belongs to the user alone and is never
+followed through a link. It stays until the step has ended, and a later step's count takes it away.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import stat
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 from ..errors import RequestError
 from ..slurm_env import place_of, to_number
+from .jobs import steps_here
 
 #: Seconds that the counting task waits for the others; they started when it did.
 PATIENCE = 60.0
 
+#: A folder in which no task has said a word for as long is that of a dead step, wherever it ran: in seconds.
+FORGOTTEN = 24 * 3600.0
+
 _STATES = ("aligned", "partial", "memory-only", "unaligned")
+
+#: The last round that is over, as a number; renamed into place.
+_CLOSED = "closed"
+
+_NAME = re.compile(r"numa-align-check\.(?P<uid>\d+)\.(?P<job>\d+)\.(?P<step>\d+)(?:\.\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Meeting:
-    """Where the tasks of a step meet: ``rank`` of ``tasks``, rank 0 counts."""
+    """Where the tasks of a step meet: ``rank`` of ``tasks``, rank 0 counts; ``nodes``: those of all nodes."""
 
     folder: Path
     rank: int
     tasks: int
+    nodes: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,51 +72,150 @@ def meeting_of(environment: Mapping[str, str], shared: Optional[Path] = None) ->
     job, step = environment.get("SLURM_JOB_ID", ""), environment.get("SLURM_STEP_ID", "")
     local = to_number(environment.get("SLURM_LOCALID"))
     rank, count = to_number(environment.get("SLURM_PROCID")), to_number(environment.get("SLURM_NTASKS"))
-    if not (job.isdigit() and step.isdigit()) or local is None:
+    if not all(text.isascii() and text.isdigit() for text in (job, step)) or local is None:
         return None
-    name = f"numa-align-check.{os.getuid()}.{job}.{step}"
+    # A job that is queued again has the same numbers, and its first life may have ended within a round.
+    restart = to_number(environment.get("SLURM_RESTART_COUNT"))
+    name = f"numa-align-check.{os.getuid()}.{job}.{step}{f'.{restart}' if restart else ''}"
     if shared is not None:
         if rank is None or count is None:
             return None
-        return Meeting(shared / name, rank, count)
+        return Meeting(shared / name, rank, count, nodes=True)
     tasks = place_of(environment).tasks
     return Meeting(Path("/dev/shm") / name, local, tasks) if tasks > 1 else None
 
 
-def leave(meeting: Meeting, state: str) -> None:
-    """Leave this task's word. Raises RequestError if the folder cannot be used."""
-    try:
-        meeting.folder.mkdir(mode=0o700, exist_ok=True)
-        found = meeting.folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-            raise RequestError(f"{meeting.folder} is not this user's own folder; the tasks are not counted")
-        new = meeting.folder / f".{meeting.rank}"
-        new.write_text(state, encoding="ascii")
-        new.rename(meeting.folder / str(meeting.rank))
-    except OSError as error:
-        raise RequestError(
-            f"the tasks cannot be counted in {meeting.folder}: {error.strerror}; --gather names another"
-        ) from error
+def leave(meeting: Meeting, state: str) -> int:
+    """Leave this task's word, and say in which round. Raises RequestError if the folder cannot be used."""
+    with _opened(meeting) as folder:
+        number = _closed(folder) + 1
+        while True:
+            try:
+                # A word of this task's is there already where the others have yet to come to that round.
+                word = os.open(
+                    f"{number}.{meeting.rank}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder
+                )
+            except FileExistsError:
+                number += 1
+                continue
+            with os.fdopen(word, "w", encoding="ascii") as file:
+                file.write(state)
+            return number
 
 
-def count(meeting: Meeting, patience: float = PATIENCE) -> Total:
-    """Wait for the others and add up; a task that does not answer in time is left out."""
+def count(meeting: Meeting, number: int, patience: float = PATIENCE) -> Total:
+    """Wait for the others in this round, add up and close it; who does not answer in time is left out."""
     limit = time.monotonic() + patience
-    while True:
-        words = _words(meeting)
-        if len(words) >= meeting.tasks or time.monotonic() > limit:
-            break
-        time.sleep(0.05)
-    shutil.rmtree(meeting.folder, ignore_errors=True)
-    return Total(meeting.tasks, Counter(words))
+    with _opened(meeting) as folder:
+        missing, states = set(range(meeting.tasks)), Counter[str]()
+        while True:
+            for rank in sorted(missing):
+                state = _read(folder, f"{number}.{rank}")
+                if state in _STATES:  # else not there, or not written to its end
+                    missing.remove(rank)
+                    states[state] += 1
+            if not missing or time.monotonic() > limit:
+                break
+            time.sleep(0.05)
+        _close(folder, number)
+    return Total(meeting.tasks, states)
 
 
-def _words(meeting: Meeting) -> list[str]:
-    words = []
-    for rank in range(meeting.tasks):
-        try:
-            word = (meeting.folder / str(rank)).read_text(encoding="ascii")
-        except (OSError, ValueError):
-            continue
-        words.append(word if word in _STATES else "unaligned")
-    return words
+def sweep(meeting: Meeting) -> None:
+    """Take away what steps of this user's that have ended left beside the folder of this one.
+
+    A step of this node has its slurmstepd here. Of other nodes' steps, and where /proc does not show root's
+    processes (proc(5), hidepid), nothing is known here but when the last word was said.
+    """
+    left = _left_beside(meeting.folder)
+    if not left:
+        return
+    here = steps_here()  # after the folders were seen: none of these is of a step that starts just now
+    sees = _step_of(meeting.folder.name) in here and not meeting.nodes
+    limit = time.time() - (0 if sees else FORGOTTEN)
+    for path, said in left.items():
+        if _step_of(path.name) not in here and said < limit:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _left_beside(folder: Path) -> dict[Path, float]:
+    """This user's other folders in that place, and when something last changed in each."""
+    found = {}
+    with contextlib.suppress(OSError), os.scandir(folder.parent) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                name = _NAME.fullmatch(entry.name)
+                if name and int(name["uid"]) == os.getuid() and entry.name != folder.name:
+                    status = entry.stat(follow_symlinks=False)
+                    if _is_own_folder(status):
+                        found[Path(entry.path)] = status.st_mtime
+    return found
+
+
+def _step_of(name: str) -> tuple[int, str]:
+    found = _NAME.fullmatch(name)
+    return (int(found["job"]), found["step"]) if found else (0, "")
+
+
+@contextlib.contextmanager
+def _opened(meeting: Meeting) -> Iterator[int]:
+    """The folder as a descriptor: what it was found to be it stays, whatever its name then means."""
+    try:
+        with contextlib.suppress(FileExistsError):
+            meeting.folder.mkdir(mode=0o700)
+        if not _is_own_folder(meeting.folder.lstat()):
+            raise _foreign(meeting)
+        folder = os.open(meeting.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise _cannot(meeting, error) from error
+    try:
+        if not _is_own_folder(os.fstat(folder)):
+            raise _foreign(meeting)
+        yield folder
+    except OSError as error:
+        raise _cannot(meeting, error) from error
+    finally:
+        os.close(folder)
+
+
+def _foreign(meeting: Meeting) -> RequestError:
+    return RequestError(
+        f"{meeting.folder} is not this user's own folder: somebody else made it first, and the tasks are not "
+        "counted; --gather names another place"
+    )
+
+
+def _cannot(meeting: Meeting, error: OSError) -> RequestError:
+    return RequestError(
+        f"the tasks cannot be counted in {meeting.folder}: {error.strerror}; --gather names another place"
+    )
+
+
+def _is_own_folder(found: os.stat_result) -> bool:
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
+
+
+def _closed(folder: int) -> int:
+    return to_number(_read(folder, _CLOSED)) or 0
+
+
+def _close(folder: int, number: int) -> None:
+    """End a round: whoever comes from now on is in the next one, and what was said until here goes."""
+    new = f".{_CLOSED}"
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=folder), "w") as file:
+        file.write(str(number))
+    os.rename(new, _CLOSED, src_dir_fd=folder, dst_dir_fd=folder)
+    for name in os.listdir(folder):
+        said_in = to_number(name.partition(".")[0])
+        if said_in is not None and said_in <= number:
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=folder)
+
+
+def _read(folder: int, name: str) -> str:
+    """Empty where there is no such file."""
+    try:
+        with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), encoding="ascii") as file:
+            return file.read(64)
+    except (OSError, ValueError):
+        return ""
