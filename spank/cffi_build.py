@@ -87,6 +87,13 @@ struct na_program { const char *variable; const char *value; };
 extern const struct na_program na_programs[];
 const char *na_state_name(int state);
 const char *na_policy_name(int policy);
+const char *na_mem_name(int mem);
+const char *na_cpus_name(int cpus);
+const char *na_node_kind_name(int kind);
+const char *na_variable_name(int variable);
+#define NA_VARIABLE_TEXT_MAX ...
+bool na_variable_text(const struct na_step *step, const struct na_placement *placement, int variable,
+                      char *text, size_t size);
 """
 
 
@@ -98,7 +105,7 @@ def builder(root: Path) -> FFI:
         "numa_align._claim",
         "".join(
             f'#include "{name}.h"\n'
-            for name in ("by_hand", "claim", "explain", "place", "programs", "spec", "table")
+            for name in ("by_hand", "claim", "explain", "place", "programs", "spec", "table", "variables")
         ),
         sources=[str(root / source) for source in SOURCES],
         include_dirs=[str(HERE / "placement")],

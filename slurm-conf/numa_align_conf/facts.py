@@ -16,7 +16,7 @@ from typing import Optional
 from numa_align.errors import ConfError, TopologyError
 from numa_align.slurm_files.hostlist import MAX_NODES, HostlistError, expand, fold
 from numa_align.topology.as_json import from_json
-from numa_align.topology.model import NODE_KINDS, Topology
+from numa_align.topology.model import Topology
 
 _SIZE_LIMIT = 8 << 20
 
@@ -174,8 +174,8 @@ def check_topology(topology: Topology, path: str) -> None:
     in_cores = [cpu for core in topology.cores for cpu in core.cpus]
     if not online or sorted(in_cores) != sorted(online) or not all(core.cpus for core in topology.cores):
         raise ConfError(f"{path}: its facts conflict: the cores' CPUs are not the online CPUs")
-    if any(node.kind not in NODE_KINDS or not online.issuperset(node.cpus) for node in topology.nodes):
-        raise ConfError(f"{path}: its facts conflict: a node has CPUs that are not online, or no known kind")
+    if not all(online.issuperset(node.cpus) for node in topology.nodes):
+        raise ConfError(f"{path}: its facts conflict: a node has CPUs that are not online")
     for gpu in topology.gpus:
         if not online.issuperset(gpu.cpus) or (gpu.node is not None and gpu.node not in nodes):
             raise ConfError(

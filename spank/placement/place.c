@@ -9,7 +9,7 @@ const char *na_state_name(enum na_state state)
 {
 	static const char *const names[] = { "aligned", "partial", "memory-only", "unaligned" };
 
-	return names[state];
+	return (size_t)state < sizeof(names) / sizeof(names[0]) ? names[state] : "";
 }
 
 const char *na_policy_name(enum na_policy policy)
@@ -17,7 +17,7 @@ const char *na_policy_name(enum na_policy policy)
 	static const char *const names[] = { "default",	   "preferred", "bind",
 					     "interleave", "local",	"preferred-many" };
 
-	return names[policy];
+	return (size_t)policy < sizeof(names) / sizeof(names[0]) ? names[policy] : "";
 }
 
 struct na_choice na_choose_gpus(int id, int tasks, int visible)

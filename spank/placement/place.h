@@ -78,6 +78,7 @@ struct na_choice {
 };
 struct na_choice na_choose_gpus(int id, int tasks, int visible);
 
+/* "" for what is none; Python has the same words in names.py. */
 const char *na_state_name(enum na_state state);
 const char *na_policy_name(enum na_policy policy);
 

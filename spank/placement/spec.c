@@ -44,7 +44,12 @@ static const char *const steps_names[] = { "gpus", "all" };
 
 const char *na_mem_name(enum na_mem mem)
 {
-	return mem_names[mem];
+	return (int)mem < COUNT(mem_names) ? mem_names[mem] : "";
+}
+
+const char *na_cpus_name(enum na_cpus cpus)
+{
+	return (int)cpus < COUNT(cpus_names) ? cpus_names[cpus] : "";
 }
 
 /* The part of a text from `at`, `length` long, not ended by a NUL. */

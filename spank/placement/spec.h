@@ -39,6 +39,8 @@ bool na_spec_parse(struct na_spec *spec, const char *text, char *error, size_t s
 /* A request: the same, and turns alignment on unless the text says off. */
 bool na_spec_request(struct na_spec *spec, const char *text, char *error, size_t size);
 
+/* The words after mem= and cpus=, "" for what is none; Python has the same in names.py. */
 const char *na_mem_name(enum na_mem mem);
+const char *na_cpus_name(enum na_cpus cpus);
 
 #endif

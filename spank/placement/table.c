@@ -104,17 +104,22 @@ static bool copy_word(char *to, size_t size, const char *text)
 	return true;
 }
 
+static const char *const kinds[] = {
+	[NA_NODE_CPU] = "cpu",
+	[NA_NODE_CPU_ONLY] = "cpu-only",
+	[NA_NODE_MEMORY] = "memory",
+	[NA_NODE_GPU_MEMORY] = "gpu-memory",
+};
+
+const char *na_node_kind_name(enum na_node_kind kind)
+{
+	return (size_t)kind < sizeof(kinds) / sizeof(kinds[0]) ? kinds[kind] : "";
+}
+
 static bool read_kind(const char *text, enum na_node_kind *kind)
 {
-	static const char *const names[] = {
-		[NA_NODE_CPU] = "cpu",
-		[NA_NODE_CPU_ONLY] = "cpu-only",
-		[NA_NODE_MEMORY] = "memory",
-		[NA_NODE_GPU_MEMORY] = "gpu-memory",
-	};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(text, names[i]) == 0) {
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (strcmp(text, kinds[i]) == 0) {
 			*kind = (enum na_node_kind)i;
 			return true;
 		}

@@ -13,7 +13,7 @@
  *   end LINES                                      lines before this one; nothing follows
  *
  * CPUS and MEMORY_NODES are in the kernel's list format, RDEV is MAJOR:MINOR of DEVICE.
- * prolog/numa_align/table.py writes it; both sides are held together by tests.
+ * prolog/numa_align/placement/table.py writes it; both sides are held together by tests.
  */
 #ifndef NUMA_ALIGN_TABLE_H
 #define NUMA_ALIGN_TABLE_H
@@ -29,5 +29,8 @@
  * whole table of this version; any bytes at all are survived. Free with na_machine_free().
  */
 struct na_machine *na_table_parse(const char *text, size_t length, char *error, size_t size);
+
+/* A node's KIND in the table, "" for what is none; Python has the same words in names.py. */
+const char *na_node_kind_name(enum na_node_kind kind);
 
 #endif

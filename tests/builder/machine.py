@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Optional
 
+from numa_align.names import NodeKind, Source
 from numa_align.topology.model import Core, Gpu, Node, Topology
 
 from . import tree
@@ -29,7 +30,7 @@ class Device:
     vendor: int = 0x10DE
     device: int = 0x2335
     class_code: int = 0x030200
-    source: str = "numa_node"
+    source: Source = "numa_node"
     is_gpu: bool = True
     bdf: Optional[str] = None
     minor: Optional[int] = None
@@ -47,7 +48,7 @@ class ExtraNode:
 
     id: int
     memory_bytes: int = 16 * GIB
-    kind: str = "memory"
+    kind: NodeKind = "memory"
 
 
 def on_nodes(*nodes: Optional[int], **fields: object) -> tuple[Device, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
+from numa_align.names import Source
 
 from .machine import GIB, Device, ExtraNode, Machine
 
@@ -11,9 +12,10 @@ _UUIDS = st.uuids().map(lambda uuid: f"GPU-{uuid}")
 
 def _gpus(nodes: list[int], one_node: bool) -> st.SearchStrategy[list[Device]]:
     """GPUs on these nodes, whose node a reader can find out in the way that their source names."""
-    sources = ["numa_node", "only-node"] if one_node else ["numa_node", "local_cpulist", "bridge", "none"]
+    several: list[Source] = ["numa_node", "local_cpulist", "bridge", "none"]
+    sources: list[Source] = ["numa_node", "only-node"] if one_node else several
 
-    def device(source: str, node: int, uuid: str) -> Device:
+    def device(source: Source, node: int, uuid: str) -> Device:
         return Device(node=None if source == "none" else node, source=source, uuid=uuid)
 
     return st.lists(st.builds(device, st.sampled_from(sources), st.sampled_from(nodes), _UUIDS), max_size=10)

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "prolog"))
 
 from builder import Device, ExtraNode, Machine, on_nodes
-from numa_align.placement.claim import CPUS_WORDS, MEM_WORDS
+from numa_align.names import CPUS_WORDS, MEM_WORDS
 from numa_align.placement.table import format_table
 
 CORPUS = Path(__file__).parent / "corpus"

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Optional
 
 from hypothesis import strategies as st
+from numa_align.names import NodeKind, Source
 from numa_align.topology.model import Core, Gpu, Node, Topology
 
 GIB = 1 << 30
@@ -94,7 +95,7 @@ def _gpus(rng: random.Random, count: int, nodes: Sequence[Node]) -> tuple[Gpu, .
     gpus = []
     for i in range(count):
         node: Optional[int] = None if rng.random() < 0.03 else rng.choice(few)
-        source = "none" if node is None else "numa_node"
+        source: Source = "none" if node is None else "numa_node"
         gpus.append(
             Gpu("nvidia", f"0000:{i + 1:02x}:00.0", count - 1 - i, f"GPU-{i:08x}", None, i, node, source,
                 (), (), None)
@@ -118,12 +119,10 @@ def build(*, seed: int, packages: int, nodes: int, gpus: int, kind: str, shape: 
         if core.node is not None:
             with_cpus.setdefault(core.node, []).extend(core.cpus)
     found = []
+    without_cpus: tuple[NodeKind, ...] = ("memory", "gpu-memory")
     for node in ids:
         here = tuple(sorted(with_cpus.get(node, ())))
-        if here:
-            node_kind = "cpu" if rng.random() < 0.9 else "cpu-only"
-        else:
-            node_kind = rng.choice(("memory", "gpu-memory"))
+        node_kind = ("cpu" if rng.random() < 0.9 else "cpu-only") if here else rng.choice(without_cpus)
         found.append(Node(node, here, 0 if node_kind == "cpu-only" else rng.randint(1, 64) * GIB, node_kind))
     if all(node.kind == "gpu-memory" for node in found):
         found[0] = Node(found[0].id, found[0].cpus, GIB, "memory")

@@ -21,7 +21,6 @@ from numa_align.audit.log import append, read_logs
 from numa_align.audit.metrics import MAX_JOBS, format_metrics, write_metrics
 from numa_align.audit.model import (
     CAUSES,
-    STATES,
     Sample,
     TaskSample,
     from_json,
@@ -34,6 +33,7 @@ from numa_align.audit.take import take_sample
 from numa_align.cli.audit import command as audit
 from numa_align.cli.report import command as report_command
 from numa_align.errors import AuditError
+from numa_align.names import STATES, State
 from numa_align.process.jobs import JobProcess, jobs_with_steps, processes_of_jobs
 from numa_align.view.audit import report_page
 
@@ -144,7 +144,7 @@ def test_every_cause_has_advice() -> None:
 # -- Sums ------------------------------------------------------------------------------------
 
 
-def task(job: int, state: str, *gpus: str, cause: Optional[str] = None, user: str = "ann") -> TaskSample:
+def task(job: int, state: State, *gpus: str, cause: Optional[str] = None, user: str = "ann") -> TaskSample:
     because = None if state == "aligned" else cause or "not-asked"
     near = 100 if state == "aligned" else 25
     return TaskSample(job, "0", 0, user, gpus, "0-3", "default", 100, near, state, because, None)
@@ -315,8 +315,9 @@ def run_audit(*words: str) -> Result:
 
 
 def test_samples_of_many_nodes_are_merged_the_newest_of_each(tmp_path: Path) -> None:
+    times: dict[float, State] = {1.0: "unaligned", 2.0: "aligned"}
     for node in ("gpu01", "gpu02"):
-        for at, state in ((1.0, "unaligned"), (2.0, "aligned")):
+        for at, state in times.items():
             append(tmp_path / f"{node}.json", sample(task(1, state, "a"), node=node, at=at))
     shown = run_audit("--from", str(tmp_path)).output
     assert "2 of 16 GPUs in use on 2 nodes: 2 aligned" in shown

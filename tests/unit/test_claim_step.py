@@ -12,9 +12,8 @@ from builder import on_nodes
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numa_align.errors import ClaimError
+from numa_align.names import CPUS_WORDS, MEM_WORDS, MemWord
 from numa_align.placement.claim import (
-    CPUS_WORDS,
-    MEM_WORDS,
     Choice,
     Machine,
     Placement,
@@ -114,7 +113,7 @@ def place(spec: Spec, **task: object) -> Placement:
     ("mem", "policy"),
     [("preferred", "preferred-many"), ("bind", "bind"), ("interleave", "interleave"), ("local", "local")],
 )
-def test_memory_policy_is_the_one_asked_for(mem: str, policy: str) -> None:
+def test_memory_policy_is_the_one_asked_for(mem: MemWord, policy: str) -> None:
     placement = place(Spec(on=True, mem=mem))
     assert (placement.policy, placement.memory_nodes, placement.sets_memory) == (policy, (0,), True)
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numa_align.errors import SpecError
-from numa_align.placement.claim import CPUS_WORDS, MEM_WORDS, Spec, read_spec, spec_help, spec_words
+from numa_align.names import CPUS_WORDS, MEM_WORDS
+from numa_align.placement.claim import Spec, read_spec, spec_help, spec_words
 
 ON = Spec(on=True)
 WORDS = ["on", "off", "strict", "verbose", "help", "smt=on", "smt=off", "tell=on", "tell=off"]

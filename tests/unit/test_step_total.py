@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from numa_align.errors import RequestError
+from numa_align.names import State
 from numa_align.process import step_total
 from numa_align.process.step_total import FORGOTTEN, Meeting, Total, count, leave, meeting_of, sweep
 
@@ -37,7 +38,7 @@ def test_a_job_that_was_queued_again_meets_elsewhere() -> None:
 
 
 def test_the_words_are_added_up_and_none_is_left(tmp_path: Path) -> None:
-    states = ["aligned", "partial", "aligned", "unaligned"]
+    states: list[State] = ["aligned", "partial", "aligned", "unaligned"]
     numbers = {leave(Meeting(tmp_path / "m", rank, 4), state) for rank, state in enumerate(states)}
     assert numbers == {1}
     assert str(count(Meeting(tmp_path / "m", 0, 4), 1)) == "2 of 4 tasks aligned, 1 partial, 1 unaligned"

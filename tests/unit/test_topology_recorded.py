@@ -16,9 +16,10 @@ from click.testing import CliRunner
 from numa_align import sysfs
 from numa_align.cli.topo import command
 from numa_align.cpulist import format_cpulist, parse_cpulist, parse_cpumap
+from numa_align.names import NODE_KINDS, SOURCES
 from numa_align.topology.as_json import from_json, to_json
 from numa_align.topology.fingerprint import fingerprint
-from numa_align.topology.model import NODE_KINDS, SOURCES, Topology
+from numa_align.topology.model import Topology
 from numa_align.topology.read import read_at
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..names import STATE
 from ..placement.launcher import bound_by_hand
 from ..process.undone import added_cpus
 from ..topology.model import Gpu, Topology
@@ -18,11 +19,11 @@ def cause_of(
     """
     if not environment:
         return "hidden"
-    if environment.get("NUMA_ALIGN_STATE") == "aligned" and added_cpus(environment, cpus):
+    if environment.get(STATE) == "aligned" and added_cpus(environment, cpus):
         return "undone"
     if any(bound_by_hand(environment)):
         return "explicit"
-    if "NUMA_ALIGN_STATE" not in environment:
+    if STATE not in environment:
         return "not-asked"
     if _cores(cpus, topology) < len(gpus):
         return "few-cores"

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Optional
 
 from ..errors import AuditError
-from .model import STATES, Sample, TaskSample, state_of_gpus, totals, without_names
+from ..names import STATES
+from .model import Sample, TaskSample, state_of_gpus, totals, without_names
 
 #: Jobs that get metrics of their own.
 MAX_JOBS = 64
@@ -79,7 +80,8 @@ def _escaped(value: str) -> str:
 
 def _seconds(sample: Sample, before: str) -> dict[str, float]:
     """The counters: those of the file before, and for the time since then what runs now."""
-    counters, last = dict.fromkeys(STATES, 0.0), None
+    counters: dict[str, float] = dict.fromkeys(STATES, 0.0)
+    last = None
     for line in before.splitlines():
         match = _LINE.match(line)
         if match and match["name"] == _SECONDS and match["state"] in counters:

@@ -8,11 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Optional
 
 from ..errors import AuditError
+from ..names import STATES, State
 
 VERSION = 1
-
-#: From best to worst; a task is as good as the worst of its processes.
-STATES = ("aligned", "partial", "memory-only", "unaligned")
 
 #: Why a task is not aligned. ``hidden`` is the word where this user may not see enough to tell.
 CAUSES = (
@@ -42,7 +40,7 @@ class TaskSample:
     policy: str
     bytes: int
     near_bytes: int
-    state: str
+    state: State
     cause: Optional[str]
     reason: Optional[str]
     processes: int = 1
@@ -101,9 +99,9 @@ def totals(samples: Sequence[Sample]) -> Totals:
     )
 
 
-def state_of_gpus(tasks: Sequence[TaskSample]) -> dict[str, str]:
+def state_of_gpus(tasks: Sequence[TaskSample]) -> dict[str, State]:
     """The state of each GPU in use, by its address."""
-    found: dict[str, str] = {}
+    found: dict[str, State] = {}
     for task in tasks:
         for gpu in task.gpus:
             if gpu not in found or STATES.index(task.state) < STATES.index(found[gpu]):
@@ -111,8 +109,8 @@ def state_of_gpus(tasks: Sequence[TaskSample]) -> dict[str, str]:
     return found
 
 
-def worst(states: Sequence[str]) -> str:
-    """The worst of some states; ``aligned`` of none."""
+def worst(states: Sequence[State]) -> State:
+    """The worst of some states, which is that of a task of several processes; ``aligned`` of none."""
     return max(states, key=STATES.index, default="aligned")
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Optional
 
+from ..names import STATES
 from .metrics import MAX_GAP_SECONDS
-from .model import STATES, Sample, state_of_gpus
+from .model import Sample, state_of_gpus
 
 #: What to do about a cause, as a line for a job script or for the site.
 ADVICE: Mapping[str, str] = {

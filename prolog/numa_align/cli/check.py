@@ -14,6 +14,7 @@ import click
 
 from ..cpulist import format_cpulist
 from ..errors import RequestError
+from ..names import GPUS, WORKER, State
 from ..placement.visible import gpus_of_task
 from ..process.node_memory import read_nodes_memory
 from ..process.state import ProcessState, read_environment, read_process
@@ -82,8 +83,8 @@ def inspect(
 
 def _gpus(topology: Topology, environment: Mapping[str, str]) -> tuple[Gpu, ...]:
     """The GPUs that the process uses; of a launcher's worker, which sees them all, those it was placed by."""
-    if "NUMA_ALIGN_WORKER" in environment:
-        named = environment.get("NUMA_ALIGN_GPUS", "").split(",")
+    if WORKER in environment:
+        named = environment.get(GPUS, "").split(",")
         return tuple(gpu for gpu in topology.gpus if gpu.bdf in named)
     return gpus_of_task(topology.gpus, environment)
 
@@ -128,7 +129,7 @@ def command(
     ctx.exit(0 if verdict.state == "aligned" and undone(state, environment, gpus) is None else 1)
 
 
-def _total(environment: Mapping[str, str], state: str, shared: Optional[Path]) -> None:
+def _total(environment: Mapping[str, str], state: State, shared: Optional[Path]) -> None:
     """The first task of the node (with a shared folder: of the step) says how many are aligned."""
     meeting = meeting_of(environment, shared)
     if meeting is None:

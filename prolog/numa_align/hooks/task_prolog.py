@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..cpulist import format_cpulist
 from ..errors import BindError
+from ..names import CPUS, STATE
 from ..placement.claim import Machine, Spec, Step, Task
 from ..placement.decide import Decision, Request, decide, line_of, warning_of
 from ..placement.own import Own
@@ -45,7 +46,7 @@ def speak(environment: Mapping[str, str], task: int) -> Iterator[str]:
     spec, warning = spec_of(None, environment)
     if warning:
         yield f"print numa-align: {_one_line(warning)}"
-    if not spec.on or (environment.get("NUMA_ALIGN_STATE") and not _inherited(environment)):
+    if not spec.on or (environment.get(STATE) and not _inherited(environment)):
         return  # off, or the plugin has done it
     topology = read_here(environment)
     own = read_own()
@@ -57,7 +58,7 @@ def speak(environment: Mapping[str, str], task: int) -> Iterator[str]:
         except BindError as error:
             state, failure = "unaligned", str(error)
     for name, value in decision.variables.items():
-        said = state if name == "NUMA_ALIGN_STATE" else value
+        said = state if name == STATE else value
         yield f"unset {name}" if said is None else f"export {name}={said}"
     if is_batch(environment):
         yield from later_steps(topology, decision, environment, spec, own)
@@ -74,7 +75,7 @@ def speak(environment: Mapping[str, str], task: int) -> Iterator[str]:
 
 def _inherited(environment: Mapping[str, str]) -> bool:
     """Whether the variables are those of a batch script that was aligned, handed on by srun."""
-    return environment.get("NUMA_ALIGN_CPUS") != format_cpulist(os.sched_getaffinity(0))
+    return environment.get(CPUS) != format_cpulist(os.sched_getaffinity(0))
 
 
 def _who(environment: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any, Optional
 
 from ..errors import ClaimError, SpecError, TableError
+from ..names import CPUS_WORDS, MEM_WORDS, MODES, STATES, VARIABLES, CpusWord, MemWord, PolicyMode, State
 from ..topology.model import Topology
 from .table import format_table
 
@@ -23,21 +24,18 @@ SET_BITS = 8192
 MAX_GPUS = 256
 MAX_TASKS = 4096
 
-MEM_WORDS = ("preferred", "bind", "interleave", "local", "none")
-CPUS_WORDS = ("slice", "node", "all")
-
 
 @dataclass(frozen=True)
 class Spec:
-    """The option ``--numa-align``, read. ``mem`` is of `MEM_WORDS`, ``cpus`` of `CPUS_WORDS`."""
+    """The option ``--numa-align``, read."""
 
     on: bool = False
     strict: bool = False
     verbose: bool = False
     smt: bool = True
     help: bool = False
-    mem: str = "preferred"
-    cpus: str = "slice"
+    mem: MemWord = "preferred"
+    cpus: CpusWord = "slice"
     tell: bool = True
     all_steps: bool = False
 
@@ -93,11 +91,11 @@ class Placement:
     ``memory_nodes`` are the policy's, or those near its GPUs where none is set.
     """
 
-    state: str
+    state: State
     gpus: tuple[int, ...]
     cpus: tuple[int, ...]
     binds_cpus: bool
-    policy: str
+    policy: PolicyMode
     memory_nodes: tuple[int, ...]
     sets_memory: bool
     reason: Optional[str]
@@ -301,16 +299,32 @@ class Machine:
         if not lib.na_step_place(self._step(step), self._task(step, task), placement):
             raise ClaimError("out of memory while placing a task")
         return Placement(
-            state=_text(lib.na_state_name(placement.state)),
+            state=STATES[placement.state],
             gpus=tuple(placement.gpus[0 : placement.gpu_count]),
             cpus=_numbers(placement.cpus),
             binds_cpus=bool(placement.set_cpus),
-            policy=_text(lib.na_policy_name(placement.policy)),
+            policy=MODES[placement.policy],
             memory_nodes=_numbers(placement.mems),
             sets_memory=bool(placement.set_memory),
             reason=_text(placement.reason) or None,
             advice=_text(placement.advice) or None,
         )
+
+    def variables(self, step: Step, placement: Placement) -> dict[str, Optional[str]]:
+        """What the plugin would put into the environment of a task that it placed so; None: not there."""
+        ffi, lib = _compiled()
+        self._check_gpus(placement.gpus)
+        made, given = ffi.new("struct na_placement *"), self._step(step)
+        made.state, made.gpu_count = STATES.index(placement.state), len(placement.gpus)
+        for i, gpu in enumerate(placement.gpus):
+            made.gpus[i] = gpu
+        _fill(made.cpus, placement.cpus)
+        _fill(made.mems, placement.memory_nodes)
+        text = ffi.new("char[]", lib.NA_VARIABLE_TEXT_MAX)
+        return {
+            name: _text(text) if lib.na_variable_text(given, made, number, text, len(text)) else None
+            for number, name in enumerate(VARIABLES)
+        }
 
     def slice(self, step: Step, gpu: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The CPUs and memory nodes of one GPU of the step."""

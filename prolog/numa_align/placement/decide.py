@@ -12,6 +12,7 @@ from typing import Optional
 
 from ..cpulist import format_cpulist, parse_cpulist
 from ..errors import RequestError
+from ..names import CPUS, GPUS, MAP, VARIABLES, WORKER, State
 from ..slurm_env import place_of, to_number
 from ..topology.model import Gpu, Topology
 from ..topology.select import listed_by_slurm
@@ -28,17 +29,6 @@ from .launcher import (
 )
 from .own import Own
 from .visible import hidden_by_variable, may_open, visible_gpus
-
-#: The variables that a placed process finds (docs/users.md).
-#: NUMA_ALIGN_WORKER is that of a worker which was placed inside its task.
-VARIABLES = (
-    "NUMA_ALIGN_STATE",
-    "NUMA_ALIGN_GPUS",
-    "NUMA_ALIGN_CPUS",
-    "NUMA_ALIGN_MEMS",
-    "NUMA_ALIGN_MAP",
-    "NUMA_ALIGN_WORKER",
-)
 
 
 @dataclass(frozen=True)
@@ -92,13 +82,13 @@ class _Context:
     def told_cpus(self) -> frozenset[int]:
         """NUMA_ALIGN_CPUS: where the task, or this process itself, was placed."""
         try:
-            return frozenset(parse_cpulist(self.environment.get("NUMA_ALIGN_CPUS", "")))
+            return frozenset(parse_cpulist(self.environment.get(CPUS, "")))
         except ValueError:
             return frozenset()
 
     def told_gpus(self) -> tuple[int, ...]:
         """NUMA_ALIGN_GPUS, as far as they are on this machine."""
-        named = self.environment.get("NUMA_ALIGN_GPUS", "").split(",")
+        named = self.environment.get(GPUS, "").split(",")
         return tuple(position for position, gpu in enumerate(self.topology.gpus) if gpu.bdf in named)
 
     def is_inside(self) -> bool:
@@ -186,7 +176,7 @@ def _is_placed(context: _Context, worker: Optional[Worker], visible: tuple[int, 
     if not context.told_cpus() or context.told_cpus() != set(context.own.cpus):
         return False
     if worker is not None:
-        return worker.is_again(Worker.read(context.environment.get("NUMA_ALIGN_WORKER", "")))
+        return worker.is_again(Worker.read(context.environment.get(WORKER, "")))
     # A launcher of workers that each see one GPU: what was placed is the task around them.
     return not visible or set(visible) >= set(context.told_gpus())
 
@@ -385,7 +375,7 @@ def _mapped(context: _Context, gpus: Sequence[int]) -> tuple[int, ...]:
     """The CPUs that NUMA_ALIGN_MAP gives these GPUs, () where it does not hold for them."""
     if context.spec.cpus != "slice":
         return ()
-    by_bdf: dict[str, Share] = {s.bdf: s for s in read_map(context.environment.get("NUMA_ALIGN_MAP", ""))}
+    by_bdf: dict[str, Share] = {s.bdf: s for s in read_map(context.environment.get(MAP, ""))}
     shares = [by_bdf.get(context.topology.gpus[gpu].bdf) for gpu in gpus]
     cpus = {cpu for share in shares if share for cpu in share.cpus}
     return tuple(sorted(cpus)) if None not in shares and cpus <= set(context.own.cpus) else ()
@@ -397,29 +387,8 @@ def _mapped(context: _Context, gpus: Sequence[int]) -> tuple[int, ...]:
 def _variables(
     context: _Context, step: Step, placement: Placement, worker: Optional[Worker]
 ) -> dict[str, Optional[str]]:
-    variables = variables_of(context.machine, context.topology, step, placement)
-    return {**variables, "NUMA_ALIGN_WORKER": None if worker is None else str(worker)}
-
-
-def variables_of(
-    machine: Machine, topology: Topology, step: Step, placement: Placement
-) -> dict[str, Optional[str]]:
-    """What the plugin would put into the environment (spank/report.c)."""
-    slices = None
-    if len(placement.gpus) > 1:
-        entries = []
-        for gpu in placement.gpus:
-            cpus, nodes = machine.slice(step, gpu)
-            inside = sorted(set(cpus) & set(placement.cpus))
-            entries.append(f"{topology.gpus[gpu].bdf}={format_cpulist(inside)}@{format_cpulist(nodes)}")
-        slices = ";".join(entries)
-    return {
-        "NUMA_ALIGN_STATE": placement.state,
-        "NUMA_ALIGN_GPUS": ",".join(topology.gpus[gpu].bdf for gpu in placement.gpus),
-        "NUMA_ALIGN_CPUS": format_cpulist(placement.cpus),
-        "NUMA_ALIGN_MEMS": format_cpulist(placement.memory_nodes),
-        "NUMA_ALIGN_MAP": slices,
-    }
+    variables = context.machine.variables(step, placement)
+    return {**variables, WORKER: None if worker is None else str(worker)}
 
 
 def share_of(topology: Topology, own: Own, spec: Spec, gpus: Sequence[int], whole: Sequence[int]) -> Decision:
@@ -447,7 +416,7 @@ def refuse_foreign(topology: Topology, gpus: Sequence[int], openable: Callable[[
             )
 
 
-def line_of(decision: Decision, topology: Topology, state: Optional[str] = None) -> str:
+def line_of(decision: Decision, topology: Topology, state: Optional[State] = None) -> str:
     """One line for a person, as the plugin's verbose says it; ``state`` where the kernel refused."""
     placed = decision.placement
     gpus = ",".join(topology.gpus[gpu].bdf for gpu in placed.gpus) or "-"

@@ -14,13 +14,11 @@ from collections.abc import Iterable
 
 from ..cpulist import parse_cpulist
 from ..errors import BindError
+from ..names import MODES, PolicyMode
 from ..placement.own import Own
 
 #: set_mempolicy, get_mempolicy (arch/*/entry/syscalls of the kernel).
 _CALLS = {"x86_64": (238, 239), "aarch64": (237, 236), "ppc64le": (261, 260), "riscv64": (237, 236)}
-
-#: Names and numbers of linux/mempolicy.h.
-MODES = ("default", "preferred", "bind", "interleave", "local", "preferred-many", "weighted-interleave")
 
 #: Only a kernel with NUMA has it.
 _NODES = "/sys/devices/system/node"
@@ -122,7 +120,7 @@ def allowed_nodes() -> tuple[int, ...]:
     return ()
 
 
-def read_policy() -> tuple[str, tuple[int, ...]]:
+def read_policy() -> tuple[PolicyMode, tuple[int, ...]]:
     """Mode (a name of set_mempolicy(2)) and nodes of the calling thread's policy. Raises BindError.
 
     ``default`` on a kernel without NUMA.
@@ -135,10 +133,10 @@ def read_policy() -> tuple[str, tuple[int, ...]]:
             return "default", ()
         raise BindError(f"asking for the memory policy failed: {error.strerror}") from error
     number = mode.value & _MODE_MASK
-    return (MODES[number] if number < len(MODES) else f"mode {number}"), _members(words)
+    return (MODES[number] if number < len(MODES) else "unknown"), _members(words)
 
 
-def set_policy(mode: str, nodes: Iterable[int] = ()) -> str:
+def set_policy(mode: PolicyMode, nodes: Iterable[int] = ()) -> PolicyMode:
     """Set the memory policy of the calling thread; returns the mode that was set.
 
     Kernels before 5.15 do not know preferred-many: it becomes preferred for one node and local for

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Optional
 
 from ..errors import BindError, SpecError
+from ..names import OPTION, STATE, VARIABLES, PolicyMode, State
 from ..placement.claim import Spec, read_spec
-from ..placement.decide import VARIABLES, Decision, Request, decide, note_of, warning_of, without_gpu
+from ..placement.decide import Decision, Request, decide, note_of, warning_of, without_gpu
 from ..placement.own import Own
 from ..topology.model import Topology
 from ..topology.read import read_here
@@ -32,7 +33,7 @@ class Applied:
     notes: tuple[str, ...] = ()
 
     @property
-    def state(self) -> str:
+    def state(self) -> State:
         """The state, ``unaligned`` where the kernel refused."""
         return "unaligned" if self.failures else self.decision.placement.state
 
@@ -63,10 +64,10 @@ def spec_of(text: Optional[str], environment: Mapping[str, str]) -> tuple[Spec, 
     """
     base, warning = Spec(on=True), None
     try:
-        base = read_spec(environment.get("NUMA_ALIGN"))
+        base = read_spec(environment.get(OPTION))
     except SpecError as error:
         reason = str(error).partition(": ")[2]
-        warning = f"NUMA_ALIGN in the environment is ignored: {reason}"
+        warning = f"{OPTION} in the environment is ignored: {reason}"
     return (base if text is None else read_spec(text, base=base)), warning
 
 
@@ -81,7 +82,7 @@ def apply(topology: Topology, decision: Decision, *, threads: bool = False) -> A
     return Applied(decision, topology, tuple(failures), _other_ways(wanted, decision.placement.policy))
 
 
-def _other_ways(wanted: str, policy: str) -> tuple[str, ...]:
+def _other_ways(wanted: PolicyMode, policy: PolicyMode) -> tuple[str, ...]:
     """What the kernel did in another way than it was asked to."""
     if wanted == "preferred-many" and policy in ("preferred", "local"):
         return (f"policy={policy} because this kernel has no preferred-many (Linux 5.15)",)
@@ -127,7 +128,7 @@ def place_here(
     applied = apply(machine, decision, threads=threads)
     for name in VARIABLES:
         value = applied.decision.variables.get(name)
-        if name == "NUMA_ALIGN_STATE":
+        if name == STATE:
             value = applied.state
         if value is None:
             environment.pop(name, None)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Optional, SupportsIndex, Union
 
 from ..errors import BindError, ClaimError, NumaAlignError, RequestError
+from ..names import State
 from ..placement.decide import Request
 from .affinity import bind_threads, read_policy, set_policy
 from .apply import place_here, spec_of, thread_count
@@ -23,7 +24,7 @@ Number = Union[SupportsIndex, str]
 class Binding:
     """What a process got: ``state`` (one of four words), CPUs and memory nodes, PCI addresses of its GPUs."""
 
-    state: str
+    state: State
     cpus: tuple[int, ...]
     memory_nodes: tuple[int, ...]
     gpus: tuple[str, ...]

@@ -18,6 +18,7 @@ import psutil
 
 from ..cpulist import parse_cpulist
 from ..errors import KernelError, RequestError
+from ..names import GPUS
 from ..slurm_env import rank_of
 from ..topology.model import Gpu, Topology
 from .node_memory import read_nodes_memory
@@ -164,7 +165,7 @@ def look(pid: int, topology: Topology, holders: Mapping[int, Sequence[Gpu]]) -> 
 
 def told_gpus(environment: Mapping[str, str], topology: Topology) -> tuple[Gpu, ...]:
     """The GPUs that the plugin, or `numa-align run`, gave to a process with this environment."""
-    names = environment.get("NUMA_ALIGN_GPUS", "").split(",")
+    names = environment.get(GPUS, "").split(",")
     return tuple(gpu for gpu in topology.gpus if gpu.bdf in names)
 
 

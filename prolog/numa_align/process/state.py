@@ -14,9 +14,10 @@ from typing import Literal
 
 from ..cpulist import parse_cpulist
 from ..errors import HiddenError, KernelError
+from ..names import PolicyMode
 
 #: Names of the kernel's mpol_to_str() for the names of set_mempolicy(2) that we use everywhere.
-_POLICIES = {
+_POLICIES: Mapping[str, PolicyMode] = {
     "default": "default",
     "prefer": "preferred",
     "prefer (many)": "preferred-many",
@@ -35,7 +36,7 @@ _FIRST_LINES = 4096
 class Policy:
     """A memory policy: ``mode`` by its name in set_mempolicy(2), and the nodes it names."""
 
-    mode: str
+    mode: PolicyMode
     nodes: tuple[int, ...] = ()
 
     def __str__(self) -> str:

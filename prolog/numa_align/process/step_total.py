@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Optional
 
 from ..errors import RequestError
+from ..names import STATES, State
 from ..slurm_env import place_of, to_number
 from .jobs import steps_here
 
@@ -30,8 +31,6 @@ PATIENCE = 60.0
 
 #: A folder in which no task has said a word for as long is that of a dead step, wherever it ran: in seconds.
 FORGOTTEN = 24 * 3600.0
-
-_STATES = ("aligned", "partial", "memory-only", "unaligned")
 
 #: The last round that is over, as a number; renamed into place.
 _CLOSED = "closed"
@@ -59,7 +58,7 @@ class Total:
     def __str__(self) -> str:
         """``7 of 8 tasks aligned, 1 partial``."""
         parts = [f"{self.states.get('aligned', 0)} of {self.tasks} tasks aligned"]
-        parts += [f"{self.states[state]} {state}" for state in _STATES[1:] if self.states.get(state)]
+        parts += [f"{self.states[state]} {state}" for state in STATES[1:] if self.states.get(state)]
         silent = self.tasks - sum(self.states.values())
         return ", ".join(parts + ([f"{silent} without an answer"] if silent else []))
 
@@ -85,7 +84,7 @@ def meeting_of(environment: Mapping[str, str], shared: Optional[Path] = None) ->
     return Meeting(Path("/dev/shm") / name, local, tasks) if tasks > 1 else None
 
 
-def leave(meeting: Meeting, state: str) -> int:
+def leave(meeting: Meeting, state: State) -> int:
     """Leave this task's word, and say in which round. Raises RequestError if the folder cannot be used."""
     with _opened(meeting) as folder:
         number = _closed(folder) + 1
@@ -111,7 +110,7 @@ def count(meeting: Meeting, number: int, patience: float = PATIENCE) -> Total:
         while True:
             for rank in sorted(missing):
                 state = _read(folder, f"{number}.{rank}")
-                if state in _STATES:  # else not there, or not written to its end
+                if state in STATES:  # else not there, or not written to its end
                     missing.remove(rank)
                     states[state] += 1
             if not missing or time.monotonic() > limit:

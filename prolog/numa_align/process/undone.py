@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Optional
 
 from ..cpulist import format_cpulist, parse_cpulist
+from ..names import CPUS, MEMS
 from ..placement.launcher import bound_by_hand
 from ..topology.model import Gpu
 from .state import ProcessState
@@ -18,7 +19,7 @@ def undone(state: ProcessState, environment: Mapping[str, str], gpus: Sequence[G
     no nodes cannot be told from one that nobody has set (mem=local, mem=none, the task prolog), and one that
     --mem-bind names is the user's.
     """
-    given, nodes = _list(environment, "NUMA_ALIGN_CPUS"), _list(environment, "NUMA_ALIGN_MEMS")
+    given, nodes = _list(environment, CPUS), _list(environment, MEMS)
     added = added_cpus(environment, state.cpus)
     if added:
         return (
@@ -35,7 +36,7 @@ def undone(state: ProcessState, environment: Mapping[str, str], gpus: Sequence[G
 
 def added_cpus(environment: Mapping[str, str], cpus: Sequence[int]) -> frozenset[int]:
     """The CPUs that a process has beyond those it was given (NUMA_ALIGN_CPUS); none if it was given none."""
-    given = _list(environment, "NUMA_ALIGN_CPUS")
+    given = _list(environment, CPUS)
     return frozenset(cpus).difference(given) if given else frozenset()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
+from ..names import State
 from ..topology.model import Gpu, Topology
 from .node_memory import NodeMemory
 from .state import ProcessState
@@ -28,7 +29,7 @@ class Verdict:
     gpu_nodes: tuple[int, ...]
     bytes: int
     near_bytes: int
-    state: str
+    state: State
     reason: Optional[str]
 
 
@@ -44,7 +45,7 @@ def _near_memory(cpus: Sequence[int], gpus: Sequence[Gpu], topology: Topology) -
     return set(nodes_of(cpus, topology))
 
 
-def _cpu_state(cpus: set[int], local: set[int]) -> tuple[str, Optional[str]]:
+def _cpu_state(cpus: set[int], local: set[int]) -> tuple[State, Optional[str]]:
     far = len(cpus - local)
     if not far:
         return "aligned", None
@@ -84,7 +85,8 @@ def judge(
     near = _near_memory(state.cpus, gpus, topology)
     total = sum(state.bytes_by_node.values())
     near_bytes = sum(size for node, size in state.bytes_by_node.items() if node in near)
-    word, reason = "aligned", None
+    word: State = "aligned"
+    reason: Optional[str] = None
     unknown = [gpu.bdf for gpu in gpus if gpu.node is None]
     if unknown:
         word, reason = "unaligned", f"nothing says which NUMA node GPU {unknown[0]} is on"

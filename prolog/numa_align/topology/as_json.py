@@ -8,8 +8,9 @@ from typing import Any, Optional
 
 from ..cpulist import format_cpulist, parse_cpulist
 from ..errors import TopologyError
+from ..names import NODE_KINDS, SOURCES, NodeKind
 from .gpu.vendors import VENDORS
-from .model import SOURCES, Core, Gpu, Node, Topology
+from .model import Core, Gpu, Node, Topology
 
 VERSION = 1
 
@@ -85,7 +86,7 @@ def _topology(data: dict[str, Any]) -> Topology:
     return Topology(
         parse_cpulist(data["cpus"]["online"]),
         tuple(
-            Node(int(node["id"]), parse_cpulist(node["cpus"]), int(node["memory_bytes"]), str(node["kind"]))
+            Node(int(node["id"]), parse_cpulist(node["cpus"]), int(node["memory_bytes"]), _kind(node["kind"]))
             for node in data["nodes"]
         ),
         tuple(tuple(int(distance) for distance in row) for row in data["distances"]),
@@ -95,6 +96,13 @@ def _topology(data: dict[str, Any]) -> Topology:
         ),
         tuple(_gpu(gpu) for gpu in data["gpus"]),
     )
+
+
+def _kind(text: object) -> NodeKind:
+    for kind in NODE_KINDS:
+        if text == kind:
+            return kind
+    raise ValueError(f"kind is {text!r}")
 
 
 def _gpu(data: dict[str, Any]) -> Gpu:

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Optional
 
+from ..names import Source
 from .gpu.pci import Clue
 from .model import Node
 
@@ -33,7 +34,7 @@ class Placement(NamedTuple):
     """
 
     node: Optional[int]
-    source: str
+    source: Source
     remark: str = ""
 
 

@@ -9,13 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-#: Kinds of NUMA node. ``cpu``: CPUs and memory; ``cpu-only``: CPUs, no memory; ``memory``:
-#: memory without CPUs (HBM, CXL, persistent memory); ``gpu-memory``: memory of a GPU that the
-#: kernel onlined as a node (POWER9, Grace). Host memory is never placed on the last.
-NODE_KINDS = ("cpu", "cpu-only", "memory", "gpu-memory")
-
-#: Where a GPU's node came from, in the order in which the sources are asked (see `locality`).
-SOURCES = ("numa_node", "local_cpulist", "bridge", "override", "only-node", "none")
+from ..names import NodeKind, Source
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ class Node:
     id: int
     cpus: tuple[int, ...]
     memory_bytes: int
-    kind: str
+    kind: NodeKind
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,7 @@ class Gpu:
     ``minor``: N of ``/dev/nvidiaN``, or of ``/dev/dri/renderDN`` for AMD and Intel.
     ``index``: Slurm's gres index on this node, None where it cannot be known.
     ``node``: the NUMA node its PCI device is attached to, None where nothing says it; ``source``
-    is the rung of the chain that said so (`SOURCES`). ``cpus``: the online CPUs of that node (of
+    is the rung of the chain that said so (`names.Source`). ``cpus``: the online CPUs of that node (of
     the nearest node with CPUs where that node has none), ascending. ``memory_nodes``: where host
     memory for this GPU goes: the node, or the nearest one of kind ``cpu``; never GPU memory.
     ``device``: the device file whose permission says whether a task may use this GPU.
@@ -65,7 +59,7 @@ class Gpu:
     model: Optional[str]
     index: Optional[int]
     node: Optional[int]
-    source: str
+    source: Source
     cpus: tuple[int, ...]
     memory_nodes: tuple[int, ...]
     device: Optional[str]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from ..cpulist import format_cpulist
 from ..errors import OverrideError
+from ..names import NodeKind
 from ..slurm_files.gres_index import Indexes, find_gres_conf, slurm_indexes
 from ..sysfs import Tree, fields, to_number
 from .gpu.find import find_gpus
@@ -280,7 +281,7 @@ def _judge(node: _RawNode, nodes: Sequence[_RawNode], gpus: Sequence[FoundGpu]) 
     come. Nothing is ever placed on that kind.
     """
     if node.cpus:
-        kind = "cpu-only" if node.memory_bytes == 0 else "cpu"
+        kind: NodeKind = "cpu-only" if node.memory_bytes == 0 else "cpu"
     elif node.memory_bytes == 0 or _is_gpu_memory(node, nodes, gpus):
         kind = "gpu-memory"
     else:

@@ -12,8 +12,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..audit.model import STATES, Sample, TaskSample, Totals, state_of_gpus, totals
+from ..audit.model import Sample, TaskSample, Totals, state_of_gpus, totals
 from ..audit.report import Report
+from ..names import STATES
 from .common import STATE_STYLES
 
 #: Colours that stay apart in grey as well; a pattern in words stands beside each.
@@ -51,7 +52,9 @@ def _job_table(rows: Sequence[tuple[str, TaskSample]]) -> Table:
         by_node: dict[str, list[TaskSample]] = defaultdict(list)
         for node, task in own:
             by_node[node].append(task)
-        states = Counter(state for group in by_node.values() for state in state_of_gpus(group).values())
+        states: Counter[str] = Counter()
+        for group in by_node.values():
+            states.update(state_of_gpus(group).values())
         causes = Counter(task.cause for _, task in own if task.cause)
         near, size = sum(task.near_bytes for _, task in own), sum(task.bytes for _, task in own)
         table.add_row(

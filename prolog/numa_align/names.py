@@ -1,0 +1,45 @@
+"""Words that stand for one of a few things, once each. mypy checks them; tests hold C's words equal."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+#: How well a task's CPUs and memory fit its GPUs, from best to worst (docs/check.md).
+State = Literal["aligned", "partial", "memory-only", "unaligned"]
+STATES: tuple[State, ...] = get_args(State)
+
+#: Memory policies by the names of set_mempolicy(2), in the order of the numbers of linux/mempolicy.h.
+#: ``unknown`` is one that a newer kernel has.
+PolicyMode = Literal[
+    "default", "preferred", "bind", "interleave", "local", "preferred-many", "weighted-interleave", "unknown"
+]
+MODES: tuple[PolicyMode, ...] = get_args(PolicyMode)[:-1]
+
+#: What ``mem=`` and ``cpus=`` of ``--numa-align`` take.
+MemWord = Literal["preferred", "bind", "interleave", "local", "none"]
+MEM_WORDS: tuple[MemWord, ...] = get_args(MemWord)
+CpusWord = Literal["slice", "node", "all"]
+CPUS_WORDS: tuple[CpusWord, ...] = get_args(CpusWord)
+
+#: Kinds of NUMA node. ``cpu``: CPUs and memory; ``cpu-only``: CPUs, no memory; ``memory``:
+#: memory without CPUs (HBM, CXL, persistent memory); ``gpu-memory``: memory of a GPU that the
+#: kernel onlined as a node (POWER9, Grace). Host memory is never placed on the last.
+NodeKind = Literal["cpu", "cpu-only", "memory", "gpu-memory"]
+NODE_KINDS: tuple[NodeKind, ...] = get_args(NodeKind)
+
+#: Where a GPU's node came from, in the order in which the sources are asked (see `topology.locality`).
+Source = Literal["override", "numa_node", "local_cpulist", "bridge", "only-node", "none"]
+SOURCES: tuple[Source, ...] = get_args(Source)
+
+#: The user's own defaults in the words of ``--numa-align``.
+OPTION = "NUMA_ALIGN"
+
+#: The variables that a placed process finds (docs/users.md).
+STATE = "NUMA_ALIGN_STATE"
+GPUS = "NUMA_ALIGN_GPUS"
+CPUS = "NUMA_ALIGN_CPUS"
+MEMS = "NUMA_ALIGN_MEMS"
+MAP = "NUMA_ALIGN_MAP"
+#: That of a worker which was placed inside its task; the plugin never sets it.
+WORKER = "NUMA_ALIGN_WORKER"
+VARIABLES = (STATE, GPUS, CPUS, MEMS, MAP, WORKER)
