@@ -251,15 +251,6 @@ bool na_near_gpu_of_step(const struct na_step *step, const struct na_set *cpus)
 	return false;
 }
 
-/*
- * Tasks whose GPUs have no CPU in the step keep the masks that Slurm gave them, unless others of
- * the step are aligned: then each keeps to its part of the claim, so that no core is held twice.
- */
-static bool somebody_is_near(const struct na_step *step)
-{
-	return na_near_gpu_of_step(step, &step->cpus);
-}
-
 static bool place_with_gpus(const struct na_step *step, const struct na_task *task,
 			    struct na_placement *placement)
 {
@@ -273,7 +264,13 @@ static bool place_with_gpus(const struct na_step *step, const struct na_task *ta
 	if (unknown < placement->gpu_count && !task->cpus_by_hand && step->spec.cpus != NA_CPUS_ALL) {
 		if (!cpus_of_gpus(step, task, &choice, placement, &wanted))
 			return false;
-		if (!na_set_empty(&wanted) && (na_set_meets(&wanted, &local) || somebody_is_near(step))) {
+		/*
+		 * Tasks whose GPUs have no CPU in the step keep the masks that Slurm gave them, unless others
+		 * of the step are aligned: then each keeps to its part of the claim, so that no core is held
+		 * twice.
+		 */
+		if (!na_set_empty(&wanted) &&
+		    (na_set_meets(&wanted, &local) || na_near_gpu_of_step(step, &step->cpus))) {
 			placement->set_cpus = true;
 			placement->cpus = wanted;
 		}
