@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Optional
 
+from namespaces import end
+
 ROOT = Path(__file__).resolve().parents[2]
 INIT = Path(__file__).with_name("init")
 GROUP = Path("/sys/fs/cgroup/numa-align-gpu")
@@ -235,14 +237,7 @@ class Cluster:
         """Take it all away; it is nothing to stop it twice."""
         outer, self._outer, self._pid = self._outer, None, 0
         if outer is not None:
-            assert outer.stdin is not None and outer.stdout is not None
-            outer.stdin.close()
-            try:
-                outer.wait(10)
-            except subprocess.TimeoutExpired:
-                outer.kill()  # unshare --kill-child: the kernel then ends the namespace
-                outer.wait()
-            outer.stdout.close()
+            end(outer)
         for folder in sorted(GROUP.glob("**/"), reverse=True):
             folder.rmdir()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -25,6 +25,7 @@ from machine.machine import SLURM
 from machine.progress import Progress, to_stderr
 from machine.project import build_project
 from machine.slurm import Node
+from namespaces import end
 
 INIT = Path(__file__).with_name("init")
 READY_LIMIT = 30.0
@@ -229,15 +230,5 @@ class Native(Started):
     def stop(self) -> None:
         """Take it all away; it is nothing to stop it twice."""
         outer, self._outer, self._pid = self._outer, None, 0
-        if outer is None:
-            return
-        assert outer.stdin is not None
-        outer.stdin.close()
-        try:
-            outer.wait(10)
-        except subprocess.TimeoutExpired:
-            outer.kill()  # unshare --kill-child: the kernel then ends the namespace
-            outer.wait()
-        for stream in (outer.stdout, outer.stderr):
-            if stream is not None:
-                stream.close()
+        if outer is not None:
+            end(outer)
