@@ -1,4 +1,7 @@
-"""The archive of recorded machines, unpacked for a test session. Nothing of it is in this repository."""
+"""Whole machines for a test session: the archive of recorded ones, if it is there, and our own beside it.
+
+Nothing of the archive is in this repository.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from .own import write_all
 
 #: Names the archive if it is not in its usual place beside the repository.
 VARIABLE = "NUMA_ALIGN_TOPOLOGIES"
@@ -20,16 +25,28 @@ def archive() -> Path:
     return Path(os.environ.get(VARIABLE, _USUAL))
 
 
+def is_complete() -> bool:
+    """Whether the recorded machines are here, and not our own alone."""
+    return archive().is_file()
+
+
+def at_least(recorded: int, own: int) -> int:
+    """How many machines a test must have seen, so that it does not pass by seeing none."""
+    return recorded if is_complete() else own
+
+
 @contextmanager
 def unpacked() -> Iterator[Path]:
-    """A folder with the whole archive, for as long as it is needed: it has a gigabyte.
+    """A folder with our own machines and the whole archive, for as long as it is needed: it has a gigabyte.
 
     tar and rm are several times faster with a quarter of a million files than their Python twins,
     and tar is faster without patterns of what to leave out.
     """
     folder = Path(tempfile.mkdtemp(prefix="recorded-"))
     try:
-        subprocess.run(["tar", "-xJf", archive(), "-C", folder], check=True)
+        write_all(folder / "own")
+        if is_complete():
+            subprocess.run(["tar", "-xJf", archive(), "-C", folder], check=True)
         yield folder
     finally:
         subprocess.run(["rm", "-rf", folder], check=True)

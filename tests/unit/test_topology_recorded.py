@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from builder.damage import damaged
-from builder.recorded import answered, unanswered
+from builder.recorded import answered, at_least, unanswered
 from click.testing import CliRunner
 from numa_align import sysfs
 from numa_align.cli.topo import command
@@ -55,7 +55,7 @@ def differences(topology: Topology, answer: dict[str, Any]) -> Iterator[str]:
 
 
 def test_every_recorded_answer_is_met(machines: list[tuple[Path, dict[str, Any]]]) -> None:
-    assert len(machines) > 40
+    assert len(machines) > at_least(recorded=56, own=15)
     found = {root.name: list(differences(read_at(root), answer)) for root, answer in machines}
     assert {name: texts for name, texts in found.items() if texts} == {}
 
@@ -85,7 +85,7 @@ def test_gpu_memory_is_recognised_without_the_drivers_word(
         seen += len(of_gpus)
         kinds = {node.id: node.kind for node in read_at(root).nodes}
         assert {kinds[node] for node in of_gpus} <= {"gpu-memory"}, root.name
-    assert seen > 10
+    assert seen > at_least(recorded=14, own=3)
 
 
 def sound(topology: Topology) -> list[str]:
@@ -117,7 +117,7 @@ def sound(topology: Topology) -> list[str]:
 
 def test_raw_dumps_are_read_as_their_kernels_meant_them(recorded: Path) -> None:
     roots = list(unanswered(recorded))
-    assert len(roots) > 20
+    assert len(roots) > at_least(recorded=20, own=-1)
     for root in roots:
         topology = read_at(root)
         assert sound(topology) == [], root
