@@ -70,11 +70,16 @@ def _workers(binding: str) -> str:
 
 BY_HAND = "numactl --cpunodebind=$((SLURM_LOCALID/4)) --membind=$((SLURM_LOCALID/4))"
 
+_BLOCK_LOCAL = "srun -n8 --gpus=8 -m block:block --mem-bind=local"
+
 WAYS = (
     Way("srun -n8 --gpus=8", "srun -n8 --gpus=8"),
     Way("srun -n8 --gpus=8 --mem-bind=local", "srun -n8 --gpus=8 --mem-bind=local"),
     Way("srun -n4 -c2 --gpus=4", "srun -n4 -c2 --gpus=4"),
+    Way("srun -n8 --gpus=8 -m block:block", "srun -n8 --gpus=8 -m block:block"),
+    Way(_BLOCK_LOCAL, _BLOCK_LOCAL),
     Way("srun -n8 --gpus-per-task=1", "srun -n8 --gpus-per-task=1"),
+    Way("srun -n8 --gpus-per-task=1 --mem-bind=local", "srun -n8 --gpus-per-task=1 --mem-bind=local"),
     Way("srun -n8 --gpus-per-task=1", "srun -n8 --gpus-per-task=1", NO_CORES, "without Cores= in gres.conf"),
     Way("srun -n8 --gpus=8 --gpu-bind=closest", "srun -n8 --gpus=8 --gpu-bind=closest"),
     Way("srun -n8 --gpus=8 numactl --cpunodebind=N --membind=N", BY_HAND, note="N worked out by hand"),
