@@ -37,12 +37,34 @@ def test_a_job_that_was_queued_again_meets_elsewhere() -> None:
     assert again and again.folder.name == f"numa-align-check.{os.getuid()}.7.0.2"
 
 
-def test_the_words_are_added_up_and_none_is_left(tmp_path: Path) -> None:
+def test_the_words_are_added_up_and_those_of_the_round_before_go(tmp_path: Path) -> None:
     states: list[State] = ["aligned", "partial", "aligned", "unaligned"]
     numbers = {leave(Meeting(tmp_path / "m", rank, 4), state) for rank, state in enumerate(states)}
     assert numbers == {1}
     assert str(count(Meeting(tmp_path / "m", 0, 4), 1)) == "2 of 4 tasks aligned, 1 partial, 1 unaligned"
-    assert names(tmp_path / "m") == {"closed"}
+    assert names(tmp_path / "m") == {"closed", *(f"1.{rank}" for rank in range(4))}
+    for rank in range(4):
+        leave(Meeting(tmp_path / "m", rank, 4), "aligned")
+    count(Meeting(tmp_path / "m", 0, 4), 2)
+    assert names(tmp_path / "m") == {"closed", *(f"2.{rank}" for rank in range(4))}
+
+
+def test_a_task_that_asked_before_a_round_ended_speaks_in_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "m"
+    leave(Meeting(folder, 0, 2), "aligned")
+    leave(Meeting(folder, 1, 2), "aligned")
+    asked = step_total._closed
+
+    def late(descriptor: int) -> int:
+        number = asked(descriptor)
+        monkeypatch.setattr(step_total, "_closed", asked)
+        count(Meeting(folder, 0, 2), 1)
+        return number
+
+    monkeypatch.setattr(step_total, "_closed", late)
+    assert leave(Meeting(folder, 1, 2), "partial") == 2
 
 
 def test_a_word_of_the_next_round_is_not_counted_in_this_one(tmp_path: Path) -> None:

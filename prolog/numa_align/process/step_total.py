@@ -199,14 +199,18 @@ def _closed(folder: int) -> int:
 
 
 def _close(folder: int, number: int) -> None:
-    """End a round: whoever comes from now on is in the next one, and what was said until here goes."""
+    """End a round: whoever comes from now on is in the next one, and what was said before it goes.
+
+    Its own words stay until the next one ends: a task that asked which round it is just before this one ended
+    then finds that it has spoken in it. Without them it would speak again, where nobody listens any more.
+    """
     new = f".{_CLOSED}"
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=folder), "w") as file:
         file.write(str(number))
     os.rename(new, _CLOSED, src_dir_fd=folder, dst_dir_fd=folder)
     for name in os.listdir(folder):
         said_in = to_number(name.partition(".")[0])
-        if said_in is not None and said_in <= number:
+        if said_in is not None and said_in < number:
             with contextlib.suppress(OSError):
                 os.unlink(name, dir_fd=folder)
 
