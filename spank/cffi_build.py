@@ -37,12 +37,19 @@ extern const char na_spec_help[];
 bool na_spec_parse(struct na_spec *spec, const char *text, char *error, size_t size);
 bool na_spec_request(struct na_spec *spec, const char *text, char *error, size_t size);
 
-struct na_claimant { int node; };
-bool na_claim(const struct na_machine *machine, const struct na_set *step,
-              const struct na_claimant *claimants, int count, struct na_set *slices);
+struct na_claimant { int owner, node, weight; };
+struct na_request {
+    const struct na_set *cpus;
+    const struct na_claimant *claimants;
+    int count;
+    int owners;
+    const int *fill;
+};
+bool na_claim(const struct na_machine *machine, const struct na_request *request, struct na_set *slices);
 bool na_claim_part(const struct na_machine *machine, const struct na_set *cpus, int part, int parts,
                    struct na_set *slice);
 
+struct na_sight { uint16_t count; uint8_t gpu[256]; uint16_t cpus; };
 struct na_step {
     const struct na_machine *machine;
     struct na_spec spec;
@@ -51,6 +58,7 @@ struct na_step {
     int task_count;
     int gpu_count;
     int gpus[256];
+    const struct na_sight *sights;
 };
 struct na_task {
     int id;
@@ -68,15 +76,21 @@ struct na_placement {
     int gpus[256];
     bool set_cpus;
     struct na_set cpus;
+    int given;
+    int own, beside;
     bool set_memory;
     int policy;
     struct na_set mems;
     char reason[240];
     char advice[480];
+    char note[240];
 };
 bool na_step_place(const struct na_step *step, const struct na_task *task, struct na_placement *placement);
-int na_step_turn_gpu(const struct na_step *step, const struct na_task *task);
-bool na_step_slice(const struct na_step *step, int gpu, struct na_set *cpus, struct na_set *mems);
+bool na_placement_slices(const struct na_step *step, const struct na_placement *placement,
+                         struct na_set *slices);
+void na_gpu_memory(const struct na_step *step, int gpu, struct na_set *mems);
+void na_own_cpus(const struct na_machine *machine, int node, struct na_set *cpus);
+void na_local_cpus(const struct na_machine *machine, int node, struct na_set *cpus);
 struct na_choice { int first, count, share, sharers; };
 struct na_choice na_choose_gpus(int id, int tasks, int visible);
 int na_cpu_bind(const char *value);

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include "cpuset.h"
 #include "devices.h"
 #include "enclosing.h"
+#include "meeting.h"
 #include "node_memory.h"
 #include "option.h"
 #include "report.h"
@@ -27,12 +27,6 @@
 #define BATCH_STEP 0xfffffffbU
 #define EXTERN_STEP 0xfffffffcU /* SLURM_EXTERN_CONT: no task of the user's */
 
-/* Written by the tasks of the step on this node, which know nothing else of one another. */
-struct shared {
-	int turn[NA_MAX_GPUS]; /* tasks that came so far, by na_step_turn_gpu() */
-	int warned; /* one of them has told the user already */
-};
-
 /* Filled in user_init, inherited by the tasks through fork. */
 static struct {
 	bool active;
@@ -42,7 +36,7 @@ static struct {
 	bool cpus_by_variable, mem_by_variable;
 	bool by_user; /* somebody asked for this step, not only the site's default */
 	uint64_t memory_limit_mb;
-	struct shared *shared;
+	struct na_meeting *meeting; /* of the tasks of this node, NULL if it cannot be had */
 	char failure[320]; /* why no task can be aligned, "" otherwise */
 } context;
 
@@ -80,7 +74,7 @@ static void read_cpu_bind(spank_t spank, enum na_decider decider, bool by_user)
 	bind = too_long ? NA_CPU_BIND_EXPLICIT : na_cpu_bind(value);
 	if (bind == NA_CPU_BIND_EXPLICIT || (bind != NA_CPU_BIND_NOTHING && !by_user))
 		context.by_hand.cpus = decider == NA_BY_VARIABLE ? "SLURM_CPU_BIND" : "--cpu-bind";
-	else if (bind == NA_CPU_BIND_NODES && context.step.spec.cpus == NA_CPUS_SLICE)
+	else if (bind == NA_CPU_BIND_NODES && context.step.spec.cpus != NA_CPUS_ALL)
 		context.step.spec.cpus = NA_CPUS_NODE;
 }
 
@@ -162,10 +156,7 @@ void na_stepd_begin(spank_t spank)
 		slurm_spank_log("numa-align: %s", warning);
 	context.active = true;
 	read_bindings(spank, context.by_user);
-	context.shared = mmap(NULL, sizeof(*context.shared), PROT_READ | PROT_WRITE,
-			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (context.shared == MAP_FAILED)
-		context.shared = NULL;
+	context.meeting = na_meeting_new();
 	na_cpuset_remember(spank);
 	find_step(spank);
 	if (context.failure[0] && !context.step.spec.strict)
@@ -183,16 +174,20 @@ void na_stepd_begin(spank_t spank)
 
 static bool first_to_warn(void)
 {
-	return !context.shared || !__atomic_exchange_n(&context.shared->warned, 1, __ATOMIC_RELAXED);
+	return na_meeting_first_to_warn(context.meeting);
 }
 
-static int take_turn(const struct na_task *task)
+/* Tells the others what this task sees, and learns what they see where that is not all the same. */
+static void meet(const struct na_task *task)
 {
-	const int gpu = na_step_turn_gpu(&context.step, task);
+	struct na_sight sight = { .count = (uint16_t)task->visible_count };
 
-	if (!context.shared || gpu < 0 || task->visible_count >= context.step.gpu_count)
-		return -1;
-	return __atomic_fetch_add(&context.shared->turn[gpu], 1, __ATOMIC_RELAXED);
+	for (int i = 0; i < task->visible_count; i++)
+		sight.gpu[i] = (uint8_t)task->visible[i];
+	sight.cpus = (uint16_t)na_set_count(&task->mask);
+	context.step.sights = na_meeting_meet(context.meeting, task->id, context.step.task_count, &sight,
+					      task->visible_count < context.step.gpu_count ||
+						      context.step.spec.cpus == NA_CPUS_FAIR);
 }
 
 static void fail_with(struct na_placement *placement, const char *what, int error)
@@ -277,7 +272,7 @@ static void align(spank_t spank, int id, struct na_placement *placement)
 		na_bind_set_cpus(&task.mask);
 		return;
 	}
-	task.turn = take_turn(&task);
+	meet(&task);
 	if (!na_step_place(step, &task, placement)) {
 		fail_with(placement, "claiming cores failed", ENOMEM);
 		placement->cpus = task.mask;

@@ -1,5 +1,7 @@
 #include "report.h"
 
+#include <stdio.h>
+
 #include "enclosing.h"
 #include "placement/programs.h"
 #include "placement/variables.h"
@@ -30,19 +32,31 @@ void na_report_programs(spank_t spank, const struct na_machine *machine, const s
 		spank_setenv(spank, program->variable, program->value, 0);
 }
 
+/* " (8 on the nodes of its GPUs, 24 beside)" where both are, so that "local" is no riddle. */
+static void describe_cpus(const struct na_placement *placement, char *text, size_t size)
+{
+	text[0] = '\0';
+	if (placement->beside > 0)
+		snprintf(text, size, " (%d on the nodes of its GPUs, %d beside)", placement->own,
+			 placement->beside);
+}
+
 void na_report_task(int global_id, const struct na_machine *machine, const struct na_placement *placement,
 		    struct na_by_hand by_hand, const char *memory, long microseconds)
 {
-	char gpus[1024] = "", cpus[1024], mems[256];
+	char gpus[1024] = "", cpus[1024], mems[256], where[80];
 
 	if (machine)
 		na_list_gpus(machine, placement, gpus, sizeof(gpus));
 	na_set_format(&placement->cpus, cpus, sizeof(cpus));
 	na_set_format(&placement->mems, mems, sizeof(mems));
-	slurm_spank_log("numa-align: task %d: %s gpus=%s cpus=%s%s%s%s mems=%s policy=%s%s%s%s%s %ld us",
+	describe_cpus(placement, where, sizeof(where));
+	slurm_spank_log("numa-align: task %d: %s gpus=%s cpus=%s%s%s%s%s mems=%s policy=%s%s%s%s%s %ld us",
 			global_id, na_state_name(placement->state), gpus[0] ? gpus : "-",
-			cpus[0] ? cpus : "-", by_hand.cpus ? " (" : "", by_hand.cpus ? by_hand.cpus : "",
-			by_hand.cpus ? ")" : "", mems[0] ? mems : "-", na_policy_name(placement->policy),
-			by_hand.mem ? " (" : "", by_hand.mem ? by_hand.mem : "", by_hand.mem ? ")" : "",
-			memory, microseconds);
+			cpus[0] ? cpus : "-", where, by_hand.cpus ? " (" : "",
+			by_hand.cpus ? by_hand.cpus : "", by_hand.cpus ? ")" : "", mems[0] ? mems : "-",
+			na_policy_name(placement->policy), by_hand.mem ? " (" : "",
+			by_hand.mem ? by_hand.mem : "", by_hand.mem ? ")" : "", memory, microseconds);
+	if (placement->note[0])
+		slurm_spank_log("numa-align: task %d: %s", global_id, placement->note);
 }

@@ -18,7 +18,7 @@ MODES: tuple[PolicyMode, ...] = get_args(PolicyMode)[:-1]
 #: What ``mem=`` and ``cpus=`` of ``--numa-align`` take.
 MemWord = Literal["preferred", "bind", "interleave", "local", "none"]
 MEM_WORDS: tuple[MemWord, ...] = get_args(MemWord)
-CpusWord = Literal["slice", "node", "all"]
+CpusWord = Literal["slice", "fair", "node", "all"]
 CPUS_WORDS: tuple[CpusWord, ...] = get_args(CpusWord)
 
 #: Kinds of NUMA node. ``cpu``: CPUs and memory; ``cpu-only``: CPUs, no memory; ``memory``:
@@ -40,6 +40,7 @@ GPUS = "NUMA_ALIGN_GPUS"
 CPUS = "NUMA_ALIGN_CPUS"
 MEMS = "NUMA_ALIGN_MEMS"
 MAP = "NUMA_ALIGN_MAP"
+REASON = "NUMA_ALIGN_REASON"
 #: That of a worker which was placed inside its task; the plugin never sets it.
 WORKER = "NUMA_ALIGN_WORKER"
-VARIABLES = (STATE, GPUS, CPUS, MEMS, MAP, WORKER)
+VARIABLES = (STATE, GPUS, CPUS, MEMS, MAP, REASON, WORKER)

@@ -7,8 +7,6 @@
 /* More memory nodes a package than any firmware makes for the sake of the memory controllers. */
 #define MANY_NODES_A_PACKAGE 4
 
-static const char keep_to_nodes[] = "--numa-align=cpus=node keeps to the nodes of its GPUs";
-
 static void say(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 static void say(char *text, size_t size, const char *format, ...)
@@ -49,6 +47,15 @@ static const char *more_near(const struct na_step *step, const struct na_set *lo
 	       "--exclusive";
 }
 
+/* Nobody is told to give up more than half of the CPUs that he has. */
+static const char *keep_or_request(const struct na_step *step, const struct na_placement *placement,
+				   const struct na_set *local, int all)
+{
+	if (2 * placement->own >= all)
+		return "--numa-align=cpus=node keeps to the nodes of its GPUs and leaves the other CPUs idle";
+	return more_near(step, local);
+}
+
 static const char *cpu_option(const struct na_task *task)
 {
 	return task->cpus_by_variable ? "SLURM_CPU_BIND is set" : "--cpu-bind was given";
@@ -83,25 +90,29 @@ static void explain_partial(const struct na_step *step, const struct na_task *ta
 	for (int i = 0; i < NA_SET_WORDS; i++)
 		away.word[i] &= ~local->word[i];
 	if (task->cpus_by_hand) {
-		REASON(placement, "%d of %d CPUs are not on the nodes of its GPUs (%s)", far, all,
-		       cpu_option(task));
+		REASON(placement, "%d of %d CPUs are not local to its GPUs (%s)", far, all, cpu_option(task));
 		ADVICE(placement, "%s", without_cpu_option(task));
 	} else if (!placement->set_cpus) {
+		REASON(placement, "%d of %d CPUs are not local to its GPUs; they stay as Slurm chose them",
+		       far, all);
+		ADVICE(placement, "%s", keep_or_request(step, placement, local, all));
+	} else if (step->spec.cpus == NA_CPUS_FAIR) {
 		REASON(placement,
-		       "%d of %d CPUs are not on the nodes of its GPUs; they stay as Slurm chose them", far,
-		       all);
-		ADVICE(placement, "%s", keep_to_nodes);
+		       "%d of %d CPUs are not local to its GPUs: cpus=fair fills it with idle cores up to "
+		       "what Slurm gave it",
+		       far, all);
+		ADVICE(placement, "--numa-align=cpus=slice keeps to local cores and leaves those idle");
 	} else if (na_near_gpu_of_step(step, &away)) {
 		REASON(placement,
-		       "%d of %d CPUs are not on the nodes of its GPUs, where this step has too few cores",
-		       far, all);
+		       "%d of %d CPUs are not local to its GPUs, where this step has too few cores", far,
+		       all);
 		ADVICE(placement, "%s", more_near(step, local));
 	} else {
 		REASON(placement,
 		       "%d of %d CPUs are on nodes without a GPU of this step: the nearest cores that were "
 		       "left",
 		       far, all);
-		ADVICE(placement, "%s and leaves those cores idle", keep_to_nodes);
+		ADVICE(placement, "%s", keep_or_request(step, placement, local, all));
 	}
 }
 
@@ -180,6 +191,28 @@ void na_judge_memory(const struct na_task *task, struct na_placement *placement,
 			       task->mem_by_variable ? "unset SLURM_MEM_BIND" : "leave --mem-bind out");
 	}
 	placement->mems = *nodes;
+}
+
+void na_mention_fewer(const struct na_step *step, struct na_placement *placement, int idle)
+{
+	const int cpus = na_set_count(&placement->cpus);
+
+	/* smt=off and cpus=node are the user's own words for fewer; of a far task the reason says it all. */
+	if (cpus >= placement->given || !step->spec.smt || step->spec.cpus == NA_CPUS_NODE ||
+	    placement->own + placement->beside == 0)
+		return;
+	if (idle > 0)
+		say(placement->note, sizeof(placement->note),
+		    "it has %d of the %d CPUs that Slurm gave it, those near its GPUs; %d CPUs of the step "
+		    "idle: "
+		    "request cores near the GPUs with --gres-flags=enforce-binding, or %s",
+		    cpus, placement->given, idle,
+		    step->spec.cpus == NA_CPUS_FAIR ? "fewer tasks" : "fill up with --numa-align=cpus=fair");
+	else
+		say(placement->note, sizeof(placement->note),
+		    "it has %d of the %d CPUs that Slurm gave it: the others are nearer to the GPUs of other "
+		    "tasks",
+		    cpus, placement->given);
 }
 
 void na_judge_without_gpus(const struct na_step *step, struct na_placement *placement)

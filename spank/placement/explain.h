@@ -18,6 +18,9 @@ void na_judge(const struct na_step *step, const struct na_task *task, struct na_
  */
 void na_judge_memory(const struct na_task *task, struct na_placement *placement, const struct na_set *nodes);
 
+/* Notes that a task has fewer CPUs than Slurm gave it, why, and how many of the step nobody has. */
+void na_mention_fewer(const struct na_step *step, struct na_placement *placement, int idle);
+
 /* The same for a task of a step without GPUs: there is nothing that it could be far from. */
 void na_judge_without_gpus(const struct na_step *step, struct na_placement *placement);
 

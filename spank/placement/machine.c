@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What the kernel assumes of two nodes of which no SLIT tells more (REMOTE_DISTANCE, linux/topology.h). */
+#define REMOTE_DISTANCE 20
+
 int na_node_position(const struct na_machine *machine, int id)
 {
 	for (int i = 0; i < machine->node_count; i++)
@@ -22,13 +25,25 @@ static bool same_package(const struct na_machine *machine, int a, int b)
 	return false;
 }
 
+bool na_same_place(const struct na_machine *machine, int home, int node)
+{
+	if (home == node)
+		return true;
+	if (!same_package(machine, home, node))
+		return false;
+	/* Memory alone lies where its nearest CPUs are, however slow it is. */
+	if (!machine->nodes[home].has_cpus || !machine->nodes[node].has_cpus)
+		return true;
+	return na_distance(machine, home, node) < REMOTE_DISTANCE;
+}
+
 int na_rank(const struct na_machine *machine, int home, int node)
 {
 	if (node < 0)
 		return NA_RANKS - 1;
 	if (home == node)
 		return 0;
-	return (same_package(machine, home, node) ? 1 : NA_RANK_OTHER_PACKAGE) +
+	return (na_same_place(machine, home, node) ? 1 : NA_RANK_OTHER_PLACE) +
 	       na_distance(machine, home, node);
 }
 
@@ -43,7 +58,7 @@ static int nearest_cpus(const struct na_machine *machine, int node)
 	return nearest;
 }
 
-void na_local_cpus(const struct na_machine *machine, int node, struct na_set *cpus)
+void na_own_cpus(const struct na_machine *machine, int node, struct na_set *cpus)
 {
 	int nearest;
 
@@ -56,6 +71,16 @@ void na_local_cpus(const struct na_machine *machine, int node, struct na_set *cp
 	nearest = nearest_cpus(machine, node);
 	for (int i = 0; i < machine->node_count; i++)
 		if (machine->nodes[i].has_cpus && na_distance(machine, node, i) == nearest)
+			na_set_or(cpus, &machine->nodes[i].cpus);
+}
+
+void na_local_cpus(const struct na_machine *machine, int node, struct na_set *cpus)
+{
+	na_own_cpus(machine, node, cpus);
+	if (node < 0 || !machine->nodes[node].has_cpus)
+		return;
+	for (int i = 0; i < machine->node_count; i++)
+		if (!machine->nodes[i].has_gpu && na_same_place(machine, node, i))
 			na_set_or(cpus, &machine->nodes[i].cpus);
 }
 
@@ -104,7 +129,8 @@ static void find_packages(struct na_machine *machine, struct na_core **cores)
 	for (int i = 0; i < machine->core_count; i++) {
 		if (i > 0 && cores[i]->package != cores[i - 1]->package && ordinal < NA_MAX_PACKAGES - 1)
 			ordinal++;
-		if (cores[i]->node >= 0)
+		/* Two nodes whose package is unknown are not known to share one. */
+		if (cores[i]->node >= 0 && cores[i]->package >= 0)
 			machine->nodes[cores[i]->node].packages[ordinal / 64] |= UINT64_C(1)
 										 << (ordinal % 64);
 	}
@@ -147,6 +173,9 @@ bool na_machine_finish(struct na_machine *machine)
 	qsort(machine->gpus, (size_t)machine->gpu_count, sizeof(*machine->gpus), compare_gpus);
 	find_cpus(machine);
 	find_packages(machine, cores);
+	for (int i = 0; i < machine->gpu_count; i++)
+		if (machine->gpus[i].node >= 0)
+			machine->nodes[machine->gpus[i].node].has_gpu = true;
 	for (int i = 0; i < machine->node_count; i++)
 		if (!machine->nodes[i].has_cpus)
 			lend_packages(machine, i);

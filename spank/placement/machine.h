@@ -30,6 +30,7 @@ struct na_node {
 	uint64_t memory_bytes;
 	struct na_set cpus; /* of its cores */
 	bool has_cpus;
+	bool has_gpu; /* one of the machine is attached to it, whoever uses it */
 	/* Of its cores, or without cores those of the nearest nodes that have some. */
 	uint64_t packages[NA_MAX_PACKAGES / 64];
 };
@@ -77,16 +78,29 @@ static inline int na_distance(const struct na_machine *machine, int from, int to
 }
 
 /*
- * How far the cores of `node` are from something that sits on `home` (positions; `home` is known).
- * A node is nearest to itself, whatever the firmware's table says; a node of a common package is
- * always nearer than one of another package; within that the SLIT decides. A node that is not
- * known is farthest. Ranks are below NA_RANKS.
+ * Whether two nodes are one place: a package, and no farther apart than nodes of one package are (a SLIT
+ * distance below 20). A guest's two cells in one socket, at distance 20, are two places.
  */
-#define NA_RANK_OTHER_PACKAGE 257
+bool na_same_place(const struct na_machine *machine, int home, int node);
+
+/*
+ * How far the cores of `node` are from something that sits on `home` (positions; `home` is known).
+ * A node is nearest to itself, whatever the firmware's table says; a node of the same place is
+ * always nearer than one of another; within that the SLIT decides. A node that is not known is
+ * farthest. Ranks are below NA_RANKS.
+ */
+#define NA_RANK_OTHER_PLACE 257
 #define NA_RANKS 513
 int na_rank(const struct na_machine *machine, int home, int node);
 
-/* Adds the CPUs that are local to `node`: its own, or those of the nearest nodes that have some. */
+/* Adds the CPUs of `node` itself, or, if it has none, those of the nearest nodes that have some. */
+void na_own_cpus(const struct na_machine *machine, int node, struct na_set *cpus);
+
+/*
+ * Adds the CPUs that are local to a GPU on `node`: its own, and those of the nodes of the same place to
+ * which no GPU of the machine is attached. They are nobody else's: on a package of four nodes and two
+ * GPUs, each GPU has the cores of two.
+ */
 void na_local_cpus(const struct na_machine *machine, int node, struct na_set *cpus);
 
 /*

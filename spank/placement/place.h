@@ -20,6 +20,13 @@ enum na_policy {
 	NA_POLICY_PREFERRED_MANY,
 };
 
+/* What one task of a step sees and was given, as the others of the node come to know it. */
+struct na_sight {
+	uint16_t count;
+	uint8_t gpu[NA_MAX_GPUS]; /* the GPUs that it can use, positions in machine->gpus, in its order */
+	uint16_t cpus; /* how many CPUs Slurm gave it */
+};
+
 struct na_step {
 	const struct na_machine *machine;
 	struct na_spec spec;
@@ -28,6 +35,8 @@ struct na_step {
 	int task_count; /* of the step on this node */
 	int gpu_count; /* of the step; gpus[] are positions in machine->gpus */
 	int gpus[NA_MAX_GPUS];
+	/* Of each task, or NULL: a task then knows only what it sees itself. */
+	const struct na_sight *sights;
 };
 
 /* What one task sees and how it was bound by hand. */
@@ -35,7 +44,7 @@ struct na_task {
 	int id; /* local id */
 	int visible_count; /* the GPUs that it can use, in the order in which it counts them */
 	int visible[NA_MAX_GPUS];
-	int turn; /* how many tasks with the same na_step_turn_gpu() came before it, -1 unknown */
+	int turn; /* where others see the same and nobody knows more: its number among them, -1 unknown */
 	struct na_set mask; /* the CPUs that Slurm gave it */
 	bool cpus_by_hand; /* --cpu-bind: leave the CPUs alone */
 	bool mem_by_hand; /* --mem-bind: leave the memory policy alone */
@@ -48,25 +57,25 @@ struct na_placement {
 	int gpus[NA_MAX_GPUS]; /* positions in machine->gpus */
 	bool set_cpus; /* false: leave the mask; cpus is what it then has */
 	struct na_set cpus;
+	int given; /* how many CPUs Slurm gave it: of a step that is not divided, its even share */
+	int own, beside; /* of its CPUs: on the nodes of its GPUs; local to them on nodes beside */
 	bool set_memory; /* false: leave the policy */
 	enum na_policy policy;
 	struct na_set mems; /* the nodes of the policy, or near the GPUs where none is set */
 	char reason[240]; /* why it is not aligned, "" if it is */
 	char advice[480]; /* what to request instead, or to change on the machine; "" if nothing */
+	char note[240]; /* that it has fewer CPUs than Slurm gave it, and why; "" if it has not */
 };
 
 /* Decides for one task. False only if there is no memory. */
 bool na_step_place(const struct na_step *step, const struct na_task *task, struct na_placement *placement);
 
-/*
- * The GPU (position in machine->gpus) by which the task counts its turn: the first that it sees if
- * all that it sees are on one node, since it divides them with whoever sees the same, otherwise the
- * first that it uses; -1 without. `turn` is not read.
- */
-int na_step_turn_gpu(const struct na_step *step, const struct na_task *task);
+/* The parts of its CPUs that each of its GPUs has, for NUMA_ALIGN_MAP: slices[i] of placement->gpus[i]. */
+bool na_placement_slices(const struct na_step *step, const struct na_placement *placement,
+			 struct na_set *slices);
 
-/* The CPUs and nodes of one GPU of a task with several, for NUMA_ALIGN_MAP. False: no memory. */
-bool na_step_slice(const struct na_step *step, int gpu, struct na_set *cpus, struct na_set *mems);
+/* Adds the node that host memory for a GPU (a position in machine->gpus) comes from in this step. */
+void na_gpu_memory(const struct na_step *step, int gpu, struct na_set *mems);
 
 /*
  * Which of `visible` GPUs task `id` of `tasks` uses: GPUs number first to first + count - 1, the

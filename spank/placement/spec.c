@@ -6,7 +6,7 @@
 const struct na_spec na_spec_built_in = { .smt = true, .tell = true };
 
 const char na_spec_words[] = "on, off, strict, verbose, mem=preferred|bind|interleave|local|none, "
-			     "cpus=slice|node|all, smt=on|off, tell=on|off, steps=gpus|all, help";
+			     "cpus=slice|fair|node|all, smt=on|off, tell=on|off, steps=gpus|all, help";
 
 const char na_spec_help[] =
 	"--numa-align[=KEY[=VALUE][,...]]   run every task on the cores and memory nearest to its GPUs\n"
@@ -19,6 +19,7 @@ const char na_spec_help[] =
 	"  mem=local        memory of the node that a thread runs on\n"
 	"  mem=none         leave the memory policy alone\n"
 	"  cpus=slice       the task's own share of the cores (default)\n"
+	"  cpus=fair        the same, filled with the nearest idle cores up to what Slurm gave the task\n"
 	"  cpus=node        every core of the step on the nodes of its GPUs, shared with other tasks\n"
 	"  cpus=all         leave the CPUs alone\n"
 	"  smt=on | off     use all hardware threads of a core (default), or one\n"
@@ -34,6 +35,7 @@ static const char *const mem_names[] = {
 };
 static const char *const cpus_names[] = {
 	[NA_CPUS_SLICE] = "slice",
+	[NA_CPUS_FAIR] = "fair",
 	[NA_CPUS_NODE] = "node",
 	[NA_CPUS_ALL] = "all",
 };

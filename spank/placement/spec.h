@@ -9,7 +9,7 @@
 #define NA_SPEC_MAX 1024
 
 enum na_mem { NA_MEM_PREFERRED, NA_MEM_BIND, NA_MEM_INTERLEAVE, NA_MEM_LOCAL, NA_MEM_NONE };
-enum na_cpus { NA_CPUS_SLICE, NA_CPUS_NODE, NA_CPUS_ALL };
+enum na_cpus { NA_CPUS_SLICE, NA_CPUS_FAIR, NA_CPUS_NODE, NA_CPUS_ALL };
 
 struct na_spec {
 	bool on; /* built-in: off */

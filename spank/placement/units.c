@@ -90,6 +90,25 @@ void na_units_take(const struct na_units *units, int from, int count, struct na_
 	}
 }
 
+int na_units_threads(const struct na_units *units, int unit)
+{
+	return units->units[unit].cpu < 0 ? threads_in(units->units[unit].core, &units->cpus) : 1;
+}
+
+void na_units_take_threads(const struct na_units *units, int unit, int from, int to, struct na_set *into)
+{
+	const struct na_core *core = units->units[unit].core;
+	int number = 0;
+
+	for (int t = 0; t < core->threads; t++) {
+		if (!na_set_has(&units->cpus, core->cpu[t]))
+			continue;
+		if (number >= from && number < to)
+			na_set_add(into, core->cpu[t]);
+		number++;
+	}
+}
+
 /*
  * How many units from `at` on, `limit` at most, are of one last-level cache. A cache that serves
  * several nodes (sub-NUMA clusters) counts as one a node.

@@ -33,6 +33,12 @@ void na_units_free(struct na_units *units);
 /* Adds the CPUs of units[from .. from + count - 1] to a set. */
 void na_units_take(const struct na_units *units, int from, int count, struct na_set *into);
 
+/* How many CPUs a unit has in the set. */
+int na_units_threads(const struct na_units *units, int unit);
+
+/* Adds CPUs number from .. to - 1 of those to a set. */
+void na_units_take_threads(const struct na_units *units, int unit, int from, int to, struct na_set *into);
+
 /*
  * Lays `runs` contiguous runs of the given sizes over the units from `first` on and writes where
  * each starts. Runs keep their order unless sizes differ by one and another order of the larger

@@ -1,13 +1,15 @@
 #include "variables.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 const char *na_variable_name(enum na_variable variable)
 {
 	static const char *const names[NA_VARIABLES] = {
-		[NA_VARIABLE_STATE] = "NUMA_ALIGN_STATE", [NA_VARIABLE_GPUS] = "NUMA_ALIGN_GPUS",
-		[NA_VARIABLE_CPUS] = "NUMA_ALIGN_CPUS",	  [NA_VARIABLE_MEMS] = "NUMA_ALIGN_MEMS",
-		[NA_VARIABLE_MAP] = "NUMA_ALIGN_MAP",	  [NA_VARIABLE_WORKER] = "NUMA_ALIGN_WORKER",
+		[NA_VARIABLE_STATE] = "NUMA_ALIGN_STATE",   [NA_VARIABLE_GPUS] = "NUMA_ALIGN_GPUS",
+		[NA_VARIABLE_CPUS] = "NUMA_ALIGN_CPUS",	    [NA_VARIABLE_MEMS] = "NUMA_ALIGN_MEMS",
+		[NA_VARIABLE_MAP] = "NUMA_ALIGN_MAP",	    [NA_VARIABLE_REASON] = "NUMA_ALIGN_REASON",
+		[NA_VARIABLE_WORKER] = "NUMA_ALIGN_WORKER",
 	};
 
 	return (unsigned)variable < NA_VARIABLES ? names[variable] : "";
@@ -34,35 +36,38 @@ void na_list_gpus(const struct na_machine *machine, const struct na_placement *p
 static void list_slices(const struct na_step *step, const struct na_placement *placement, char *text,
 			size_t size)
 {
+	struct na_set *slices = calloc((size_t)placement->gpu_count, sizeof(*slices));
 	size_t used = 0;
 
 	text[0] = '\0';
-	for (int i = 0; i < placement->gpu_count; i++) {
+	for (int i = 0; slices && i < placement->gpu_count; i++) {
 		char cpus[2048], mems[256];
-		struct na_set cpu_set, mem_set;
+		struct na_set nodes;
 		int length;
 
-		if (!na_step_slice(step, placement->gpus[i], &cpu_set, &mem_set))
-			return;
-		na_set_and(&cpu_set, &placement->cpus);
+		if (i == 0 && !na_placement_slices(step, placement, slices))
+			break;
+		na_set_clear(&nodes);
+		na_gpu_memory(step, placement->gpus[i], &nodes);
 		/* An entry that does not fit is no entry: half a list of CPUs reads like a whole one. */
-		if (!na_set_format(&cpu_set, cpus, sizeof(cpus)) ||
-		    !na_set_format(&mem_set, mems, sizeof(mems)))
+		if (!na_set_format(&slices[i], cpus, sizeof(cpus)) ||
+		    !na_set_format(&nodes, mems, sizeof(mems)))
 			continue;
 		length = snprintf(text + used, size - used, "%s%s=%s@%s", used ? ";" : "",
 				  step->machine->gpus[placement->gpus[i]].bdf, cpus, mems);
 		if (length < 0 || (size_t)length >= size - used) {
 			text[used] = '\0';
-			return;
+			break;
 		}
 		used += (size_t)length;
 	}
+	free(slices);
 }
 
 bool na_variable_text(const struct na_step *step, const struct na_placement *placement,
 		      enum na_variable variable, char *text, size_t size)
 {
-	if (!step->machine && variable != NA_VARIABLE_STATE)
+	if (!step->machine && variable != NA_VARIABLE_STATE && variable != NA_VARIABLE_REASON)
 		return false;
 	switch (variable) {
 	case NA_VARIABLE_STATE:
@@ -82,6 +87,9 @@ bool na_variable_text(const struct na_step *step, const struct na_placement *pla
 			return false;
 		list_slices(step, placement, text, size);
 		return true;
+	case NA_VARIABLE_REASON:
+		snprintf(text, size, "%s", placement->reason[0] ? placement->reason : placement->note);
+		return text[0] != '\0';
 	case NA_VARIABLE_WORKER:
 	case NA_VARIABLES:
 		break;

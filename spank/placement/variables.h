@@ -10,6 +10,7 @@ enum na_variable {
 	NA_VARIABLE_CPUS,
 	NA_VARIABLE_MEMS,
 	NA_VARIABLE_MAP, /* of a task with several GPUs: BDF=CPUS@NODES for each, separated by semicolons */
+	NA_VARIABLE_REASON, /* why it is not aligned, or has fewer CPUs than Slurm gave it */
 	NA_VARIABLE_WORKER, /* of a worker that `numa-align run` placed inside its task; never the plugin's */
 	NA_VARIABLES,
 };

@@ -71,12 +71,15 @@ static struct na_machine *parse(const char *text, size_t length, double *best)
 static double time_claim(const struct na_machine *machine, const struct na_claimant *claimants, int count)
 {
 	struct na_set *slices = calloc((size_t)(count ? count : 1), sizeof(*slices));
+	const struct na_request request = {
+		.cpus = &machine->cpus, .claimants = claimants, .count = count, .owners = count
+	};
 	double best = 1e9;
 
 	for (int i = 0; i < ROUNDS && slices; i++) {
 		const double start = microseconds();
 
-		na_claim(machine, &machine->cpus, claimants, count, slices);
+		na_claim(machine, &request, slices);
 		best = microseconds() - start < best ? microseconds() - start : best;
 	}
 	free(slices);
@@ -118,7 +121,7 @@ int main(int argc, char **argv)
 		return 1;
 	machine = parse(text, write_table(text, nodes, cores, smt, gpus), &parsed);
 	for (int i = 0; i < tasks; i++)
-		claimants[i].node = machine->gpus[i * gpus / tasks].node;
+		claimants[i] = (struct na_claimant){ i, machine->gpus[i * gpus / tasks].node, 1 };
 	with = time_place(machine, tasks, gpus);
 	without = time_place(machine, tasks, 0);
 	printf("{\"parse\": %.1f, \"claim\": %.1f, \"place\": %.1f, \"place_without_gpus\": %.1f}\n", parsed,

@@ -139,7 +139,7 @@ def test_an_unknown_word_stops_the_command_before_anything_is_submitted(
     result = machine.run(f"{program} --numa-align=nonsense {rest}", user="user", cwd="/tmp")
     assert result.status != 0
     assert '"nonsense"' in result.stderr
-    for word in ("strict", "mem=preferred|bind|interleave|local|none", "cpus=slice|node|all"):
+    for word in ("strict", "mem=preferred|bind|interleave|local|none", "cpus=slice|fair|node|all"):
         assert word in result.stderr
     assert machine.run(jobs, check=True).stdout == before
 

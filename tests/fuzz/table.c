@@ -74,12 +74,12 @@ static void place(const struct na_machine *machine, struct bytes *bytes)
 	struct na_step step = { .machine = machine };
 	struct na_task task = { .turn = take(bytes) - 1 };
 	struct na_placement placement;
-	struct na_set cpus, mems, all;
+	struct na_set *slices, all;
 	const int options = take(bytes);
 
 	na_set_fill(&all);
 	step.spec = (struct na_spec){ .on = true, .smt = options & 1, .mem = (enum na_mem)(options / 2 % 5),
-				      .cpus = (enum na_cpus)(options / 10 % 3) };
+				      .cpus = (enum na_cpus)(options / 10 % 4) };
 	step.task_count = 1 + take(bytes);
 	task.id = take(bytes) % step.task_count;
 	choose_set(bytes, &machine->cpus, &step.cpus);
@@ -95,9 +95,13 @@ static void place(const struct na_machine *machine, struct bytes *bytes)
 	task.mem_by_hand = take(bytes) > 250;
 	check(na_step_place(&step, &task, &placement), "memory enough");
 	check_placement(&step, &task, &placement);
-	if (step.gpu_count)
-		check(na_step_slice(&step, step.gpus[0], &cpus, &mems) && na_set_subset(&cpus, &step.cpus),
-		      "a slice within the step");
+	if (!placement.gpu_count)
+		return;
+	slices = calloc((size_t)placement.gpu_count, sizeof(*slices));
+	check(slices && na_placement_slices(&step, &placement, slices), "memory enough for slices");
+	for (int i = 0; i < placement.gpu_count; i++)
+		check(na_set_subset(&slices[i], &placement.cpus), "a slice within the task's CPUs");
+	free(slices);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -65,7 +65,7 @@ def test_nonsense_on_the_command_line_stops_srun_with_a_short_message(native: Na
     result = native.run(["srun", f"--numa-align={NASTY[kind]}", "-n1", "true"], user="user")
     assert result.status != 0 and last_job(native) == before
     ours = result.stderr.partition("\nsrun: error: Invalid")[0]  # srun then repeats the argument
-    assert ours.startswith("srun: error: numa-align: ") and "cpus=slice|node|all" in ours
+    assert ours.startswith("srun: error: numa-align: ") and "cpus=slice|fair|node|all" in ours
     assert_short_and_clean(ours)
 
 

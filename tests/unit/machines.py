@@ -198,19 +198,32 @@ class Near:
             for node in self.topology.nodes
         }
 
+    @cached_property
+    def with_cpus(self) -> set[int]:
+        return {node.id for node in self.topology.nodes if node.cpus}
+
+    def same_place(self, home: int, node: int) -> bool:
+        """A common package and, if both have CPUs, a distance below 20."""
+        if home == node:
+            return True
+        if not (self.packages[home] & self.packages[node]) - {-1}:
+            return False
+        return not {home, node} <= self.with_cpus or self.distance(home, node) < 20
+
     def local(self, home: int) -> set[int]:
-        """The CPUs that count as near to something on this node."""
-        return {
-            cpu
-            for node in self.topology.nodes
-            if node.id in self.nearest_with_cpus(home)
-            for cpu in node.cpus
-        }
+        """The CPUs that count as near to a GPU on this node."""
+        nodes = set(self.nearest_with_cpus(home))
+        if home in self.with_cpus:
+            with_gpu = {gpu.node for gpu in self.topology.gpus}
+            nodes |= {
+                n.id for n in self.topology.nodes if n.id not in with_gpu and self.same_place(home, n.id)
+            }
+        return {cpu for node in self.topology.nodes if node.id in nodes for cpu in node.cpus}
 
     def rank(self, home: int, node: Optional[int]) -> tuple[bool, bool, int]:
-        """Smaller is nearer: itself, then its package, then others, each by distance; then unknown."""
+        """Smaller is nearer: itself, then its place, then others, each by distance; then unknown."""
         if home == node:
             return (False, False, 0)
         if node is None:
             return (True, True, 255)
-        return (True, not self.packages[home] & self.packages[node], self.distance(home, node))
+        return (True, not self.same_place(home, node), self.distance(home, node))

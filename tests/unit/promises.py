@@ -54,10 +54,6 @@ class Case:
     def whole_cores(self) -> bool:
         return len(self.cores(self.cpus)) >= len(self.live)
 
-    def units(self, cpus: Sequence[int]) -> int:
-        """What is dealt out and counted: cores while they suffice, then CPUs."""
-        return len(self.cores(cpus)) if self.whole_cores else len(cpus)
-
 
 def check_within_step(case: Case) -> None:
     for claimant, cpus in enumerate(case.slices):
@@ -88,7 +84,7 @@ def check_siblings_together(case: Case) -> None:
 def check_equals_are_even(case: Case) -> None:
     sizes: dict[int, set[int]] = {}
     for claimant in case.live:
-        sizes.setdefault(case.home(claimant), set()).add(case.units(case.slices[claimant]))
+        sizes.setdefault(case.home(claimant), set()).add(len(case.cores(case.slices[claimant])))
     for found in sizes.values():
         assert max(found) - min(found) <= 1
 
@@ -112,12 +108,16 @@ def check_nearest_first(case: Case) -> None:
 
 
 def check_no_core_idle_near_a_claimant(case: Case) -> None:
-    if len(case.cpus) < len(case.live):
+    """And none at all where two claimants have to share one."""
+    used = {core for cpus in case.slices for core in case.cores(cpus)}
+    idle = case.cores(case.cpus) - used
+    if not case.live:
         return
-    claimed = frozenset().union(*(case.near.packages[case.home(c)] for c in case.live))
-    used = {cpu for cpus in case.slices for cpu in cpus}
-    for node in {case.node(cpu) for cpu in set(case.cpus) - used}:
-        assert node is None or not case.near.packages[node] & claimed
+    if not case.whole_cores:
+        assert not idle
+    for node in {case.near.core_of[core[0]].node for core in idle} - {None}:
+        assert node is not None
+        assert not any(case.near.same_place(case.home(c), node) for c in case.live)
 
 
 CHECKS = (
@@ -187,3 +187,34 @@ def check_placements(topology: Topology, plan: Plan) -> None:
         if placement.binds_cpus and not request.spec.smt:
             cores = [near.core_of[cpu] for cpu in placement.cpus]
             assert len(cores) == len(set(cores))
+
+
+def _homes(topology: Topology, placement: Placement) -> tuple[int, ...]:
+    homes = [topology.gpus[gpu].node for gpu in placement.gpus]
+    return tuple(sorted(home for home in homes if home is not None))
+
+
+def check_tasks(topology: Topology, plan: Plan) -> None:
+    """What is promised of tasks whose GPUs are all on known nodes, with ``cpus=slice``."""
+    near = Near(topology)
+    cores = {near.core_of[cpu].cpus for cpu in plan.request.cpus}
+    held = [{near.core_of[cpu].cpus for cpu in placement.cpus} for placement in plan.placements]
+    holders = Counter(core for mine in held for core in mine)
+    idle = cores - holders.keys()
+    if len(held) <= len(cores):
+        assert max(holders.values()) == 1, "no core has two tasks while there are cores for all"
+    else:
+        assert not idle, "no core has two tasks while another idles"
+    sizes: dict[tuple[int, ...], set[int]] = {}
+    for mine, placement in zip(held, plan.placements):
+        sizes.setdefault(_homes(topology, placement), set()).add(len(mine))
+    for found in sizes.values():
+        assert max(found) - min(found) <= 1, "equals differ by one core at most"
+    for mine, placement in zip(held, plan.placements):
+        homes = _homes(topology, placement)
+        farthest = max(_rank(near, homes, core) for core in mine)
+        assert not any(_rank(near, homes, core) < farthest for core in idle), "a nearer core idles"
+
+
+def _rank(near: Near, homes: Sequence[int], core: tuple[int, ...]) -> tuple[bool, bool, int]:
+    return min(near.rank(home, near.core_of[core[0]].node) for home in homes)

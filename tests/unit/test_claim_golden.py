@@ -7,8 +7,8 @@ from typing import Optional
 
 from builder import Device, ExtraNode, Machine, on_nodes
 from numa_align.cpulist import format_cpulist
-from numa_align.placement.claim import Placement
-from numa_align.placement.plan import Request, make_plan, select_cpus
+from numa_align.placement.claim import Placement, Spec
+from numa_align.placement.plan import ON, Request, make_plan, select_cpus
 from numa_align.topology.model import Topology
 
 
@@ -19,10 +19,11 @@ def plan(
     gpus: Optional[Sequence[int]] = None,
     cpus: Optional[str] = None,
     visible: str = "all",
+    spec: Spec = ON,
 ) -> tuple[Placement, ...]:
     topology: Topology = machine.topology()
     chosen = tuple(range(len(topology.gpus)) if gpus is None else gpus)
-    return make_plan(topology, Request(tasks, chosen, select_cpus(topology, cpus), visible)).placements
+    return make_plan(topology, Request(tasks, chosen, select_cpus(topology, cpus), visible, spec)).placements
 
 
 def cpus(placements: Sequence[Placement]) -> list[str]:
@@ -66,27 +67,83 @@ def test_one_task_has_all_gpus_and_all_cores() -> None:
 def test_dgx_a100_nps4_leaves_no_core_idle() -> None:
     """Nodes 0, 2, 4, 6 have no GPU. All GPUs of the socket are equally near to them, so all share them.
 
-    A GPU has half of its own node (8 cores) and a quarter of each of the two others (one cache of 4).
+    A GPU has half of its own node (8 cores) and half of one of the two others, in whole caches of 4.
     """
     dgx = Machine(packages=2, nodes=4, caches=4, cores=4, smt=2, gpus=on_nodes(3, 3, 1, 1, 7, 7, 5, 5))
     placed = plan(dgx, 8)
     cores = [format_cpulist(cpu for cpu in placement.cpus if cpu < 128) for placement in placed]
-    assert cores[:4] == [
-        "8-11,40-43,48-55", "12-15,44-47,56-63", "0-3,16-23,32-35", "4-7,24-31,36-39",
-    ]  # fmt: skip
+    assert cores[:4] == ["32-39,48-55", "40-47,56-63", "0-7,16-23", "8-15,24-31"]
     used = [cpu for placement in placed for cpu in placement.cpus]
     assert sorted(used) == list(range(256))
     assert nodes(placed) == [(3,), (3,), (1,), (1,), (7,), (7,), (5,), (5,)]
-    # Half of what each has is on no GPU's node. That is said, and so is how to do without.
-    assert states(placed) == {"partial"}
-    assert "16 of 32 CPUs are on nodes without a GPU of this step" in (placed[0].reason or "")
-    assert "cpus=node" in (placed[0].advice or "")
+    # Half of what each has is beside its GPU's node, on nodes that are no GPU's; that is told.
+    assert states(placed) == {"aligned"} and {(p.own, p.beside) for p in placed} == {(16, 16)}
+    own = plan(dgx, 8, spec=Spec(on=True, cpus="node"))
+    assert {(p.own, p.beside, p.state) for p in own} == {(32, 0, "aligned")}
+
+
+def test_nodes_that_are_cache_sized_are_dealt_out_whole() -> None:
+    """Three GPUs on twelve nodes of one package: three nodes beside its own each, not a part of nine."""
+    placed = plan(Machine(packages=1, nodes=12, cores=6, gpus=on_nodes(0, 4, 8)), 3)
+    assert [len(placement.cpus) for placement in placed] == [24, 24, 24]
+    for placement in placed:
+        assert len({cpu // 6 for cpu in placement.cpus}) == 4
+    assert states(placed) == {"aligned"}
+
+
+def test_two_cells_of_one_socket_far_apart_are_two_places() -> None:
+    """A guest: one socket, two cells, and the distance that the kernel assumes without a table."""
+    guest = Machine(packages=1, nodes=2, cores=8, gpus=on_nodes(0, 0), matrix=((10, 20), (20, 10)))
+    placed = plan(guest, 2)
+    assert cpus(placed) == ["0-3", "4-7"] and states(placed) == {"aligned"}
+    assert {(p.given, p.note is None) for p in placed} == {(8, False)}
+
+
+def test_a_task_that_loses_cpus_is_told_and_cpus_fair_gives_them_back() -> None:
+    """Four tasks on the four GPUs of one socket, in a step of both: the other socket's cores idle."""
+    machine = Machine(packages=2, cores=8, gpus=on_nodes(0, 0, 0, 0))
+    placed = plan(machine, 4)
+    assert cpus(placed) == ["0-1", "2-3", "4-5", "6-7"] and states(placed) == {"aligned"}
+    assert "2 of the 4 CPUs that Slurm gave it" in (placed[0].note or "")
+    assert "8 CPUs of the step idle" in (placed[0].note or "") and "cpus=fair" in (placed[0].note or "")
+    fair = plan(machine, 4, spec=Spec(on=True, cpus="fair"))
+    assert cpus(fair) == ["0-1,8-9", "2-3,10-11", "4-5,12-13", "6-7,14-15"]
+    assert states(fair) == {"partial"} and not any(p.note for p in fair)
+    assert "cpus=fair" in (fair[0].reason or "")
+
+
+def test_closest_in_a_step_on_one_socket_leaves_no_core_idle() -> None:
+    """Four tasks see the socket's four GPUs; the step has four more that nobody is near to."""
+    placed = plan(TWO_SOCKETS, 4, cpus="0-15,32-47", visible="closest")
+    assert cpus(placed) == ["0-3,32-35", "4-7,36-39", "8-11,40-43", "12-15,44-47"]
+    assert states(placed) == {"aligned"}
+
+
+def test_closest_where_half_of_the_nodes_have_no_gpu() -> None:
+    """Slurm shows the first GPU to the tasks without a near one; still no core has two tasks."""
+    booster = Machine(packages=2, nodes=4, cores=6, smt=2, gpus=on_nodes(3, 1, 7, 5))
+    placed = plan(booster, 8, visible="closest")
+    used = [cpu for placement in placed for cpu in placement.cpus]
+    assert len(used) == len(set(used)), "nobody shares"
+
+
+def test_tasks_alone_on_a_gpu_leave_nothing_of_its_share_idle() -> None:
+    """Five tasks on four GPUs of one node: five parts of the node, not a half and three fourths."""
+    placed = plan(Machine(packages=1, cores=20, gpus=on_nodes(0, 0, 0, 0)), 5)
+    assert sorted(len(placement.cpus) for placement in placed) == [4, 4, 4, 4, 4]
+
+
+def test_fewer_cores_than_gpus_but_enough_for_the_tasks() -> None:
+    """Five tasks of eight GPUs on five cores have a core each."""
+    machine = Machine(packages=1, cores=8, smt=2, gpus=on_nodes(*[0] * 8))
+    placed = plan(machine, 5, cpus="0-4,8-12")
+    assert sorted(cpus(placed)) == ["0,8", "1,9", "2,10", "3,11", "4,12"]
 
 
 def test_snc4_with_four_gpus() -> None:
-    """Two GPUs a socket, on the first and last of four nodes: the two nodes between are shared in halves."""
+    """Two GPUs a socket, on the first and last of four nodes: each has one of the two nodes between."""
     placed = plan(Machine(packages=2, nodes=4, cores=4, gpus=on_nodes(0, 3, 4, 7)), 4)
-    assert cpus(placed) == ["0-5,8-9", "6-7,10-15", "16-21,24-25", "22-23,26-31"]
+    assert cpus(placed) == ["0-7", "8-15", "16-23", "24-31"] and states(placed) == {"aligned"}
     assert nodes(placed) == [(0,), (3,), (4,), (7,)]
 
 
@@ -200,7 +257,7 @@ def test_seven_cores_for_two_gpus() -> None:
 def test_fewer_cores_than_gpus_divides_the_cores_threads() -> None:
     """Six cores for eight GPUs: hardware threads are dealt out, three cores a socket for four GPUs."""
     placed = plan(TWO_SOCKETS, 8, cpus="0-2,16-18,32-34,48-50")
-    assert cpus(placed) == ["0,32", "1,33", "2", "34", "16,48", "17,49", "18", "50"]
+    assert cpus(placed) == ["0", "32", "1,33", "2,34", "16", "48", "17,49", "18,50"]
     assert states(placed) == {"aligned"}
 
 

@@ -17,6 +17,7 @@ from numa_align.placement.claim import (
     Choice,
     Machine,
     Placement,
+    Sight,
     Spec,
     Step,
     Task,
@@ -24,8 +25,8 @@ from numa_align.placement.claim import (
 )
 from numa_align.placement.plan import VISIBLE, Request, make_plan
 from numa_align.topology.model import Topology
-from unit.machines import LARGE, SMALL, Near, Shape, subsets, topologies
-from unit.promises import check_memory, check_placements
+from unit.machines import LARGE, SMALL, Shape, subsets, topologies
+from unit.promises import check_memory, check_placements, check_tasks
 
 SOCKETS = Built(packages=2, cores=8, smt=2, gpus=on_nodes(0, 0, 1, 1)).topology()
 
@@ -75,20 +76,16 @@ def overlapping(placements: tuple[Placement, ...]) -> Iterator[tuple[Placement, 
                 yield other, one
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(small_requests())
-def test_tasks_of_different_gpus_never_share_a_core(made: tuple[Topology, Request]) -> None:
+def test_tasks_hold_what_is_promised(made: tuple[Topology, Request]) -> None:
     topology, request = made
-    # Where nothing tells a GPU's node its task stays where Slurm put it, whoever else is there.
+    # Where the node of a GPU is unknown, its task stays where Slurm put it, whoever else is there.
     gpus = tuple(gpu for gpu in request.gpus if topology.gpus[gpu].node is not None)
-    cores = len({Near(topology).core_of[cpu] for cpu in request.cpus})
-    visible = "each" if request.visible == "each" else "all"
-    spec = replace(request.spec, cpus="slice")
-    request = Request(min(request.tasks, cores), gpus[:cores], request.cpus, visible, spec)
-    for one, other in overlapping(make_plan(topology, request).placements):
-        assert set(one.gpus) & set(other.gpus)
-        # One GPU's tasks share a CPU only if its slice has fewer CPUs than they are.
-        assert len(one.cpus) == len(other.cpus) == 1
+    plan = make_plan(topology, replace(request, gpus=gpus, spec=Spec(on=True)))
+    # Tasks without any GPU near the step stay as well, as do those that see no GPU.
+    assume(gpus and all(placement.binds_cpus for placement in plan.placements))
+    check_tasks(topology, plan)
 
 
 @settings(max_examples=100, deadline=None)
@@ -198,14 +195,12 @@ def test_tasks_that_see_the_same_gpus_of_a_node_divide_what_these_have_together(
     """--gpu-bind=closest with ranks dealt to the sockets in turn: the even ones never count to GPU 1 or 3."""
     built = Built(packages=2, cores=8, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1)).topology()
     machine = Machine.of(built)
-    step = Step(built.online, (0, 1), tasks, tuple(range(8)))
+    seen = [tuple(range(number % 2 * 4, number % 2 * 4 + 4)) for number in range(tasks)]
+    sights = tuple(Sight(visible, 1) for visible in seen)
+    step = Step(built.online, (0, 1), tasks, tuple(range(8)), sights=sights)
     placements = []
-    for number in range(tasks):
-        node = number % 2
-        visible = tuple(range(node * 4, node * 4 + 4))
-        task = Task(number, visible, (node * 8,), turn=number // 2)
-        assert machine.turn_gpu(step, task) == node * 4, "they count their turns together"
-        placements.append(machine.place(step, task))
+    for number, visible in enumerate(seen):
+        placements.append(machine.place(step, Task(number, visible, (number % 2 * 8,))))
         assert placements[-1].gpus == (visible[number % 4],), "as programs use SLURM_LOCALID"
     assert not list(overlapping(tuple(placements))) and {p.state for p in placements} == {"aligned"}
     sizes = [len(placement.cpus) for placement in placements]
@@ -215,7 +210,8 @@ def test_tasks_that_see_the_same_gpus_of_a_node_divide_what_these_have_together(
 def test_slice_of_one_gpu_is_what_its_task_alone_would_have() -> None:
     machine = Machine.of(SOCKETS)
     step = Step(SOCKETS.online, (0, 1), 1, (0, 1, 2, 3))
-    assert machine.slice(step, 2) == ((8, 9, 10, 11, 24, 25, 26, 27), (1,))
+    placement = machine.place(step, Task(0, step.gpus, SOCKETS.online))
+    assert machine.slices(step, placement)[2] == ((8, 9, 10, 11, 24, 25, 26, 27), (1,))
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,9 @@ def test_the_json_is_the_agreed_one_to_the_field(tmp_path: Path) -> None:
                 "reason": "this step has no CPU near its GPUs; it has a share of those farther away",
                 "advice": "request more cores near the GPUs with --gres-flags=enforce-binding, "
                 "or the whole node with --exclusive",
+                "cpus_on_own_nodes": 0,
+                "cpus_beside": 0,
+                "note": None,
             },
             {
                 "task": 1,
@@ -63,6 +66,9 @@ def test_the_json_is_the_agreed_one_to_the_field(tmp_path: Path) -> None:
                 "state": "aligned",
                 "reason": None,
                 "advice": None,
+                "cpus_on_own_nodes": 8,
+                "cpus_beside": 0,
+                "note": None,
             },
         ],
     }

@@ -20,7 +20,7 @@ NEAR = Policy("preferred-many", (0,))
 
 
 def look(cpus: tuple[int, ...], policy: Policy = NEAR, env: Mapping[str, str] = GIVEN) -> str:
-    return undone(ProcessState(1, cpus, (0, 1), policy, {}, {}), env, BIG.gpus[:1]) or ""
+    return undone(ProcessState(1, cpus, (0, 1), policy, {}, {}), env, frozenset(BIG.gpus[0].cpus)) or ""
 
 
 def test_who_keeps_to_his_place_or_a_part_of_it_has_undone_nothing() -> None:

@@ -16,6 +16,7 @@ from typing import NamedTuple, Optional
 
 from ..cpulist import format_cpulist
 from ..errors import KernelError
+from ..placement.claim import local_cpus
 from ..process.jobs import JobProcess, processes_of_jobs
 from ..process.node_memory import read_nodes_memory
 from ..process.of_job import gpu_holders, told_gpus
@@ -141,5 +142,5 @@ def _idle_near_cores(processes: Sequence[JobProcess], gpus: Sequence[Gpu], topol
             taken |= os.sched_getaffinity(process.pid)
         except OSError:
             continue  # ended meanwhile
-    near = {cpu for gpu in gpus for cpu in gpu.cpus}
+    near = local_cpus(topology, gpus)
     return sum(1 for core in topology.cores if near.issuperset(core.cpus) and taken.isdisjoint(core.cpus))

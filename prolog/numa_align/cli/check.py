@@ -49,7 +49,8 @@ def as_json(
         "near_percent": round(100 * verdict.near_bytes / verdict.bytes, 2) if verdict.bytes else None,
         "state": verdict.state,
         "reason": verdict.reason,
-        "undone": undone(state, environment, gpus),
+        "note": _note(verdict, environment),
+        "undone": undone(state, environment, verdict.local),
     }
 
 
@@ -64,8 +65,16 @@ def as_line(
         f"  cpus {format_cpulist(state.cpus)}@{','.join(map(str, verdict.cpu_nodes))}"
         f"  policy {state.policy}  memory {memory or 'none'}  {verdict.state}"
     )
-    remarks = [text for text in (verdict.reason, undone(state, environment, gpus)) if text]
-    return f"{line} ({'; '.join(remarks)})" if remarks else line
+    remarks = (verdict.reason, _note(verdict, environment), undone(state, environment, verdict.local))
+    told = "; ".join(text for text in remarks if text)
+    return f"{line} ({told})" if told else line
+
+
+def _note(verdict: Verdict, environment: Mapping[str, str]) -> Optional[str]:
+    """What was said of an aligned task when it was placed: that it has fewer CPUs than Slurm gave it."""
+    if verdict.state != "aligned" or environment.get("NUMA_ALIGN_STATE") != "aligned":
+        return None
+    return environment.get("NUMA_ALIGN_REASON")
 
 
 def inspect(
@@ -126,7 +135,7 @@ def command(
             _total(environment, verdict.state, gather)
     if not gpus:
         ctx.exit(2)
-    ctx.exit(0 if verdict.state == "aligned" and undone(state, environment, gpus) is None else 1)
+    ctx.exit(0 if verdict.state == "aligned" and undone(state, environment, verdict.local) is None else 1)
 
 
 def _total(environment: Mapping[str, str], state: State, shared: Optional[Path]) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Optional
 
 from ..errors import ClaimError, SpecError, TableError
 from ..names import CPUS_WORDS, MEM_WORDS, MODES, STATES, VARIABLES, CpusWord, MemWord, PolicyMode, State
-from ..topology.model import Topology
+from ..topology.model import Gpu, Topology
 from .table import format_table
 
 #: CPU and node numbers are below this (NA_SET_BITS in spank/set.h).
@@ -54,14 +54,26 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Sight:
+    """What is known of any task of a step: the GPUs that it sees, and how many CPUs Slurm gave it."""
+
+    visible: tuple[int, ...]
+    cpus: int
+
+
+@dataclass(frozen=True)
 class Step:
-    """A step on one node: its CPUs, the nodes it may use memory of, its tasks and GPUs."""
+    """A step on one node: its CPUs, the nodes it may use memory of, its tasks and GPUs.
+
+    ``sights`` are what each task sees and has, None where a task knows only its own.
+    """
 
     cpus: tuple[int, ...]
     memory_nodes: tuple[int, ...]
     tasks: int
     gpus: tuple[int, ...]
     spec: Spec = Spec(on=True)
+    sights: Optional[tuple[Sight, ...]] = None
 
 
 @dataclass(frozen=True)
@@ -69,8 +81,8 @@ class Task:
     """What one task sees, and what it was given.
 
     ``visible`` are the GPUs it can use in the order in which it counts them, ``mask`` the CPUs that
-    Slurm gave it, ``turn`` how many tasks that count by the same GPU (`Machine.turn_gpu`) came
-    before it, None where they all see all GPUs.
+    Slurm gave it. ``turn`` is its number among the tasks that see the same, where the step's
+    ``sights`` are not known; None where all tasks see all GPUs, or nothing tells.
     """
 
     id: int
@@ -88,7 +100,9 @@ class Placement:
     ``state`` is ``aligned``, ``partial``, ``memory-only`` or ``unaligned``; ``reason`` and ``advice``
     are sentences or None. ``cpus`` are its CPUs afterwards, whether bound (``binds_cpus``) or left.
     ``policy`` is a name of set_mempolicy(2), ``default`` where none is set (``sets_memory`` False);
-    ``memory_nodes`` are the policy's, or those near its GPUs where none is set.
+    ``memory_nodes`` are the policy's, or those near its GPUs where none is set. ``given``: how many CPUs
+    Slurm gave it. Of its CPUs ``own`` are on the nodes of its GPUs and ``beside`` on other nodes that are
+    local to them. ``note`` tells that it has fewer CPUs than it was given, or is None.
     """
 
     state: State
@@ -100,6 +114,10 @@ class Placement:
     sets_memory: bool
     reason: Optional[str]
     advice: Optional[str]
+    given: int = 0
+    own: int = 0
+    beside: int = 0
+    note: Optional[str] = None
 
 
 @cache
@@ -209,6 +227,8 @@ class Machine:
         if machine == ffi.NULL:
             raise TableError(f"not a valid binding table: {_text(error)}")
         self._machine = ffi.gc(machine, lib.na_machine_free)
+        # The step that was asked about last, as the C code has it: all its tasks are asked about in turn.
+        self._last: Optional[tuple[Step, Any, Any]] = None
         #: PCI addresses, ascending: a GPU's number everywhere else is its position here.
         self.gpus = tuple(_text(machine.gpus[i].bdf) for i in range(machine.gpu_count))
 
@@ -228,16 +248,35 @@ class Machine:
         ffi, lib = _compiled()
         claimants = ffi.new("struct na_claimant[]", max(len(homes), 1))
         for claimant, home in enumerate(homes):
-            position = -1 if home is None else lib.na_node_position(self._machine, home)
-            if home is not None and position < 0:
-                raise ClaimError(f"the machine has no NUMA node {home}")
-            claimants[claimant].node = position
+            position = -1 if home is None else self._position(home)
+            claimants[claimant].owner, claimants[claimant].node = claimant, position
+            claimants[claimant].weight = 1
         given = ffi.new("struct na_set *")
         _fill(given, cpus)
         slices = ffi.new("struct na_set[]", max(len(homes), 1))
-        if not lib.na_claim(self._machine, given, claimants, len(homes), slices):
+        request = ffi.new("struct na_request *", (given, claimants, len(homes), len(homes), ffi.NULL))
+        if not lib.na_claim(self._machine, request, slices):
             raise ClaimError("out of memory while claiming cores")
         return tuple(_numbers(slices[claimant]) for claimant in range(len(homes)))
+
+    def _position(self, node: int) -> int:
+        position: int = _compiled()[1].na_node_position(self._machine, node)
+        if position < 0:
+            raise ClaimError(f"the machine has no NUMA node {node}")
+        return position
+
+    def local_cpus(self, node: Optional[int]) -> frozenset[int]:
+        """The CPUs that are local to a GPU on ``node``; none where its node is unknown.
+
+        Those of the node itself, and those of the nodes of the same package, at a SLIT distance below
+        20, to which no GPU of the machine is attached.
+        """
+        ffi, lib = _compiled()
+        if node is None:
+            return frozenset()
+        found = ffi.new("struct na_set *")
+        lib.na_local_cpus(self._machine, self._position(node), found)
+        return frozenset(_numbers(found))
 
     def divide(self, cpus: Iterable[int], parts: int) -> tuple[tuple[int, ...], ...]:
         """Divides CPUs into contiguous parts, whoever they are for."""
@@ -258,8 +297,11 @@ class Machine:
         if len(gpus) > MAX_GPUS:
             raise ClaimError(f"more than {MAX_GPUS} GPUs")
 
-    def _step(self, step: Step) -> Any:
+    def _step(self, step: Step) -> tuple[Any, Any]:
+        """A struct na_step, and what has to live as long as that."""
         ffi, _ = _compiled()
+        if self._last is not None and self._last[0] is step:
+            return self._last[1:]
         if not 1 <= step.tasks <= MAX_TASKS:
             raise ClaimError(f"a step has 1 to {MAX_TASKS} tasks on a node, not {step.tasks}")
         self._check_gpus(step.gpus)
@@ -271,7 +313,25 @@ class Machine:
         made.task_count, made.gpu_count = step.tasks, len(step.gpus)
         for i, gpu in enumerate(sorted(step.gpus)):
             made.gpus[i] = gpu
-        return made
+        sights = self._add_sights(made, step)
+        self._last = step, made, sights
+        return made, sights
+
+    def _add_sights(self, made: Any, step: Step) -> Any:
+        """Gives a struct na_step its sights; what is returned has to live as long as that."""
+        ffi, _ = _compiled()
+        if step.sights is None:
+            return None
+        if len(step.sights) != step.tasks:
+            raise ClaimError(f"{len(step.sights)} sights for {step.tasks} tasks")
+        sights = ffi.new("struct na_sight[]", step.tasks)
+        for sight, known in zip(sights, step.sights):
+            self._check_gpus(known.visible)
+            sight.count, sight.cpus = len(known.visible), known.cpus
+            for i, gpu in enumerate(known.visible):
+                sight.gpu[i] = gpu
+        made.sights = sights
+        return sights
 
     def _task(self, step: Step, task: Task) -> Any:
         ffi, _ = _compiled()
@@ -287,17 +347,9 @@ class Machine:
         made.cpus_by_hand, made.mem_by_hand = task.cpus_by_hand, task.memory_by_hand
         return made
 
-    def turn_gpu(self, step: Step, task: Task) -> Optional[int]:
-        """The GPU by which the task counts its turn, None without one; ``task.turn`` does not matter."""
-        gpu: int = _compiled()[1].na_step_turn_gpu(self._step(step), self._task(step, task))
-        return None if gpu < 0 else gpu
-
     def place(self, step: Step, task: Task) -> Placement:
         """Decides for one task, as the plugin does. Raises ClaimError for what cannot be a step."""
-        ffi, lib = _compiled()
-        placement = ffi.new("struct na_placement *")
-        if not lib.na_step_place(self._step(step), self._task(step, task), placement):
-            raise ClaimError("out of memory while placing a task")
+        placement, _ = self._place(step, task)
         return Placement(
             state=STATES[placement.state],
             gpus=tuple(placement.gpus[0 : placement.gpu_count]),
@@ -308,29 +360,74 @@ class Machine:
             sets_memory=bool(placement.set_memory),
             reason=_text(placement.reason) or None,
             advice=_text(placement.advice) or None,
+            given=placement.given,
+            own=placement.own,
+            beside=placement.beside,
+            note=_text(placement.note) or None,
         )
 
     def variables(self, step: Step, placement: Placement) -> dict[str, Optional[str]]:
         """What the plugin would put into the environment of a task that it placed so; None: not there."""
         ffi, lib = _compiled()
         self._check_gpus(placement.gpus)
-        made, given = ffi.new("struct na_placement *"), self._step(step)
+        made, (given, _sights) = ffi.new("struct na_placement *"), self._step(step)
         made.state, made.gpu_count = STATES.index(placement.state), len(placement.gpus)
         for i, gpu in enumerate(placement.gpus):
             made.gpus[i] = gpu
         _fill(made.cpus, placement.cpus)
         _fill(made.mems, placement.memory_nodes)
+        made.reason = (placement.reason or "").encode("ascii", "replace")
+        made.note = (placement.note or "").encode("ascii", "replace")
         text = ffi.new("char[]", lib.NA_VARIABLE_TEXT_MAX)
         return {
             name: _text(text) if lib.na_variable_text(given, made, number, text, len(text)) else None
             for number, name in enumerate(VARIABLES)
         }
 
-    def slice(self, step: Step, gpu: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The CPUs and memory nodes of one GPU of the step."""
+    def _place(self, step: Step, task: Task) -> tuple[Any, Any]:
+        """The placement and the step as the C code has them."""
         ffi, lib = _compiled()
-        self._check_gpus((gpu,))
-        cpus, nodes = ffi.new("struct na_set *"), ffi.new("struct na_set *")
-        if not lib.na_step_slice(self._step(step), gpu, cpus, nodes):
+        placement = ffi.new("struct na_placement *")
+        made, sights = self._step(step)
+        if not lib.na_step_place(made, self._task(step, task), placement):
+            raise ClaimError("out of memory while placing a task")
+        return placement, (made, sights)
+
+    def slices(self, step: Step, placement: Placement) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+        """The part of its CPUs, and the memory nodes, that each GPU of a placed task has."""
+        ffi, lib = _compiled()
+        made, _sights = self._step(step)
+        self._check_gpus(placement.gpus)
+        placed = ffi.new("struct na_placement *")
+        placed.gpu_count = len(placement.gpus)
+        for i, gpu in enumerate(placement.gpus):
+            placed.gpus[i] = gpu
+        _fill(placed.cpus, placement.cpus)
+        slices = ffi.new("struct na_set[]", max(len(placement.gpus), 1))
+        if not lib.na_placement_slices(made, placed, slices):
             raise ClaimError("out of memory while claiming cores")
-        return _numbers(cpus), _numbers(nodes)
+        found = []
+        for i, gpu in enumerate(placement.gpus):
+            nodes = ffi.new("struct na_set *")
+            lib.na_gpu_memory(made, gpu, nodes)
+            found.append((_numbers(slices[i]), _numbers(nodes)))
+        return tuple(found)
+
+
+@lru_cache(maxsize=2)
+def _machine_of(topology: Topology) -> Machine:
+    """Made once for all processes of a node that are judged."""
+    return Machine.of(topology)
+
+
+def local_cpus(topology: Topology, gpus: Iterable[Gpu]) -> frozenset[int]:
+    """The CPUs that are local to any of these GPUs (`Machine.local_cpus`).
+
+    Where the compiled claim is missing or the machine fits in no table, those of the GPUs' own nodes.
+    """
+    gpus = tuple(gpus)
+    try:
+        machine = _machine_of(topology)
+    except (ClaimError, TableError):
+        return frozenset(cpu for gpu in gpus for cpu in gpu.cpus)
+    return frozenset().union(*(machine.local_cpus(gpu.node) for gpu in gpus))

@@ -16,7 +16,7 @@ from ..names import CPUS, GPUS, MAP, VARIABLES, WORKER, State
 from ..slurm_env import place_of, to_number
 from ..topology.model import Gpu, Topology
 from ..topology.select import listed_by_slurm
-from .claim import Machine, Placement, Spec, Step, Task, choose_gpus
+from .claim import Machine, Placement, Spec, Step, Task, choose_gpus, local_cpus
 from .launcher import (
     Share,
     Worker,
@@ -213,7 +213,7 @@ def _as_task(context: _Context, visible: tuple[int, ...]) -> tuple[Step, Task]:
     if visible and len(visible) < count:
         # Slurm showed each task other GPUs, and a task cannot learn which those of the others are. Its
         # own CPUs if any is near; else those of its nodes, which it may have to share.
-        near = {cpu for gpu in visible for cpu in context.topology.gpus[gpu].cpus}
+        near = local_cpus(context.topology, [context.topology.gpus[gpu] for gpu in visible])
         if near.isdisjoint(own.cpus):
             spec = replace(context.spec, cpus="node" if context.spec.cpus == "slice" else context.spec.cpus)
             step = Step(cpus, context.memory_nodes(), 1, visible, spec)

@@ -15,7 +15,7 @@ from ..errors import ClaimError, RequestError
 from ..sysfs import Tree
 from ..topology.model import Gpu, Topology
 from ..topology.select import select
-from .claim import MAX_TASKS, Machine, Placement, Spec, Step, Task, choose_gpus
+from .claim import MAX_TASKS, Machine, Placement, Sight, Spec, Step, Task, choose_gpus
 
 JSON_VERSION = 1
 
@@ -68,15 +68,11 @@ def make_plan(topology: Topology, request: Request) -> Plan:
         spec=spec,
     )
     masks = machine.divide(request.cpus, request.tasks)
-    turns: dict[Optional[int], int] = {}
-    placements = []
-    for number, mask in enumerate(masks):
-        task = Task(number, _visible(topology, request, number, mask), mask)
-        if 0 < len(task.visible) < len(request.gpus):
-            counted = machine.turn_gpu(step, task)
-            task = replace(task, turn=turns.get(counted, 0))
-            turns[counted] = turns.get(counted, 0) + 1
-        placements.append(machine.place(step, task))
+    tasks = [
+        Task(number, _visible(topology, request, number, mask), mask) for number, mask in enumerate(masks)
+    ]
+    step = replace(step, sights=tuple(Sight(task.visible, len(task.mask)) for task in tasks))
+    placements = [machine.place(step, task) for task in tasks]
     return Plan(request, tuple(placements))
 
 
@@ -91,7 +87,8 @@ def _visible(topology: Topology, request: Request, task: int, mask: Sequence[int
         own = choose_gpus(task, request.tasks, count)
         return request.gpus[own.first : own.first + own.count]
     near = tuple(gpu for gpu in request.gpus if _is_near(topology.gpus[gpu], mask))
-    return near or request.gpus
+    # Slurm then "binds to the first device of the allocation" (gres.c, _get_closest_usable_gres).
+    return near or request.gpus[:1]
 
 
 def _is_near(gpu: Gpu, mask: Sequence[int]) -> bool:
@@ -117,6 +114,9 @@ def _task_fields(topology: Topology, task: int, placement: Placement) -> dict[st
         "state": placement.state,
         "reason": placement.reason,
         "advice": placement.advice,
+        "cpus_on_own_nodes": placement.own,
+        "cpus_beside": placement.beside,
+        "note": placement.note,
     }
 
 

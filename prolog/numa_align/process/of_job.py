@@ -152,7 +152,7 @@ def look(pid: int, topology: Topology, holders: Mapping[int, Sequence[Gpu]]) -> 
         try:
             state = read_process(pid)
             verdict = judge(state, gpus, topology, read_nodes_memory)
-            lost = undone(state, environment, gpus)
+            lost = undone(state, environment, verdict.local)
         except KernelError as error:
             if not psutil.pid_exists(pid):
                 return None

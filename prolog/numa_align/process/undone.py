@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Optional
 
 from ..cpulist import format_cpulist, parse_cpulist
 from ..names import CPUS, MEMS
 from ..placement.launcher import bound_by_hand
-from ..topology.model import Gpu
 from .state import ProcessState
 
 
-def undone(state: ProcessState, environment: Mapping[str, str], gpus: Sequence[Gpu]) -> Optional[str]:
+def undone(state: ProcessState, environment: Mapping[str, str], local: AbstractSet[int]) -> Optional[str]:
     """What a placed process has done to its place, and what it costs; None if it keeps to it.
+
+    ``local`` are the CPUs that are local to its GPUs; none where it has no GPU.
 
     Less than it was given is its own affair: workers and threads divide what a task has. A policy that names
     no nodes cannot be told from one that nobody has set (mem=local, mem=none, the task prolog), and one that
@@ -24,7 +26,7 @@ def undone(state: ProcessState, environment: Mapping[str, str], gpus: Sequence[G
     if added:
         return (
             f"undone: the program has set its own CPUs: given {format_cpulist(given)}, now "
-            f"{format_cpulist(state.cpus)}; {_cost(added, gpus)}"
+            f"{format_cpulist(state.cpus)}; {_cost(added, local)}"
         )
     if nodes and set(state.policy.nodes) - set(nodes) and not bound_by_hand(environment)[1]:
         return (
@@ -47,11 +49,10 @@ def _list(environment: Mapping[str, str], name: str) -> tuple[int, ...]:
         return ()
 
 
-def _cost(added: frozenset[int], gpus: Sequence[Gpu]) -> str:
+def _cost(added: frozenset[int], local: AbstractSet[int]) -> str:
     """The CPUs that it may now run on and should not: far ones, and those that others were given."""
-    near = {cpu for gpu in gpus for cpu in gpu.cpus}
-    far = len(added - near)
-    if gpus and far:
+    far = len(added - local)
+    if local and far:
         beside = len(added) - far
         others = f", {beside} may be other tasks'" if beside else ""
         return f"{far} of them are not near its GPUs{others}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ..names import State
+from ..placement.claim import local_cpus
 from ..topology.model import Gpu, Topology
 from .node_memory import NodeMemory
 from .state import ProcessState
@@ -22,7 +23,8 @@ class Verdict:
 
     ``cpu_nodes``: nodes of its CPUs. ``gpu_nodes``: nodes of its GPUs. ``near_bytes`` of
     ``bytes`` are on the memory nodes of its GPUs (without GPUs: of its CPUs). ``state``:
-    aligned, partial, memory-only or unaligned; ``reason``: None if aligned.
+    aligned, partial, memory-only or unaligned; ``reason``: None if aligned. ``local`` are the CPUs that
+    are local to its GPUs.
     """
 
     cpu_nodes: tuple[int, ...]
@@ -31,6 +33,7 @@ class Verdict:
     near_bytes: int
     state: State
     reason: Optional[str]
+    local: frozenset[int]
 
 
 def nodes_of(cpus: Sequence[int], topology: Topology) -> tuple[int, ...]:
@@ -45,13 +48,13 @@ def _near_memory(cpus: Sequence[int], gpus: Sequence[Gpu], topology: Topology) -
     return set(nodes_of(cpus, topology))
 
 
-def _cpu_state(cpus: set[int], local: set[int]) -> tuple[State, Optional[str]]:
+def _cpu_state(cpus: set[int], local: frozenset[int]) -> tuple[State, Optional[str]]:
     far = len(cpus - local)
     if not far:
         return "aligned", None
     if far == len(cpus):
-        return "memory-only", "none of its CPUs is on the nodes of its GPUs"
-    return "partial", f"{far} of {len(cpus)} CPUs are not on the nodes of its GPUs"
+        return "memory-only", "none of its CPUs is local to its GPUs"
+    return "partial", f"{far} of {len(cpus)} CPUs are not local to its GPUs"
 
 
 #: What asks how full nodes are; nobody, where a recorded process is judged.
@@ -81,7 +84,7 @@ def judge(
 
     Nodes are asked how full they are only where memory is elsewhere.
     """
-    cpus = set(state.cpus)
+    cpus, local = set(state.cpus), local_cpus(topology, gpus)
     near = _near_memory(state.cpus, gpus, topology)
     total = sum(state.bytes_by_node.values())
     near_bytes = sum(size for node, size in state.bytes_by_node.items() if node in near)
@@ -91,7 +94,7 @@ def judge(
     if unknown:
         word, reason = "unaligned", f"nothing says which NUMA node GPU {unknown[0]} is on"
     elif gpus:
-        word, reason = _cpu_state(cpus, {cpu for gpu in gpus for cpu in gpu.cpus})
+        word, reason = _cpu_state(cpus, local)
     elif len(nodes_of(state.cpus, topology)) > 1 and state.policy.mode == "default":
         word, reason = "unaligned", "it has no GPU, CPUs of several nodes, and no memory policy"
     if total and near_bytes < PAGES_NEEDED * total:
@@ -112,4 +115,5 @@ def judge(
         near_bytes=near_bytes,
         state=word,
         reason=reason,
+        local=local,
     )

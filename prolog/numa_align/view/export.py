@@ -9,7 +9,7 @@ from typing import Optional
 
 from ..cpulist import format_cpulist
 from ..errors import RequestError
-from ..placement.claim import Machine, Placement, Spec, Step
+from ..placement.claim import Machine, Placement
 from ..placement.decide import Decision
 from ..topology.model import Gpu, Topology
 
@@ -209,10 +209,8 @@ def _pod_share(
     """
     machine = Machine.of(topology)
     left = tuple(cpu for cpu in topology.online if cpu not in set(reserved))
-    memory_nodes = tuple(node.id for node in topology.nodes)
-    step = Step(left, memory_nodes, 1, tuple(range(len(topology.gpus))), Spec(on=True))
     order = {gpu.bdf: position for position, gpu in enumerate(topology.gpus)}
-    slices = [machine.slice(step, order[gpu.bdf])[0] for gpu in topology.gpus]
+    slices = machine.claim(left, [gpu.node for gpu in topology.gpus])
     fewest = {
         node: min(len(slices[order[gpu.bdf]]) for gpu in topology.gpus if gpu.node == node)
         for node in {gpu.node for gpu in topology.gpus}

@@ -159,11 +159,17 @@ def _tasks(topology: Topology, plan: Plan) -> Table:
             Text(mark(task, tasks), _colour(task)),
             str(task),
             "\n".join(topology.gpus[gpu].bdf for gpu in placement.gpus) or "-",
-            format_cpulist(placement.cpus) or "-",
+            _cpus(placement),
             _memory(placement),
             Text(placement.state, _STATES[placement.state]),
         )
     return table
+
+
+def _cpus(placement: Placement) -> str:
+    """The list, and how many of them are beside the GPUs' own nodes where some are."""
+    beside = f" ({placement.own} on its GPUs' nodes, {placement.beside} beside)" if placement.beside else ""
+    return (format_cpulist(placement.cpus) or "-") + beside
 
 
 def _memory(placement: Placement) -> str:
@@ -177,8 +183,9 @@ def _remarks(plan: Plan) -> Iterator[Text]:
     """Each reason and advice once, with the tasks that it is said about."""
     said: dict[tuple[str, str, str], list[int]] = {}
     for task, placement in enumerate(plan.placements):
-        if placement.reason or placement.advice:
-            key = (placement.state, placement.reason or "", placement.advice or "")
+        reason = placement.reason or placement.note or ""
+        if reason or placement.advice:
+            key = (placement.state, reason, placement.advice or "")
             said.setdefault(key, []).append(task)
     for (state, reason, advice), tasks in said.items():
         name = "Task" if len(tasks) == 1 else "Tasks"

@@ -1,0 +1,342 @@
+#include "tasks.h"
+
+#include <stdlib.h>
+
+#include "claim.h"
+
+struct na_choice na_choose_gpus(int id, int tasks, int visible)
+{
+	struct na_choice choice = { .first = 0, .count = visible, .share = 0, .sharers = 1 };
+
+	if (tasks <= 1 || visible <= 0)
+		return choice;
+	if (tasks <= visible) {
+		choice.first = (int)((long)id * visible / tasks);
+		choice.count = (int)((long)(id + 1) * visible / tasks) - choice.first;
+		return choice;
+	}
+	choice.first = id % visible;
+	choice.count = 1;
+	choice.share = id / visible;
+	choice.sharers = (tasks - choice.first + visible - 1) / visible;
+	return choice;
+}
+
+struct na_choice na_task_choice(const struct na_step *step, int id, int visible)
+{
+	struct na_choice choice = { .count = visible, .sharers = 1 };
+
+	if (visible >= step->gpu_count)
+		return na_choose_gpus(id, step->task_count, visible);
+	/* Rounded down where a task sees several: a socket with more GPUs than the other is no crowd. */
+	if (visible > 1 && (long)step->task_count * visible < 2L * step->gpu_count)
+		return choice;
+	choice.first = visible > 0 ? id % visible : 0;
+	choice.count = visible > 0;
+	return choice;
+}
+
+void na_usable_cpus(const struct na_step *step, struct na_set *cpus)
+{
+	*cpus = step->cpus;
+	na_set_and(cpus, &step->machine->cpus);
+	if (step->spec.smt)
+		return;
+	for (int i = 0; i < step->machine->core_count; i++) {
+		const struct na_core *core = &step->machine->cores[i];
+		bool first = true;
+
+		for (int t = 0; t < core->threads; t++) {
+			if (!na_set_has(cpus, core->cpu[t]))
+				continue;
+			if (!first)
+				na_set_remove(cpus, core->cpu[t]);
+			first = false;
+		}
+	}
+}
+
+/* How many cores of a set are on each node; returns how many there are on all nodes together. */
+static int count_cores(const struct na_machine *machine, const struct na_set *cpus,
+		       int per_node[NA_MAX_NODES])
+{
+	int cores = 0;
+
+	for (int i = 0; i < machine->core_count; i++) {
+		const struct na_core *core = &machine->cores[i];
+		bool mine = false;
+
+		for (int t = 0; t < core->threads; t++)
+			mine |= na_set_has(cpus, core->cpu[t]);
+		if (mine && core->node >= 0) {
+			per_node[core->node]++;
+			cores++;
+		}
+	}
+	return cores;
+}
+
+static int gpu_position_in_step(const struct na_step *step, int gpu)
+{
+	for (int i = 0; i < step->gpu_count; i++)
+		if (step->gpus[i] == gpu)
+			return i;
+	return -1;
+}
+
+/* Claims for the GPUs of the step; gives what some of them have together. */
+static bool claim_for_gpus(const struct na_step *step, const int *gpus, int count, struct na_set *slice)
+{
+	struct na_claimant claimants[NA_MAX_GPUS];
+	bool wanted[NA_MAX_GPUS] = { false };
+	struct na_set cpus;
+	const struct na_request request = {
+		.cpus = &cpus, .claimants = claimants, .count = step->gpu_count, .owners = step->gpu_count
+	};
+
+	for (int i = 0; i < step->gpu_count; i++)
+		claimants[i] = (struct na_claimant){ i, step->machine->gpus[step->gpus[i]].node, 1 };
+	for (int i = 0; i < count; i++) {
+		const int position = gpu_position_in_step(step, gpus[i]);
+
+		if (position >= 0)
+			wanted[position] = true;
+	}
+	na_usable_cpus(step, &cpus);
+	return na_claim_some(step->machine, &request, wanted, slice, NULL);
+}
+
+/* Divides one GPU's slice among the tasks that share the GPU. */
+static bool share_slice(const struct na_step *step, int node, int share, int sharers, struct na_set *slice)
+{
+	struct na_claimant claimants[NA_MAX_TASKS];
+	bool wanted[NA_MAX_TASKS] = { false };
+	const struct na_set whole = *slice;
+	const struct na_request request = {
+		.cpus = &whole, .claimants = claimants, .count = sharers, .owners = sharers
+	};
+
+	for (int i = 0; i < sharers; i++)
+		claimants[i] = (struct na_claimant){ i, node, 1 };
+	wanted[share] = true;
+	return na_claim_some(step->machine, &request, wanted, slice, NULL);
+}
+
+/* Of tasks that see the same GPUs of one node, it does not matter which core is whose: all are as near. */
+static bool sees_one_node(const struct na_step *step, const struct na_task *task)
+{
+	const struct na_gpu *gpus = step->machine->gpus;
+
+	for (int i = 1; i < task->visible_count; i++)
+		if (gpus[task->visible[i]].node != gpus[task->visible[0]].node)
+			return false;
+	return true;
+}
+
+/*
+ * Where a task knows only what it sees itself: the GPUs claim, and tasks that see the same divide what
+ * these have. That their number is what an even spread over the step's GPUs makes it is assumed.
+ */
+static bool claim_by_gpus(const struct na_step *step, const struct na_task *task,
+			  const struct na_placement *placement, struct na_set *cpus)
+{
+	const bool together = task->turn >= 0 && sees_one_node(step, task);
+	const long shared = together ? task->visible_count : 1;
+	const int sharers = (int)(((long)step->task_count * shared + step->gpu_count - 1) / step->gpu_count);
+
+	if (!claim_for_gpus(step, together && sharers > 1 ? task->visible : placement->gpus,
+			    together && sharers > 1 ? task->visible_count : placement->gpu_count, cpus))
+		return false;
+	if (task->turn < 0 || sharers <= 1)
+		return true;
+	return share_slice(step, step->machine->gpus[placement->gpus[0]].node, task->turn % sharers, sharers,
+			   cpus);
+}
+
+/* The GPUs of any task of the step: what it sees, as far as it is known. */
+static int seen_by(const struct na_step *step, const struct na_task *task, int id, int *gpus)
+{
+	const struct na_sight *sight = step->sights ? &step->sights[id] : NULL;
+	/* All see the same, or this task's own word is as good as what the others know of it. */
+	const bool own = !sight || id == task->id;
+	const int count = own ? task->visible_count : sight->count;
+
+	for (int i = 0; i < count; i++)
+		gpus[i] = own ? task->visible[i] : sight->gpu[i];
+	return count;
+}
+
+static bool tasks_are_known(const struct na_step *step, const struct na_task *task)
+{
+	return step->sights || task->visible_count >= step->gpu_count;
+}
+
+/* One task's claims: a record for each node that its GPUs are on. Returns how many. */
+static int claims_of(const struct na_step *step, int id, const int *gpus, int count,
+		     struct na_claimant *claimants)
+{
+	int nodes = 0;
+
+	for (int i = 0; i < count; i++) {
+		const int node = step->machine->gpus[gpus[i]].node;
+		int n = 0;
+
+		while (n < nodes && claimants[n].node != node)
+			n++;
+		if (n == nodes)
+			claimants[nodes++] = (struct na_claimant){ id, node, 0 };
+		claimants[n].weight++;
+	}
+	return nodes;
+}
+
+/* A task and the first GPU that it uses: neighbours among the GPUs get neighbouring cores. */
+struct turn {
+	int gpu, id;
+};
+
+static int compare_turns(const void *a, const void *b)
+{
+	const struct turn *x = a, *y = b;
+
+	return x->gpu != y->gpu ? (x->gpu > y->gpu) - (x->gpu < y->gpu) : x->id - y->id;
+}
+
+/* The GPUs that a task uses, of those that it sees. */
+static int used_by(const struct na_step *step, const struct na_task *task, int id, int *gpus)
+{
+	int seen[NA_MAX_GPUS];
+	const struct na_choice choice = na_task_choice(step, id, seen_by(step, task, id, seen));
+
+	for (int i = 0; i < choice.count; i++)
+		gpus[i] = seen[choice.first + i];
+	return choice.count;
+}
+
+static int all_claims(const struct na_step *step, const struct na_task *task, struct turn *turns,
+		      struct na_claimant *claimants)
+{
+	int gpus[NA_MAX_GPUS], count = 0;
+
+	for (int i = 0; i < step->task_count; i++) {
+		const int used = used_by(step, task, i, gpus);
+
+		turns[i] = (struct turn){ used ? gpus[0] : NA_MAX_GPUS, i };
+	}
+	qsort(turns, (size_t)step->task_count, sizeof(*turns), compare_turns);
+	for (int i = 0; i < step->task_count; i++) {
+		const int used = used_by(step, task, turns[i].id, gpus);
+
+		count += claims_of(step, turns[i].id, gpus, used, claimants + count);
+	}
+	return count;
+}
+
+/* Up to how many cores each task is filled: as many as the CPUs that Slurm gave it make. */
+static void find_fill(const struct na_step *step, const struct na_task *task, const struct na_set *usable,
+		      int *fill)
+{
+	int per_node[NA_MAX_NODES] = { 0 };
+	const int all = na_set_count(usable), cores = count_cores(step->machine, usable, per_node);
+
+	for (int i = 0; i < step->task_count; i++) {
+		const int given = na_given_cpus(step, task, i);
+
+		fill[i] = all ? (int)(((long)given * cores + all - 1) / all) : 0;
+	}
+}
+
+/* The tasks claim, each by the GPUs that it uses. */
+static bool claim_by_tasks(const struct na_step *step, const struct na_task *task, struct na_set *cpus,
+			   struct na_set *idle)
+{
+	const size_t tasks = (size_t)step->task_count;
+	/* A task has at most one record for each of the GPUs that it uses. */
+	const size_t most = tasks * (size_t)(step->gpu_count ? step->gpu_count : 1);
+	struct na_claimant *claimants = calloc(most, sizeof(*claimants));
+	struct turn *turns = calloc(tasks, sizeof(*turns));
+	bool *wanted = calloc(tasks, sizeof(*wanted));
+	int *fill = calloc(tasks, sizeof(*fill));
+	struct na_set usable;
+	struct na_request request = { .cpus = &usable, .claimants = claimants, .owners = step->task_count };
+	bool done = claimants && turns && wanted && fill;
+
+	if (done) {
+		na_usable_cpus(step, &usable);
+		request.count = all_claims(step, task, turns, claimants);
+		if (step->spec.cpus == NA_CPUS_FAIR) {
+			find_fill(step, task, &usable, fill);
+			request.fill = fill;
+		}
+		wanted[task->id] = true;
+		done = na_claim_some(step->machine, &request, wanted, cpus, NULL);
+		/* Who has what Slurm gave it does not ask what is left. */
+		if (done && na_set_count(cpus) < na_given_cpus(step, task, task->id))
+			done = na_claim_some(step->machine, &request, wanted, cpus, idle);
+	}
+	free(claimants);
+	free(turns);
+	free(wanted);
+	free(fill);
+	return done;
+}
+
+int na_given_cpus(const struct na_step *step, const struct na_task *task, int id)
+{
+	const bool own = !step->sights || id == task->id;
+	const int given = own ? na_set_count(&task->mask) : step->sights[id].cpus;
+	const int all = na_set_count(&step->cpus);
+
+	/* A mask of the whole step is no part of it: --cpu-bind=none. */
+	return given >= all ? all / step->task_count : given;
+}
+
+bool na_cpus_of_gpus(const struct na_step *step, const struct na_task *task,
+		     const struct na_placement *placement, struct na_set *cpus, struct na_set *idle)
+{
+	struct na_set usable;
+
+	na_set_clear(cpus);
+	na_set_clear(idle);
+	if (step->spec.cpus != NA_CPUS_NODE)
+		return tasks_are_known(step, task) ? claim_by_tasks(step, task, cpus, idle)
+						   : claim_by_gpus(step, task, placement, cpus);
+	for (int i = 0; i < placement->gpu_count; i++)
+		na_own_cpus(step->machine, step->machine->gpus[placement->gpus[i]].node, cpus);
+	na_usable_cpus(step, &usable);
+	na_set_and(cpus, &usable);
+	return true;
+}
+
+/*
+ * The tasks of a step without GPUs are spread over its nodes, as many on each as it has cores for.
+ * With more nodes than tasks, each task has several nodes that lie together.
+ */
+bool na_cpus_without_gpus(const struct na_step *step, const struct na_task *task, struct na_set *cpus)
+{
+	const int tasks = step->task_count;
+	struct na_claimant claimants[NA_MAX_TASKS];
+	bool wanted[NA_MAX_TASKS] = { false };
+	int per_node[NA_MAX_NODES] = { 0 }, cores, nodes = 0;
+	struct na_set usable;
+	const struct na_request request = {
+		.cpus = &usable, .claimants = claimants, .count = tasks, .owners = tasks
+	};
+
+	na_usable_cpus(step, &usable);
+	cores = count_cores(step->machine, &usable, per_node);
+	for (int n = 0; n < step->machine->node_count; n++)
+		nodes += per_node[n] > 0;
+	if (tasks < nodes || cores == 0)
+		return na_claim_part(step->machine, &usable, task->id, tasks, cpus);
+	/* Task i is at home where core number i * cores / tasks is. */
+	for (int i = 0, node = 0, before = 0; i < tasks; i++) {
+		const int core = (int)((long)i * cores / tasks);
+
+		while (core >= before + per_node[node])
+			before += per_node[node++];
+		claimants[i] = (struct na_claimant){ i, node, 1 };
+	}
+	wanted[task->id] = true;
+	return na_claim_some(step->machine, &request, wanted, cpus, NULL);
+}

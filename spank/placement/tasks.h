@@ -1,0 +1,30 @@
+/* The tasks of a step: which GPUs each uses, and what it claims by them. */
+#ifndef NUMA_ALIGN_TASKS_H
+#define NUMA_ALIGN_TASKS_H
+
+#include "place.h"
+
+/*
+ * Which of the `visible` GPUs that it sees task number `id` uses. If the tasks do not all see all GPUs
+ * of the step, Slurm has told them apart already: a task has all that it sees, unless that many tasks
+ * with that many GPUs each cannot all have their own.
+ */
+struct na_choice na_task_choice(const struct na_step *step, int id, int visible);
+
+/* The CPUs of the step that are dealt out: with smt=off one hardware thread of each core. */
+void na_usable_cpus(const struct na_step *step, struct na_set *cpus);
+
+/* How many CPUs Slurm gave task number `id`; of a step that it did not divide, an even share. */
+int na_given_cpus(const struct na_step *step, const struct na_task *task, int id);
+
+/*
+ * The CPUs that a task with GPUs gets, by what cpus= asks for, and those that no task gets, as far as
+ * that is known. `placement` has its GPUs. False if there is no memory.
+ */
+bool na_cpus_of_gpus(const struct na_step *step, const struct na_task *task,
+		     const struct na_placement *placement, struct na_set *cpus, struct na_set *idle);
+
+/* The CPUs that a task of a step without GPUs gets. False if there is no memory. */
+bool na_cpus_without_gpus(const struct na_step *step, const struct na_task *task, struct na_set *cpus);
+
+#endif
