@@ -76,7 +76,7 @@ def assert_seen(machine: Machine, gpu_nodes: Sequence[int], cpus: dict[int, froz
     assert [task["memory_nodes"] for task in plan["tasks"]] == [[node] for node in gpu_nodes]
     assert_drawn(machine, "topo", nodes)
     assert_drawn(machine, f"plan -n{len(gpu_nodes)}", nodes)
-    # 1 says that the state is not aligned: partial where cores of a node without GPUs are taken too.
+    # 1 says that the state is not aligned.
     each = " ".join(TOOLS)
     every = f"for tool in {each}; do numa-align show --gpus 0 --as $tool || [ $? -eq 1 ] || exit 2; done"
     told = machine.run(["bash", "-c", every], timeout=120, check=True)
@@ -315,7 +315,7 @@ def assert_nearest_halves(ranks: list[steps.Rank]) -> None:
         node = (1, 1, 3, 3)[rank.rank]
         assert [len(rank.cpus & NPS_CPUS[n]) for n in (node, node - 1)] == [1, 1], rank
         assert (rank.mode, rank.nodes) == ("preferred-many", (node,)) and rank.pages_on(node) >= 0.95, rank
-        assert rank.environment["NUMA_ALIGN_STATE"] == "partial"
+        assert rank.environment["NUMA_ALIGN_STATE"] == "aligned"
     assert len(frozenset().union(*(rank.cpus for rank in ranks))) == 8
 
 
@@ -347,7 +347,7 @@ def test_what_only_looks_knows_four_nodes(nps: Machine) -> None:
     with running(nps, "srun -n4 -c2 --gpus=4 numa-align run sleep 1000", 4) as job:
         tasks = states_of(nps, job)
         # Each has a core of its GPU's node and one of the node beside it.
-        assert [tasks[rank]["state"] for rank in range(4)] == ["partial"] * 4, tasks
+        assert [tasks[rank]["state"] for rank in range(4)] == ["aligned"] * 4, tasks
         assert [tasks[rank]["policy_nodes"] for rank in range(4)] == [[1], [1], [3], [3]]
         assert [tasks[rank]["distance"] for rank in range(4)] == [nps.topology.near_distance] * 4
         assert_drawn(nps, f"job {job}", 4)

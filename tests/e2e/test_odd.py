@@ -39,11 +39,8 @@ INDEX_IS_NOT_MINOR = "".join(
 )
 ODD = {
     "SMT": Odd(Topology(cores_per_node=2, threads=2, gpus=(0, 0, 1, 1))),
-    # One core of each task is on the node beside, which has no GPU.
-    "NPS": Odd(
-        Topology(packages=2, nodes_per_package=2, cores_per_node=2, memory=512, gpus=(1, 1, 3, 3)),
-        states=("partial", "partial", "partial"),
-    ),
+    # One core of each task is on the node beside, which has no GPU and is nobody else's.
+    "NPS": Odd(Topology(packages=2, nodes_per_package=2, cores_per_node=2, memory=512, gpus=(1, 1, 3, 3))),
     "node without memory": Odd(Topology(memory=(1536, 0), gpus=(0, 0, 1, 1)), everyday=False),
     "one package, GPUs at -1": Odd(Topology(packages=1, memory=1536, gpus=(None,) * 4), everyday=False),
     "two nodes, GPUs at -1": Odd(Topology(gpus=(None,) * 4), states=("unaligned", "unaligned", "unaligned")),
@@ -135,10 +132,12 @@ def test_every_task_has_what_its_machine_can_give(booted: Booted) -> None:
 
 
 @pytest.mark.parametrize("booted", [("24.11", "NPS")], indirect=True, ids=["24.11-NPS"])
-def test_the_advice_for_partial_tasks_followed_makes_them_aligned(booted: Booted) -> None:
-    result = booted.machine.run(f"srun --numa-align -n4 -c2 --gpus=4 {PROBE}", user="user", cwd="/tmp")
-    (warning,) = warnings_of(result)
-    assert "partial" in warning and "--numa-align=cpus=node" in warning, result.transcript()
+def test_nodes_without_gpus_count_as_local_unless_the_own_node_is_asked_for(booted: Booted) -> None:
+    result = booted.machine.run(
+        f"srun --numa-align=verbose -n4 -c2 --gpus=4 {PROBE}", user="user", cwd="/tmp"
+    )
+    assert result.stderr.count("(1 on the nodes of its GPUs, 1 beside)") == 4, result.transcript()
+    assert {rank.environment["NUMA_ALIGN_STATE"] for rank in ranks_of(result)} == {"aligned"}
     result = booted.machine.run(
         f"srun --numa-align=cpus=node -n4 -c2 --gpus=4 {PROBE}", user="user", cwd="/tmp"
     )

@@ -22,13 +22,22 @@ def cpus_of(nodes: Iterable[int], topology: Topology) -> frozenset[int]:
     return frozenset(cpu for node in nodes for cpu in topology.cpus_of_node(node))
 
 
+def local_to(homes: Iterable[int], topology: Topology) -> frozenset[int]:
+    """The CPUs of these nodes and of the nodes of their packages that have no GPU, below distance 20."""
+    with_gpu = {gpu.node for gpu in topology.gpu_table()}
+    size = topology.nodes_per_package
+    empty = {node for node in range(topology.packages * size) if node not in with_gpu}
+    beside = {node for node in empty for home in homes if node // size == home // size}
+    return cpus_of({*homes, *(beside if topology.near_distance < 20 else ())}, topology)
+
+
 def assert_true(rank: Rank, topology: Topology) -> None:
     """The state is the literal truth, the GPUs are the task's, memory is on nodes that have some."""
     state, gpus = rank.environment["NUMA_ALIGN_STATE"], named_gpus(rank, topology)
     assert state in STATES
     assert {gpu.minor for gpu in gpus} <= set(rank.gpus), "it names a GPU that the task may not open"
     homes = {gpu.node for gpu in gpus if gpu.node is not None}
-    near = cpus_of(homes, topology)
+    near = local_to(homes, topology)
     if gpus and near and len(homes) == len({gpu.node for gpu in gpus}):
         expected = {True: "aligned", False: "partial"}[rank.cpus <= near] if rank.cpus & near else None
         assert state == expected if expected else state in ("memory-only", "unaligned"), rank
