@@ -23,7 +23,6 @@ from ..sysfs import Tree, fields, to_number
 from .node_memory import NodeMemory, read_node_memory
 from .room import LIMIT, Made, is_room, next_slice
 
-_POPULATE_WRITE = 23  # MADV_POPULATE_WRITE of linux/mman.h, Linux 5.14
 _POLL = 0.002
 _GRACE = 0.1  # seconds for a killed child to end
 _NO_LIMIT = 1 << 60  # version 1 writes a number of this size; version 2 writes max
@@ -139,34 +138,27 @@ def _reclaim(node: int, wanted: int, deadline: float) -> int:
 
 def _populate(node: int, wanted: int, deadline: float, headroom: Optional[int]) -> int:
     """By memory that is bound to the node: to have it, the kernel drops cache; our end gives it back."""
-    from .affinity import set_policy  # noqa: PLC0415 - ctypes takes longer to load than the usual look
+    # ctypes takes longer to load than the usual look.
+    from .affinity import set_policy  # noqa: PLC0415
+    from .take import taken  # noqa: PLC0415
 
     if set_policy("bind", (node,)) != "bind":
         return _REFUSED
     held: list[mmap.mmap] = []
-    taken = 0
+    got = 0
     while time.monotonic() < deadline:
         memory = read_node_memory(node)
-        if memory is None or memory.free + taken >= wanted:
+        if memory is None or memory.free + got >= wanted:
             return _DONE
-        size = next_slice(memory, wanted, taken)
-        if headroom is not None and size > headroom - taken:
+        size = next_slice(memory, wanted, got)
+        if headroom is not None and size > headroom - got:
             return _LIMIT_REACHED
         if not size:
             return _NOTHING_LEFT
         size -= size % mmap.PAGESIZE
-        held.append(_touched(size))
-        taken += size
+        held.append(taken(size))
+        got += size
     return _DONE
-
-
-def _touched(size: int) -> mmap.mmap:
-    area = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    try:
-        area.madvise(_POPULATE_WRITE)
-    except OSError:  # an older kernel: a byte in each page
-        area[:: mmap.PAGESIZE] = bytes(size // mmap.PAGESIZE)
-    return area
 
 
 # -- The memory limit of this process ---------------------------------------------------------------
