@@ -25,6 +25,7 @@ from numa_align_conf.model import Declared
 from numa_align_conf.version import Version
 
 V24 = Version(24, 11)
+HUGE = "sys/kernel/mm/transparent_hugepage"
 TWO = Machine(packages=2, cores=8, smt=2, gpus=on_nodes(0, 0, 1, 1))
 NPS4 = Machine(packages=2, nodes=4, cores=4, gpus=on_nodes(3, 1, 7, 5))
 
@@ -140,14 +141,6 @@ BROKEN = [
     (write("usr/lib/numa-align/numa-align.so", "not a library"), "plugin", "fail", "make install"),
     (edit("plugstack.conf", "optional /", "# /"), "plugin", "fail", "plugstack.conf.d"),
     (edit("plugstack.conf", "optional /", "required /"), "plugin-required", "warn", "optional /usr/lib"),
-    (write("proc/sys/kernel/numa_balancing", "1\n"), "kernel", "warn", "kernel.numa_balancing = 0"),
-    (write("proc/sys/vm/zone_reclaim_mode", "1\n"), "kernel", "warn", "vm.zone_reclaim_mode = 0"),
-    (
-        write("sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n"),
-        "huge-pages",
-        "warn",
-        "enabled: madvise",
-    ),
     (
         write("run/numa-align/77", "numa-align-table 1\nboot 00000000-1111\njob 77\nend 3\n"),
         "tables",
@@ -208,13 +201,32 @@ SAID_WHEN_WELL = (
 )
 
 
-def test_eager_huge_pages_are_a_warning(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "text", "what", "price"),
+    [
+        ("proc/sys/kernel/numa_balancing", "1\n", "kernel.numa_balancing is 1", "a memory policy"),
+        ("proc/sys/vm/zone_reclaim_mode", "0\n", "vm.zone_reclaim_mode is 0", "preferred-many"),
+        ("proc/sys/vm/zone_reclaim_mode", "1\n", "vm.zone_reclaim_mode is 1", "preferred-many"),
+        (f"{HUGE}/enabled", "always madvise [never]\n", "transparent huge pages: never", "three times"),
+        (f"{HUGE}/enabled", "[always] madvise never\n", "transparent huge pages: always", "room=auto"),
+    ],
+)
+def test_a_setting_of_the_kernel_is_told_with_its_price_and_is_no_fault(
+    file: str, text: str, what: str, price: str, tmp_path: Path
+) -> None:
     root = node(tmp_path)
-    write("sys/kernel/mm/transparent_hugepage/enabled", "[always] madvise never\n")(root)
+    write(file, text)(root)
     assert wrong(facts(root)) == []
-    write("sys/kernel/mm/transparent_hugepage/defrag", "[always] defer madvise never\n")(root)
-    (finding,) = wrong(facts(root))
-    assert (finding.check, finding.status, "defrag is always" in finding.what) == ("huge-pages", "warn", True)
+    (found,) = (finding for finding in examine(facts(root)) if finding.what.startswith(what))
+    assert (found.status, found.change) == ("ok", "")
+    assert price in found.cost
+
+
+def test_settings_that_only_matter_between_nodes_are_left_out_of_one_node(tmp_path: Path) -> None:
+    root = node(tmp_path, Machine(packages=1, gpus=on_nodes(0, 0)))
+    write("proc/sys/kernel/numa_balancing", "1\n")(root)
+    write("proc/sys/vm/zone_reclaim_mode", "1\n")(root)
+    assert [finding for finding in examine(facts(root)) if finding.check == "kernel"] == []
 
 
 def test_without_gres_conf_no_gpu_can_be_had(tmp_path: Path) -> None:
@@ -387,7 +399,7 @@ def test_exit_status_is_that_of_the_worst(tmp_path: Path) -> None:
     root = node(tmp_path)
     assert run(root)[0] == 0
     assert run(root, "--quiet") == (0, "")
-    write("proc/sys/kernel/numa_balancing", "1\n")(root)
+    edit("slurm.conf", "PrologFlags=Alloc,Contain", "")(root)
     assert run(root)[0] == 1
     edit("gres.conf", " Cores=0-7", "")(root)
     status, output = run(root, "--quiet")

@@ -22,7 +22,8 @@ class Finding:
     """One line of the doctor's.
 
     ``check`` names it in documentation (docs/administrators.md) and for scripts. Of what is not ok ``cost``
-    says what it costs and ``change`` which line to change, or what to run.
+    says what it costs and ``change`` which line to change, or what to run; of what is ok ``cost`` may say the
+    price of a choice that is the site's.
     """
 
     check: str

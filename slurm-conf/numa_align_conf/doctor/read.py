@@ -41,7 +41,6 @@ _KERNEL_FILES = {
     "numa_balancing": "proc/sys/kernel/numa_balancing",
     "zone_reclaim_mode": "proc/sys/vm/zone_reclaim_mode",
     "thp_enabled": "sys/kernel/mm/transparent_hugepage/enabled",
-    "thp_defrag": "sys/kernel/mm/transparent_hugepage/defrag",
 }
 
 
