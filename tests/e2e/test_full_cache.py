@@ -1,0 +1,108 @@
+"""Memory stays near when the GPUs' node is full of page cache: four tasks near GPUs of node 0."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from machine import Machine, Topology
+
+from .machines import ROOT, booted
+
+pytestmark = pytest.mark.machine
+
+TOUCH = ROOT / "tests/bench/touch.py"
+FOLDER = "/dev/shm/touch"
+CONF = Path("/etc/numa-align/prolog.conf")
+TASKS, MIB = 4, 100
+
+#: Reads the disk, which is larger than the node, on a CPU of node 0.
+FILL = "sync; echo 3 >/proc/sys/vm/drop_caches; taskset -c 0 cat /dev/vda >/dev/null"
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    with booted(Topology(gpus=(0, 0, 0, 0))) as ready:
+        ready.copy_in(TOUCH, "/opt/touch.py")
+        yield ready
+
+
+@pytest.fixture
+def room(machine: Machine) -> Iterator[None]:
+    """The site's word for making room."""
+    machine.put({str(CONF): "room=auto\n"})
+    yield
+    machine.run(f"rm {CONF}", check=True)
+
+
+def mib(machine: Machine, node: int, name: str) -> int:
+    """A line of the node's meminfo."""
+    text = machine.run(f"cat /sys/devices/system/node/node{node}/meminfo", check=True).stdout
+    found = re.search(rf"Node {node} {re.escape(name)}:\s+(\d+) kB", text)
+    assert found, text
+    return int(found[1]) >> 10
+
+
+def fill(machine: Machine) -> None:
+    machine.run(FILL, check=True, timeout=300)
+    assert mib(machine, 0, "MemFree") < 100
+    assert mib(machine, 0, "Inactive(file)") > 400
+
+
+def near(machine: Machine, options: str, how: str, prefix: str = "") -> list[float]:
+    """Share of each task's memory on node 0, by its numa_maps, in the order of the ranks."""
+    machine.run(f"rm -rf {FOLDER}; install -d -m 1777 {FOLDER}", check=True)
+    command = f"srun -n{TASKS} --gpus={TASKS} {options} {prefix} python3 -S /opt/touch.py {FOLDER} {TASKS}"
+    said = machine.run(f"{command} {MIB} {how}", user="user", cwd="/tmp", timeout=300, check=True).stdout
+    ranks = sorted(map(json.loads, said.splitlines()), key=lambda one: one["rank"])
+    assert [one["rank"] for one in ranks] == list(range(TASKS)), said
+    assert all(sum(one["nodes"].values()) > 0.99 * MIB for one in ranks), said
+    return [one["nodes"].get("0", 0) / sum(one["nodes"].values()) for one in ranks]
+
+
+def assert_nobody_was_killed(machine: Machine) -> None:
+    assert "ut of memory" not in machine.run("busybox dmesg", check=True).stdout
+
+
+def test_a_preferred_node_alone_sends_memory_elsewhere(machine: Machine) -> None:
+    """What is to be mended: were this not so, nothing else here would show anything."""
+    fill(machine)
+    assert max(near(machine, "", "small slow", "numactl --cpunodebind=0 --preferred=0")) < 0.5
+
+
+def test_memory_that_is_touched_slowly_stays_near(machine: Machine) -> None:
+    fill(machine)
+    shares = near(machine, "--numa-align", "small slow")
+    assert min(shares) >= 0.95, shares
+    assert_nobody_was_killed(machine)
+
+
+def make_room(machine: Machine, enough: int) -> None:
+    """By the prologs of jobs, a second each, of which the emulated machine may need several."""
+    for _ in range(15):
+        if mib(machine, 0, "MemFree") >= enough:
+            return
+        machine.run(f"srun -n{TASKS} --gpus={TASKS} true", user="user", cwd="/tmp", timeout=120, check=True)
+        machine.settle()
+    pytest.fail(f"{mib(machine, 0, 'MemFree')} MiB are free on node 0")
+
+
+@pytest.mark.usefixtures("room")
+@pytest.mark.parametrize("pages", ["small", "huge"])
+def test_a_burst_stays_near_where_the_prolog_has_made_room(machine: Machine, pages: str) -> None:
+    fill(machine)
+    elsewhere = mib(machine, 1, "Inactive(file)")
+    make_room(machine, TASKS * MIB + 64)
+    assert mib(machine, 1, "Inactive(file)") > elsewhere * 0.9, "cache of a node without the job's GPUs went"
+    shares = near(machine, "--numa-align", f"{pages} burst")
+    assert min(shares) >= 0.95, shares
+    assert_nobody_was_killed(machine)
+
+
+def test_no_room_is_made_unless_the_site_asks(machine: Machine) -> None:
+    fill(machine)
+    machine.run(f"srun -n{TASKS} --gpus={TASKS} true", user="user", cwd="/tmp", check=True)
+    assert mib(machine, 0, "MemFree") < 150
