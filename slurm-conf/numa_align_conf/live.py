@@ -1,8 +1,9 @@
 """A node as the running Slurm has it declared: through pyslurm where it fits, else scontrol.
 
-pyslurm is built for one release of Slurm and refuses others, so that any failure of it is only a reason to
-ask scontrol; this prints JSON since 21.08 if it was built with it, as Debian's 22.05 was not: then its text
-is read.
+pyslurm is built for one release of Slurm. Its libslurm ends the process that calls it where slurm.conf is
+missing or has a key that it does not know, and waits for a slurmctld that is down, so that a process of its
+own asks, for five seconds: any end of it means that pyslurm is not there. scontrol prints JSON since 21.08 if
+it was built with it, as Debian's 22.05 was not: then its text is read.
 """
 
 from __future__ import annotations
@@ -10,53 +11,93 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
-from importlib import import_module
+from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any, Optional
 
 from numa_align.cpulist import parse_cpulist
 
+from .installed import command
 from .model import Declared
 
-_LIMIT = 20
+#: Seconds for each question: what has not answered then is not asked in other words.
+_LIMIT = 5
+
+# What libslurm prints on its way does not matter: the answer is the last line.
+_ASK_PYSLURM = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+import pyslurm
+node = pyslurm.Node.load(sys.argv[2])
+shape = (node.sockets, node.cores_per_socket, node.threads_per_core, node.real_memory)
+print()
+print(json.dumps([int(value) for value in shape]))
+"""
+
+
+class _NoAnswerError(Exception):
+    """slurmctld did not answer in time."""
 
 
 def declared_node(name: str) -> Optional[Declared]:
     """What the running Slurm says of a node; None if none runs, or it does not know the node."""
-    return _by_pyslurm(name) or _by_json(name) or _by_text(name)
+    try:
+        found = _by_pyslurm(name)
+        if found is None:
+            return _by_json(name) or _by_text(name)
+        # pyslurm has no CPU where CpuSpecList is 0; scontrol says it as it is.
+        said = _by_text(name)
+        return found if said is None else replace(found, spec_cpus=said.spec_cpus)
+    except _NoAnswerError:
+        return None
 
 
 def _by_pyslurm(name: str) -> Optional[Declared]:
     try:
-        node = import_module("pyslurm").Node.load(name)
-        return Declared(
-            int(node.sockets),
-            int(node.cores_per_socket),
-            int(node.threads_per_core),
-            int(node.real_memory),
-            source="pyslurm",
-        )
-    except Exception:  # not installed, built for another Slurm, no slurmctld, no such node
+        if find_spec("pyslurm") is None:
+            return None
+    except (ImportError, ValueError):
+        return None
+    text = _output([sys.executable, "-c", _ASK_PYSLURM, json.dumps(sys.path), name])
+    try:
+        sockets, cores, threads, memory = map(int, json.loads((text or "").rstrip().rpartition("\n")[2]))
+        return Declared(sockets, cores, threads, memory, source="pyslurm")
+    except (ValueError, TypeError):
         return None
 
 
-def scontrol(*arguments: str) -> Optional[str]:
-    """What scontrol prints; None if it is not there, fails, or slurmctld does not answer in 20 s."""
+def _output(words: list[str]) -> Optional[str]:
+    """What a program prints; None if it fails. Raises _NoAnswerError if it waits for too long."""
     try:
         done = subprocess.run(
-            ["scontrol", *arguments], capture_output=True, text=True, timeout=_LIMIT, check=True
+            words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_LIMIT,
+            check=False,
         )
-    except (OSError, subprocess.SubprocessError):
+    except subprocess.TimeoutExpired:
+        raise _NoAnswerError from None
+    except OSError:
         return None
-    return done.stdout
+    return done.stdout if done.returncode == 0 else None
+
+
+def _scontrol(*arguments: str) -> str:
+    path = command("scontrol")
+    return ("" if path is None else _output([path, *arguments])) or ""
 
 
 def _by_json(name: str) -> Optional[Declared]:
-    return parse_json(scontrol("show", "node", name, "--json") or "", name)
+    return parse_json(_scontrol("show", "node", name, "--json"), name)
 
 
 def _by_text(name: str) -> Optional[Declared]:
-    return parse_text(scontrol("-o", "show", "node", name) or "", name)
+    return parse_text(_scontrol("-o", "show", "node", name), name)
 
 
 def parse_json(text: str, name: str) -> Optional[Declared]:

@@ -11,6 +11,8 @@ from typing import NamedTuple, Optional
 
 from numa_align.errors import ConfError
 
+from .installed import command
+
 
 class Version(NamedTuple):
     """A release of Slurm: ``24.11`` is (24, 11); fixes within a release do not matter here."""
@@ -67,21 +69,46 @@ _PATTERN = re.compile(r"(?:slurm\S*\s+)?(\d{2})\.(\d{2})(?:[.-].*)?", re.ASCII)
 
 
 def parse_version(text: str) -> Version:
-    """``24.11``, ``24.11.5`` or what ``scontrol --version`` prints. Raises ConfError."""
+    """``24.11``, ``24.11.5`` or what ``scontrol --version`` prints.
+
+    A release that is newer than all that are known is taken: of each rule the newest form holds then. Raises
+    ConfError for any other.
+    """
     match = _PATTERN.fullmatch(text.strip())
     version = Version(int(match[1]), int(match[2])) if match else None
-    if version not in KNOWN:
+    if version is None or (version not in KNOWN and version < KNOWN[-1]):
         known = ", ".join(map(str, KNOWN))
         raise ConfError(f"Slurm version {text.strip()[:40]!r} is not known; known are {known}")
     return version
 
 
+def remark_on(version: Version) -> Optional[str]:
+    """What is to be said of a release that came after this program; None for one that is known."""
+    if version in KNOWN:
+        return None
+    return f"Slurm {version} is newer than any release that is known here: the rules of {KNOWN[-1]} hold"
+
+
 def installed_version() -> Optional[Version]:
-    """The release of the Slurm on this machine; None if there is none, or one that is not known."""
-    for command in ("scontrol", "slurmd"):
+    """The release of the Slurm on this machine; None if no program of Slurm's tells it."""
+    for name in ("scontrol", "slurmd", "slurmctld"):
+        path = command(name)
+        if path is None:
+            continue
         try:
-            done = subprocess.run([command, "-V"], capture_output=True, text=True, timeout=10, check=True)
+            done = subprocess.run([path, "-V"], capture_output=True, text=True, timeout=10, check=True)
             return parse_version(done.stdout)
         except (OSError, subprocess.SubprocessError, ConfError):
             continue
     return None
+
+
+def needed_version() -> Version:
+    """The release of this machine's Slurm; raises ConfError if it is not known, as a guess breaks daemons."""
+    version = installed_version()
+    if version is None:
+        raise ConfError(
+            "Slurm's release is not known: no scontrol, slurmd or slurmctld was found (in SLURM=, beside the "
+            "running slurmd, in PATH, in /opt/slurm); say --slurm-version X.Y"
+        )
+    return version

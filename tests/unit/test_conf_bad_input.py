@@ -75,23 +75,27 @@ CASES: dict[str, tuple[tuple[str, str | bytes] | None, str, str]] = {
     ),
     "a slurm.conf that is none": (
         ("slurm.conf", "# ours\n\nroot:x:0:0:root:/root:/bin/bash\n"),
-        "slurm --facts FOLDER/facts --diff FOLDER/slurm.conf",
+        "slurm --slurm-version 24.11 --facts FOLDER/facts --diff FOLDER/slurm.conf",
         "FOLDER/slurm.conf:3: is not a line of slurm.conf",
     ),
     "a gres.conf for slurm.conf": (
         ("slurm.conf", "# ours\nAutoDetect=nvml\n"),
-        "slurm --facts FOLDER/facts --diff FOLDER/slurm.conf",
+        "slurm --slurm-version 24.11 --facts FOLDER/facts --diff FOLDER/slurm.conf",
         "FOLDER/slurm.conf:2: is not a slurm.conf",
     ),
     "a program for slurm.conf": (
         ("slurm.conf", b"\x7fELF\xff\xfe"),
-        "slurm --facts FOLDER/facts --diff FOLDER/slurm.conf",
+        "slurm --slurm-version 24.11 --facts FOLDER/facts --diff FOLDER/slurm.conf",
         "FOLDER/slurm.conf:1: is not a slurm.conf",
     ),
-    "a folder for slurm.conf": (None, "slurm --facts FOLDER/facts --diff FOLDER", "FOLDER: cannot be read"),
+    "a folder for slurm.conf": (
+        None,
+        "slurm --slurm-version 24.11 --facts FOLDER/facts --diff FOLDER",
+        "FOLDER: cannot be read",
+    ),
     "an included file that is none": (
         ("slurm.conf", "ClusterName=x\ninclude tree/nothing\n"),
-        "slurm --facts FOLDER/facts --diff FOLDER/slurm.conf",
+        "slurm --slurm-version 24.11 --facts FOLDER/facts --diff FOLDER/slurm.conf",
         "FOLDER/slurm.conf:2: includes FOLDER/tree/nothing: cannot be read",
     ),
 }

@@ -19,9 +19,7 @@ PARTS = ("gres", "slurm", "cgroup", "plugstack", "lua", "all")
     short_help="Print Slurm's configuration for these nodes.", epilog="Example: numa-align conf gres"
 )
 @click.argument("part", type=click.Choice(PARTS))
-@click.option(
-    "--slurm-version", metavar="X.Y", help="Slurm's version.  [default: the installed one, else the newest]"
-)
+@click.option("--slurm-version", metavar="X.Y", help="Slurm's version.  [default: the one of this machine]")
 @click.option("--root", default="/", metavar="DIR", help="Directory that stands for / (a recorded machine).")
 @click.option(
     "--facts",
@@ -101,10 +99,13 @@ def _request(
 ) -> Request:
     from ..generate import Request, kinds_of_files, kinds_of_machine  # noqa: PLC0415
     from ..prefix import installed_prefix  # noqa: PLC0415
-    from ..version import KNOWN, installed_version, parse_version  # noqa: PLC0415
+    from ..version import needed_version, parse_version, remark_on  # noqa: PLC0415
 
-    version = parse_version(slurm_version) if slurm_version else installed_version() or KNOWN[-1]
-    kinds = kinds_of_files(facts, nodes) if facts else kinds_of_machine(root, nodes)
     if any(character in defaults for character in "#\n\\"):
         raise ConfError(f"--defaults {defaults!r}: plugstack.conf has no way to write # or a line break")
+    kinds = kinds_of_files(facts, nodes) if facts else kinds_of_machine(root, nodes)
+    version = parse_version(slurm_version) if slurm_version else needed_version()
+    remark = remark_on(version)
+    if remark is not None:
+        click.echo(f"numa-align: {remark}", err=True)
     return Request(kinds, version, prefix or installed_prefix(), " ".join(defaults.split()))

@@ -32,10 +32,10 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
     metavar="FILE",
     help=(
         "slurm.conf; gres.conf, cgroup.conf and plugstack.conf are beside it.  [default: SLURM_CONF, "
-        "/etc/slurm]"
+        "the running slurmd's, /etc/slurm]"
     ),
 )
-@click.option("--slurm-version", metavar="X.Y", help="Slurm's version.  [default: the installed one]")
+@click.option("--slurm-version", metavar="X.Y", help="Slurm's version.  [default: the one of this machine]")
 def command(
     *,
     as_json: bool,

@@ -11,6 +11,7 @@ from .model import STATUSES, Facts, Finding
 #: In the order in which findings are shown.
 CHECKS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
     slurm_checks.configuration,
+    slurm_checks.release,
     gres_checks.gpus_have_a_node,
     gres_detect.autodetect,
     gres_compare.refused_lines,

@@ -19,6 +19,7 @@ from numa_align.errors import ConfError
 from numa_align.placement.table import STALE_SECONDS
 from numa_align.process.jobs import jobs_with_steps
 from numa_align.slurm_files.conffile import ConfFile, Line, read_conf, shown
+from numa_align.slurm_files.gres_index import USUAL_FOLDERS
 from numa_align.slurm_files.gres_lines import GresLine, faults, gpu_lines
 from numa_align.slurm_files.node_lines import NodeLine, node_line
 from numa_align.sysfs import Tree, read_text
@@ -26,6 +27,7 @@ from numa_align.topology.model import Topology
 from numa_align.topology.read import read_at
 
 from ..elf import built_for
+from ..installed import slurm_conf as installed_slurm_conf
 from ..layout import PARAMETERS, Layout, layout_of
 from ..live import declared_node, from_pairs
 from ..model import Declared
@@ -33,9 +35,6 @@ from ..plugstack import read_stack
 from ..prefix import installed_prefix
 from ..version import Version, installed_version
 from .model import Facts, Plugin, Script
-
-#: Where slurm.conf is below the root: as packaged, then where slurmd keeps what it got from slurmctld.
-USUAL_PLACES = ("etc/slurm/slurm.conf", "run/slurm/conf/slurm.conf", "etc/slurm-llnl/slurm.conf")
 
 _KERNEL_FILES = {
     "numa_balancing": "proc/sys/kernel/numa_balancing",
@@ -102,10 +101,10 @@ def read_facts(
 
 
 def _usual_place(tree: Tree) -> Optional[Path]:
-    named = os.environ.get("SLURM_CONF") if tree.is_live else None
-    if named:
-        return Path(named)
-    return next((Path(tree.path(place)) for place in USUAL_PLACES if tree.exists(place)), None)
+    if tree.is_live:
+        return installed_slurm_conf()
+    places = (f"{folder}/slurm.conf" for folder in USUAL_FOLDERS)
+    return next((Path(tree.path(place)) for place in places if tree.exists(place)), None)
 
 
 def _if_file(path: Optional[Path]) -> Optional[Path]:

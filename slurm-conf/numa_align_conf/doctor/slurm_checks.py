@@ -8,6 +8,7 @@ from numa_align.cpulist import format_cpulist
 
 from ..layout import PARAMETERS
 from ..slurm import PROLOG_LIMIT
+from ..version import remark_on
 from .model import Facts, Finding, Plugin
 
 #: Seconds above which the prolog delays the start of jobs noticeably.
@@ -40,6 +41,26 @@ def configuration(facts: Facts) -> Iterator[Finding]:
             f"{facts.slurm_conf} does not declare {facts.name}, which has GPUs",
             "no job runs here",
             f"{facts.slurm_conf}: see `numa-align conf slurm`; or name this node: --node-name NAME",
+        )
+
+
+def release(facts: Facts) -> Iterator[Finding]:
+    """Whether it is known by which release's rules to judge."""
+    if facts.slurm_conf is None:
+        return
+    if facts.version is None:
+        yield Finding(
+            "slurm-version",
+            "warn",
+            "Slurm's release is not known: no scontrol, slurmd or slurmctld was found",
+            f"the rules of {facts.checked_version} are applied, and whether the plugin fits is not known",
+            "name it: --slurm-version X.Y; or say where Slurm is: SLURM=/opt/slurm",
+        )
+        return
+    remark = remark_on(facts.version)
+    if remark is not None:
+        yield Finding(
+            "slurm-version", "warn", remark, "what changed since is not checked", "install a newer numa-align"
         )
 
 
@@ -183,12 +204,17 @@ def _plugin(facts: Facts, entry: Plugin) -> Iterator[Finding]:
             "there is no option --numa-align here",
             f"install numa-align on this node, or take the line out of {entry.place}",
         )
-    elif entry.built_for is None:
+        return
+    if entry.built_for is None:
         yield Finding(
             "plugin", "fail", f"{entry.path} is no plugin of Slurm", "it is not loaded", "`make install`"
         )
-    elif facts.version is not None and entry.built_for != facts.version:
-        built = "{}.{:02d}".format(*entry.built_for)
+        return
+    built = "{}.{:02d}".format(*entry.built_for)
+    if facts.version is None:
+        what = f"{entry.path} is there, built for Slurm {built}; which release runs here is not known"
+        yield Finding("plugin", "ok", what)
+    elif entry.built_for != facts.version:
         yield Finding(
             "plugin-version",
             "fail",
