@@ -14,6 +14,7 @@ from numa_align.slurm_files.node_lines import node_lines as declarations
 
 from .facts import unfold
 from .gres import comment
+from .gres_words import entries_of, wanted_gpus
 from .others import CGROUP_SETTINGS
 from .slurm import NodeLine, Setting
 
@@ -317,23 +318,17 @@ def merged_gres(old: str, new: str) -> str:
     Other gres stay (shard, mps, nvme). Types stay too: users' --gres, QOS and AccountingStorageTRES name
     them, and where there are several, MIG profiles among them, only the site knows which GPU is which.
     """
-    entries = [entry for entry in old.split(",") if entry]
-    gpus = [entry for entry in entries if entry.partition(":")[0].lower() == "gpu"]
-    wanted = [entry for entry in new.split(",") if entry]
-    if not wanted or len(gpus) > 1 or (gpus and _count(gpus[0]) == sum(map(_count, wanted))):
+    entries = entries_of(old)
+    gpus = [entry for entry in entries if entry.for_gpus]
+    wanted = wanted_gpus(new)
+    total = sum(number for _, number in wanted)
+    right = bool(gpus) and gpus[0].name == "gpu" and gpus[0].number == total
+    if not wanted or len(gpus) > 1 or right:
         return old
     if not gpus:
-        return ",".join([*wanted, *entries])
-    kind = gpus[0].partition("(")[0].split(":")
-    typed = kind[1] if len(kind) > 1 and not kind[1].isdigit() else None
-    ours = ":".join(["gpu", *([typed] if typed else []), str(sum(map(_count, wanted)))])
-    return ",".join(ours if entry == gpus[0] else entry for entry in entries)
-
-
-def _count(entry: str) -> int:
-    """GPUs of ``gpu``, ``gpu:8``, ``gpu:h100:8`` or ``gpu:h100:8(S:0-1)``."""
-    last = entry.partition("(")[0].rpartition(":")[2]
-    return int(last) if last.isdigit() else 1
+        return ",".join([new, *(entry.text for entry in entries)])
+    ours = ":".join(["gpu", *([gpus[0].type] if gpus[0].type else []), str(total)])
+    return ",".join(ours if entry == gpus[0] else entry.text for entry in entries)
 
 
 def _changes(old: Mapping[str, str], node: NodeLine) -> dict[str, str]:

@@ -18,6 +18,7 @@ from numa_align.topology.read import read_at
 from . import edit
 from .facts import Kind, Machine, check_topology, host_memory_mib, kind_of_one, read_kinds, unfold
 from .gres import gres_conf
+from .gres_words import wanted_gpus
 from .nvml import nvlinks
 from .others import cgroup_conf, cli_filter_lua, plugstack_conf
 from .plugstack import as_one, edited_plugstack, read_stack
@@ -123,7 +124,7 @@ def other_gpu_nodes(gres_conf_path: Path, names: Sequence[str]) -> Optional[froz
         file = read_conf(gres_conf_path.with_name("slurm.conf"), "slurm.conf")
     except ConfError:
         return None
-    declared = [line for line in declarations(file.lines) if "gpu" in line.settings.get("gres", "").lower()]
+    declared = [line for line in declarations(file.lines) if wanted_gpus(line.settings.get("gres", ""))]
     found = {name for line in declared for name in unfold(line.names)}
     return frozenset(found - set(names)) if found or not file.value("maxnodecount") else None
 

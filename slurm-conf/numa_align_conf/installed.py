@@ -104,3 +104,9 @@ def conf_of(words: Sequence[str]) -> Optional[str]:
         if word.startswith("--conf-server"):
             return CONFIGLESS
     return None
+
+
+def is_copy(path: Path) -> bool:
+    """Whether a file is what slurmd was given by slurmctld: to change it there is in vain."""
+    folder = path.parent
+    return folder == Path(CONFIGLESS).parent or "conf-cache" in (folder.name, folder.resolve().name)

@@ -208,3 +208,16 @@ def cores_of(layout: Layout, gpu: Gpu, version: Version) -> GpuCores:
             whole, f"Slurm places by whole sockets: {len(exact)} of these {len(whole)} cores are near"
         )
     return GpuCores(whole)
+
+
+def restricted_at_most(layout: Layout, gpus: Iterable[Gpu]) -> int:
+    """The greatest RestrictedCoresPerGPU= of a node: cores of its own for each GPU, among those near to it.
+
+    0 where a GPU has no core that is nearer than others, as Slurm wants Cores= that tell them apart. Source:
+    _set_gpu_spec in src/slurmctld/node_mgr.c, "doesn't have access to that many unique cores".
+    """
+    groups: dict[tuple[int, ...], int] = {}
+    for gpu in gpus:
+        numbers = layout.numbers(gpu.cpus) if layout.flaw is None else ()
+        groups[numbers] = groups.get(numbers, 0) + 1
+    return min((len(numbers) // count for numbers, count in groups.items()), default=0)

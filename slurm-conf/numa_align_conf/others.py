@@ -49,6 +49,10 @@ def _plugstack(library: str, defaults: str) -> Iterator[str]:
         "Adds --numa-align to srun, sbatch and salloc. optional: whatever goes wrong in the plugin, jobs "
         "run; as required it would stop them and drain nodes. slurmd reads this when it starts."
     )
+    yield from comment(
+        "Where nodes get their files from slurmctld (enable_configless) this line stands in plugstack.conf "
+        "itself: slurmctld does not send what `include ....d/*.conf` stands for, and complains at each start."
+    )
     if defaults:
         yield from comment("The words behind the path are the site's defaults; users' own words win.")
     else:

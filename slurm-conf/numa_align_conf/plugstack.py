@@ -39,20 +39,27 @@ class Entry:
 
 @dataclass(frozen=True)
 class Stack:
-    """The entries in the order in which plugins are called, and the files that have them, named one first."""
+    """The entries in the order in which plugins are called, and the files that have them, named one first.
+
+    ``patterns`` are the places of includes with a pattern: slurmctld does not send what they stand for.
+    """
 
     entries: tuple[Entry, ...]
     files: tuple[ConfFile, ...]
+    patterns: tuple[str, ...] = ()
 
 
 def read_stack(path: Path, root: str = "/") -> Stack:
     """plugstack.conf and what it includes; absolute patterns are below ``root``. Raises ConfError."""
     files: dict[str, ConfFile] = {}
-    entries = tuple(_entries(path, root, files, 0))
-    return Stack(entries, tuple(files.values()))
+    patterns: list[str] = []
+    entries = tuple(_entries(path, root, files, patterns, 0))
+    return Stack(entries, tuple(files.values()), tuple(patterns))
 
 
-def _entries(path: Path, root: str, files: dict[str, ConfFile], depth: int) -> Iterator[Entry]:
+def _entries(
+    path: Path, root: str, files: dict[str, ConfFile], patterns: list[str], depth: int
+) -> Iterator[Entry]:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -70,9 +77,11 @@ def _entries(path: Path, root: str, files: dict[str, ConfFile], depth: int) -> I
             raise ConfError(f"{path}:{number}: files include each other more than {_MAX_DEPTH} deep")
         else:
             target = words[1]
+            if "*" in target:
+                patterns.append(f"{path}:{number}")
             beside = Path(root) / target.lstrip("/") if target.startswith("/") else path.parent / target
             for member in sorted(beside.parent.glob(beside.name)):
-                yield from _entries(member, root, files, depth + 1)
+                yield from _entries(member, root, files, patterns, depth + 1)
 
 
 def edited_plugstack(stack: Stack, generated: str) -> dict[str, str]:

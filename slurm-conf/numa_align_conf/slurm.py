@@ -12,7 +12,7 @@ from typing import Optional
 
 from .facts import Kind
 from .gres import comment, gres_of, layouts
-from .layout import PARAMETERS, Layout
+from .layout import PARAMETERS, Layout, restricted_at_most
 from .version import Version
 
 #: Seconds. The scripts limit themselves to 10; Slurm's own limit, the last resort, drains the node.
@@ -155,6 +155,12 @@ def node_line(kind: Kind, layout: Layout, version: Version) -> NodeLine:
         )
     elif gres:
         values.append(("Gres", gres))
+    most = restricted_at_most(layout, kind.topology.gpus) if gres and version.restricts_cores else 0
+    if most:
+        remarks.append(
+            f"RestrictedCoresPerGPU=N in this line, N up to {most}, keeps N cores near each GPU for jobs "
+            "that ask for GPUs: jobs of CPUs alone have so many fewer. It is left to you."
+        )
     if layout.flaw is not None:
         remarks.append(f"{layout.flaw}. Compare with `slurmd -C` on the node.")
     remark = f"{kind.folded}: {' '.join(remarks)}" if remarks else None

@@ -45,6 +45,16 @@ class Version(NamedTuple):
         return self >= (23, 11)
 
     @property
+    def has_cons_res(self) -> bool:
+        """select/cons_res is there (until 23.02): RELEASE_NOTES of 23.11; 24.11 has no such plugin."""
+        return self < (23, 11)
+
+    @property
+    def restricts_cores(self) -> bool:
+        """RestrictedCoresPerGPU= in NodeName lines (24.05): RELEASE_NOTES; 22.05 has no such key."""
+        return self >= (24, 5)
+
+    @property
     def runs_several_scripts(self) -> bool:
         """Prolog= and Epilog= may stand on several lines (24.05); before, the last line counts alone.
 

@@ -127,6 +127,10 @@ def test_nodes_that_cut_packages_get_no_cores(tmp_path: Path) -> None:
         ("gpu:a100:3,gpu:a100_3g.40gb:2", "gpu:a100:4", "gpu:a100:3,gpu:a100_3g.40gb:2"),
         ("gpu:v100:8(S:0-1)", "gpu:tesla_v100:8", "gpu:v100:8(S:0-1)"),
         ("craynetwork:4", "", "craynetwork:4"),
+        ("GPU:8", "gpu:h100:8", "gpu:8"),
+        ("gpu:1K", "gpu:h100:8", "gpu:8"),
+        ("gpu:h100:8(S:0,1),shard:8", "gpu:h100:4", "gpu:h100:4,shard:8"),
+        ("gpu:h100:no_consume:8", "gpu:h100:8", "gpu:h100:no_consume:8"),
     ],
 )
 def test_only_the_count_of_gpus_is_ours(old: str, new: str, merged: str) -> None:

@@ -40,7 +40,9 @@ def of_case(
     return doctor(root, site / "slurm.conf", node, version)
 
 
-def of_files(tmp_path: Path, gres: str, node: str, **settings: str) -> list[dict[str, Any]]:
+def of_files(
+    tmp_path: Path, gres: str, node: str, version: str = "25.05", **settings: str
+) -> list[dict[str, Any]]:
     """Two sockets of 48 cores with four GPUs each, as most of the cases have it."""
     root = tmp_path / "machine"
     gpus = on_nodes(0, 0, 0, 0, 1, 1, 1, 1, model="NVIDIA H100 80GB HBM3")
@@ -50,7 +52,7 @@ def of_files(tmp_path: Path, gres: str, node: str, **settings: str) -> list[dict
     more = "".join(f"{key}={value}\n" for key, value in ({"GresTypes": "gpu"} | settings).items() if value)
     (site / "slurm.conf").write_text(f"{HEAD}{more}{node}\n")
     (site / "gres.conf").write_text(gres)
-    return doctor(root, site / "slurm.conf", "gpu01")
+    return doctor(root, site / "slurm.conf", "gpu01", version)
 
 
 def about_gres(findings: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -216,3 +218,117 @@ def test_no_other_count_is_proposed_for_lines_that_are_wrong_themselves(gres: st
     found = about_gres(of_files(tmp_path, gres, NODE))
     assert found
     assert not any("Gres=gpu" in finding["change"] for finding in found.values()), found
+
+
+# -- Slurm's other words: kept cores, a selector that is gone, files that slurmctld sends ------------
+
+NEAR = "Name=gpu File=/dev/nvidia[0-3] Cores=0-47\nName=gpu File=/dev/nvidia[4-7] Cores=48-95\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "gres", "version", "right"),
+    [
+        (12, NEAR, "25.05", ("ok", "12 cores near each GPU")),
+        (13, NEAR, "25.05", ("fail", "Not enough unique cores per GPU")),
+        (1, "Name=gpu File=/dev/nvidia[0-7]\n", "25.05", ("fail", "Missing core topology for GPUs")),
+        (1, NEAR, "23.11", ("fail", "has no such key")),
+    ],
+)
+def test_kept_cores_are_judged_as_slurmctld_does(
+    number: int, gres: str, version: str, right: tuple[str, str], tmp_path: Path
+) -> None:
+    node = f"NodeName=gpu01 {SHAPE} Gres=gpu:8 RestrictedCoresPerGPU={number}"
+    findings = of_files(tmp_path, gres, node, version=version)
+    (finding,) = (one for one in findings if one["check"] == "restricted-cores")
+    assert (finding["status"], right[1] in finding["what"]) == (right[0], True)
+
+
+def test_without_kept_cores_nothing_is_said_of_them(tmp_path: Path) -> None:
+    findings = of_files(tmp_path, NEAR, f"NodeName=gpu01 {SHAPE} Gres=gpu:8")
+    assert not any(one["check"] == "restricted-cores" for one in findings)
+
+
+@pytest.mark.parametrize(("version", "gone"), [("23.02", False), ("23.11", True), ("26.05", True)])
+def test_a_selector_that_is_gone_keeps_daemons_from_starting(
+    version: str, gone: bool, tmp_path: Path
+) -> None:
+    node = f"NodeName=gpu01 {SHAPE} Gres=gpu:8"
+    findings = of_files(tmp_path, NEAR, node, SelectType="select/cons_res", version=version)
+    (finding,) = (one for one in findings if one["check"] == "select-type")
+    assert ("no daemon starts" in finding["cost"]) == gone
+
+
+def site_below(root: Path, folder: str, gres: str = NEAR, more: str = "", stack: str = "") -> None:
+    gpus = on_nodes(0, 0, 0, 0, 1, 1, 1, 1, model="NVIDIA H100 80GB HBM3")
+    Machine(packages=2, cores=48, smt=2, gpus=gpus).write(root)
+    place = root / folder
+    place.mkdir(parents=True)
+    (place / "slurm.conf").write_text(f"{HEAD}GresTypes=gpu\n{more}NodeName=gpu01 {SHAPE} Gres=gpu:8\n")
+    (place / "gres.conf").write_text(gres)
+    (place / "plugstack.conf").write_text(stack)
+
+
+def below(root: Path) -> list[dict[str, Any]]:
+    words = ["--root", str(root), "--node-name", "gpu01", "--slurm-version", "25.05", "--json"]
+    result = CliRunner().invoke(command, words)
+    assert result.exit_code in (0, 1, 3), (result.output, result.exception)
+    findings: list[dict[str, Any]] = json.loads(result.output)["findings"]
+    return findings
+
+
+BACKWARDS = NEAR.replace("0-47", "x").replace("48-95", "0-47").replace("x", "48-95")
+
+
+def test_a_change_of_slurmds_copy_names_the_host_that_has_the_original(tmp_path: Path) -> None:
+    site_below(tmp_path / "m", "run/slurm/conf", BACKWARDS)
+    findings = below(tmp_path / "m")
+    (copy,) = (one for one in findings if one["check"] == "configless")
+    assert copy["status"] == "ok" and "the originals are on ctl" in copy["what"]
+    wrong = [one for one in findings if one["check"] == "gres-cores-node"]
+    assert wrong and all("change the original on ctl" in one["change"] for one in wrong)
+
+
+def test_of_files_that_are_no_copy_nothing_is_said(tmp_path: Path) -> None:
+    site_below(tmp_path / "m", "etc/slurm", BACKWARDS)
+    findings = below(tmp_path / "m")
+    assert not any(one["check"] == "configless" or "original" in one["change"] for one in findings)
+
+
+@pytest.mark.parametrize(("configless", "status"), [(True, "warn"), (False, None)])
+def test_slurmctld_does_not_send_what_a_pattern_stands_for(
+    configless: bool, status: str | None, tmp_path: Path
+) -> None:
+    more = "SlurmctldParameters=enable_configless\n" if configless else ""
+    site_below(tmp_path / "m", "etc/slurm", more=more, stack="\ninclude plugstack.conf.d/*.conf\n")
+    findings = below(tmp_path / "m")
+    found = [one for one in findings if one["check"] == "configless"]
+    assert [one["status"] for one in found] == ([status] if status else [])
+    assert all(one["what"].startswith("/etc/slurm/plugstack.conf:2: includes") for one in found)
+    (plugin,) = (one for one in findings if one["check"] == "plugin")
+    assert ("include /etc" in plugin["change"]) != configless
+
+
+@pytest.mark.parametrize(
+    "gres",
+    [
+        BACKWARDS,
+        NEAR.replace("48-95", "x"),
+        "Name=gpu File=/dev/nvidia[0-8]\n",
+        "Name=gpu Colour=red File=/dev/nvidia0\n",
+        "AutoDetect=nvml\nName=gpu AutoDetect=nvml File=/dev/nvidia0\n",
+        NEAR + NEAR,
+        "include one.conf\n",
+        "",
+    ],
+)
+def test_no_path_shows_the_root(gres: str, tmp_path: Path) -> None:
+    root = tmp_path / "m"
+    stack = "required /opt/numa-align.so\noptional /opt/x/numa-align.so\ninclude plugstack.conf.d/*.conf\n"
+    more = "Prolog=/etc/slurm/prolog.d/*\nEpilog=/nothing\nSlurmctldParameters=enable_configless\n"
+    site_below(root, "etc/slurm", gres, more, stack)
+    for path in ("opt/numa-align.so", "etc/slurm/prolog.d/a"):
+        (root / path).parent.mkdir(exist_ok=True)
+        (root / path).write_text("")
+    (root / "etc/slurm/one.conf").write_text("Name=gpu File=/dev/nvidia[0-9]\n")
+    found = [one["what"] + one["cost"] + one["change"] for one in below(root)]
+    assert found and not [text for text in found if str(tmp_path) in text]

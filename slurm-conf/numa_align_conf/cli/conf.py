@@ -69,6 +69,7 @@ def command(
     Exit status: 0, or 2 for wrong usage or input.
     """
     from .. import generate  # noqa: PLC0415 (other subcommands need none of it)
+    from ..installed import is_copy  # noqa: PLC0415
 
     if facts and root != "/":
         raise click.UsageError(
@@ -79,6 +80,12 @@ def command(
     request = _request(
         root=root, facts=facts, nodes=nodes, slurm_version=slurm_version, defaults=defaults, prefix=prefix
     )
+    if diff is not None and is_copy(Path(diff)):
+        click.echo(
+            f"numa-align: {diff} is slurmd's copy of what slurmctld sends: apply the change to the original "
+            "on the host of slurmctld (SlurmctldHost=), then `scontrol reconfigure`",
+            err=True,
+        )
     text = generate.compare(part, request, Path(diff)) if diff else generate.generate(part, request)
     if as_json:
         version = str(request.version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Callable
 
 from . import gres_checks, gres_compare, gres_detect, slurm_checks, system_checks
@@ -12,6 +13,7 @@ from .model import STATUSES, Facts, Finding
 CHECKS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
     slurm_checks.configuration,
     slurm_checks.release,
+    slurm_checks.given_files,
     gres_checks.gpus_have_a_node,
     gres_detect.autodetect,
     gres_compare.refused_lines,
@@ -19,6 +21,7 @@ CHECKS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
     gres_compare.declared_gres,
     gres_detect.detected_gres,
     gres_checks.gres_lines,
+    gres_checks.restricted_cores,
     slurm_checks.declared_shape,
     slurm_checks.numa_sockets,
     slurm_checks.task_plugins,
@@ -39,7 +42,16 @@ EXIT_STATUS = {"ok": 0, "warn": 1, "fail": 3}
 
 def examine(facts: Facts) -> tuple[Finding, ...]:
     """All findings."""
-    return tuple(finding for check in CHECKS for finding in check(facts))
+    return tuple(_at_the_original(facts, finding) for check in CHECKS for finding in check(facts))
+
+
+def _at_the_original(facts: Facts, finding: Finding) -> Finding:
+    """A change of a file that slurmd was given has to be made where it came from."""
+    folder = (facts.slurm_conf or "").rpartition("/")[0]
+    if facts.controller is None or f"{folder}/" not in finding.change:
+        return finding
+    where = f"this is slurmd's copy: change the original on {facts.controller}, then `scontrol reconfigure`"
+    return replace(finding, change=f"{finding.change} ({where})")
 
 
 def worst(findings: Iterable[Finding]) -> str:

@@ -9,7 +9,7 @@ from numa_align.cpulist import format_cpulist
 from numa_align.slurm_files.gres_lines import GresLine, core_numbers
 from numa_align.topology.model import Gpu
 
-from ..layout import accepted, cores_of
+from ..layout import accepted, cores_of, restricted_at_most
 from .gres_detect import detects
 from .model import Facts, Finding
 
@@ -123,3 +123,37 @@ def _near(facts: Facts, gpu: Gpu, numbers: tuple[int, ...]) -> Optional[str]:
         nodes = format_cpulist({cores[n].node or 0 for n in numbers})
         return f"Cores={text} are cores of node {nodes}, the GPU is on node {gpu.node}"
     return f"Cores={text} has {common} of the {len(exact)} cores that are near to the GPU"
+
+
+def restricted_cores(facts: Facts) -> Iterator[Finding]:
+    """RestrictedCoresPerGPU=, cores near each GPU that only jobs with GPUs get: known, and enough of them."""
+    number = facts.node.get("restrictedcorespergpu", "")
+    if not number.isdigit() or int(number) == 0 or not facts.has_gpus:
+        return
+    said = f"{facts.place('nodename')}: RestrictedCoresPerGPU={number}"
+    if not facts.checked_version.restricts_cores:
+        yield Finding(
+            "restricted-cores",
+            "fail",
+            f"{said}: Slurm {facts.checked_version} has no such key (Parsing error at unrecognized key)",
+            "no daemon starts",
+            f"{facts.place('nodename')}: without RestrictedCoresPerGPU=, which 24.05 brought",
+        )
+        return
+    bare = not detects(facts) and any(line.cores is None for line in facts.gres if line.named)
+    most = 0 if bare else restricted_at_most(facts.layout, facts.topology.gpus)
+    if most == 0 or int(number) > most:
+        said_by_slurm = "Not enough unique cores per GPU" if most else "Missing core topology for GPUs"
+        yield Finding(
+            "restricted-cores",
+            "fail",
+            f"{said}: {most or 'no'} cores are near each GPU and near no other (RestrictedCoresPerGPU: "
+            f"{said_by_slurm})",
+            "slurmctld sets the node INVALID: no job runs here",
+            f"{facts.place('nodename')}: "
+            + (f"RestrictedCoresPerGPU={most} at most" if most else "without RestrictedCoresPerGPU="),
+        )
+    else:
+        yield Finding(
+            "restricted-cores", "ok", f"{number} cores near each GPU are kept for jobs that ask for GPUs"
+        )

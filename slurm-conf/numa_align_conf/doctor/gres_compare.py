@@ -11,8 +11,9 @@ from typing import Optional
 
 from numa_align.slurm_files.gres_lines import Fault, GresLine
 
+from ..gres_words import Wanted, count_of, misspelt, wanted_gpus
 from .gres_detect import detects
-from .merge import Merged, Wanted, count_of, merge, misspelt, slots, wanted_gpus
+from .merge import Merged, merge, slots
 from .model import Facts, Finding
 
 _DEAD = "slurmd does not start"

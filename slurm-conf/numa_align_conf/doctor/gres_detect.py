@@ -11,8 +11,8 @@ from typing import Optional
 
 from numa_align.slurm_files.gres_lines import DETECTORS, GresLine, core_numbers, detection, detector
 
+from ..gres_words import wanted_gpus
 from ..layout import accepted
-from .merge import wanted_gpus
 from .model import Facts, Finding
 
 _VENDORS = {

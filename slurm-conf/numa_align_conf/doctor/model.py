@@ -65,6 +65,8 @@ class Facts:
     tables were left behind. ``declared_gres`` is Gres= of this node, None where nothing declares the node;
     ``missing_files``: device files of gres.conf that are not there. ``sbin``: where prolog and epilog are
     installed. ``gres_faults``: lines of gres.conf that Slurm does not read, whichever node they are about.
+    ``node`` has the keys of the node's line. ``controller``: the host whose files these are a copy of, None
+    where they are no copy. ``patterns``: places in plugstack.conf that include by a pattern.
     ``gpu_plugins``: Slurm's own plugins for GPUs (gpu_nvml.so), None where nobody knows where they are.
     """
 
@@ -91,11 +93,19 @@ class Facts:
     sbin: str = "/usr/sbin"
     gres_faults: tuple[Fault, ...] = ()
     gpu_plugins: Optional[frozenset[str]] = None
+    node: Mapping[str, str] = field(default_factory=dict)
+    controller: Optional[str] = None
+    patterns: tuple[str, ...] = ()
 
     @property
     def has_gpus(self) -> bool:
         """Whether this is a node whose GPUs matter: login nodes have none."""
         return bool(self.topology.gpus)
+
+    @property
+    def configless(self) -> bool:
+        """Whether nodes get their files from slurmctld."""
+        return self.controller is not None or "enable_configless" in self.words("slurmctldparameters")
 
     @property
     def checked_version(self) -> Version:

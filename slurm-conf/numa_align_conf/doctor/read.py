@@ -27,11 +27,12 @@ from numa_align.topology.model import Topology
 from numa_align.topology.read import read_at
 
 from ..elf import built_for
+from ..installed import is_copy
 from ..installed import slurm_conf as installed_slurm_conf
 from ..layout import PARAMETERS, Layout, layout_of
 from ..live import declared_node, from_pairs
 from ..model import Declared
-from ..plugstack import read_stack
+from ..plugstack import Stack, read_stack
 from ..prefix import installed_prefix
 from ..version import Version, installed_version
 from .model import Facts, Plugin, Script
@@ -73,6 +74,7 @@ def read_facts(
     gres_file = _gres_file(gres_conf, root)
     gres = () if gres_file is None else gpu_lines(gres_file, node)
     version = version or (installed_version() if tree.is_live else None)
+    stack = _stack(slurm, settings, root)
     return Facts(
         name=node,
         topology=topology,
@@ -86,7 +88,7 @@ def read_facts(
         gres=gres,
         cgroup_conf=None if slurm is None else shown(str(slurm.with_name("cgroup.conf")), root),
         cgroup=_cgroup(slurm, root),
-        plugins=tuple(_plugins(slurm, settings, root)),
+        plugins=() if stack is None else tuple(_plugins(stack, root)),
         scripts={key: tuple(_scripts(lines, key, version, tree)) for key in ("prolog", "epilog")},
         kernel=_kernel(tree),
         persistence=_persistence(topology) if tree.is_live else None,
@@ -97,6 +99,9 @@ def read_facts(
         sbin=f"{installed_prefix()}/sbin",
         gpu_plugins=_gpu_plugins(tree, settings),
         gres_faults=() if gres_file is None else tuple(faults(gres_file)),
+        node={} if own is None else own.settings,
+        controller=_controller(slurm, lines, root),
+        patterns=() if stack is None else tuple(shown(place, root) for place in stack.patterns),
     )
 
 
@@ -161,17 +166,28 @@ def _cgroup(slurm: Optional[Path], root: str) -> dict[str, str]:
     return {line.key: line.value for line in read_conf(path, "cgroup.conf", root).lines}
 
 
-def _plugins(slurm: Optional[Path], settings: Mapping[str, str], root: str) -> Iterator[Plugin]:
+def _stack(slurm: Optional[Path], settings: Mapping[str, str], root: str) -> Optional[Stack]:
     if slurm is None:
-        return
+        return None
     named = settings.get("plugstackconfig")
     first = Path(root) / named.lstrip("/") if named else slurm.with_name("plugstack.conf")
-    for entry in read_stack(first, root).entries if first.exists() else ():
-        if entry.is_ours:
-            file = Path(root) / entry.words[1].lstrip("/")
-            yield Plugin(
-                shown(entry.place, root), entry.words[0], entry.words[1], file.is_file(), built_for(file)
-            )
+    return read_stack(first, root) if first.exists() else None
+
+
+def _plugins(stack: Stack, root: str) -> Iterator[Plugin]:
+    for entry in (entry for entry in stack.entries if entry.is_ours):
+        file = Path(root) / entry.words[1].lstrip("/")
+        yield Plugin(
+            shown(entry.place, root), entry.words[0], entry.words[1], file.is_file(), built_for(file)
+        )
+
+
+def _controller(slurm: Optional[Path], lines: Sequence[Line], root: str) -> Optional[str]:
+    """The host that has the originals of a copy; the first that is named is the one that runs as a rule."""
+    if slurm is None or not is_copy(Path(shown(str(slurm), root))):
+        return None
+    hosts = (line.value for line in lines if line.key in ("slurmctldhost", "controlmachine"))
+    return next(hosts, "the host of slurmctld").partition("(")[0]
 
 
 def _scripts(lines: Sequence[Line], key: str, version: Optional[Version], tree: Tree) -> Iterator[Script]:

@@ -64,6 +64,25 @@ def release(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def given_files(facts: Facts) -> Iterator[Finding]:
+    """Files that slurmctld sends (configless): where the originals are, and what is not sent."""
+    if facts.controller is not None:
+        yield Finding(
+            "configless",
+            "ok",
+            f"{facts.slurm_conf} and the files beside it are slurmd's copies; the originals are on "
+            f"{facts.controller}",
+        )
+    for place in facts.patterns if facts.configless else ():
+        yield Finding(
+            "configless",
+            "warn",
+            f"{place}: includes by a pattern (Slurm does not support glob parsing)",
+            "slurmctld complains at each start and does not send these files: nodes have no plugin of theirs",
+            f"{place}: in its place the lines of these files, see `numa-align conf plugstack`",
+        )
+
+
 def declared_shape(facts: Facts) -> Iterator[Finding]:
     """Declared against real sockets, cores and threads."""
     declared = facts.declared
@@ -119,7 +138,16 @@ def task_plugins(facts: Facts) -> Iterator[Finding]:
             yield Finding("task-plugin", "fail", f"TaskPlugin has no task/{name}", cost, change)
     if {"affinity", "cgroup"} <= plugins:
         yield Finding("task-plugin", "ok", "TaskPlugin has task/affinity and task/cgroup")
-    if facts.has_gpus and facts.settings.get("selecttype", "").lower() not in ("select/cons_tres", ""):
+    selector = facts.settings.get("selecttype", "").lower()
+    if selector == "select/cons_res" and not facts.checked_version.has_cons_res:
+        yield Finding(
+            "select-type",
+            "fail",
+            "SelectType=select/cons_res is gone since Slurm 23.11",
+            "no daemon starts, and no command works",
+            f"{facts.place('selecttype')}: SelectType=select/cons_tres",
+        )
+    elif facts.has_gpus and selector not in ("select/cons_tres", ""):
         yield Finding(
             "select-type",
             "fail",
@@ -176,12 +204,15 @@ def plugin(facts: Facts) -> Iterator[Finding]:
     if facts.slurm_conf is None:
         return
     if not facts.plugins:
+        line = "include /etc/slurm/plugstack.conf.d/*.conf"
+        if facts.configless:
+            line = "the line of `numa-align conf plugstack`, as slurmctld does not send included files"
         yield Finding(
             "plugin",
             "fail",
             "plugstack.conf does not name numa-align.so",
             "there is no option --numa-align",
-            "plugstack.conf: include /etc/slurm/plugstack.conf.d/*.conf; then restart slurmd",
+            f"plugstack.conf: {line}; then restart slurmd",
         )
     for entry in facts.plugins:
         yield from _plugin(facts, entry)
