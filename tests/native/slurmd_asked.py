@@ -17,7 +17,7 @@ from numa_align.slurm_files.hostlist import expand
 from .native import Native
 
 #: hwloc reads this in place of the host's /sys, and nothing else.
-_HWLOC = {"HWLOC_FSROOT": "/asked/machine", "HWLOC_COMPONENTS": "linux,stop"}
+HWLOC = {"HWLOC_FSROOT": "/asked/machine", "HWLOC_COMPONENTS": "linux,stop"}
 
 # Slurm waits for what is missing, a file that is included for 60 s, a device file for 20: it is refused.
 _LIMIT = 3
@@ -64,7 +64,7 @@ def ask(native: Native, files: Mapping[str, str | bytes], node: str) -> Answer:
     native.run("rm -rf /asked/site", check=True)
     native.put({f"/asked/site/{name}": text for name, text in folder.items()})
     command = ["timeout", str(_LIMIT), "slurmd", "-G", "-N", node, "-f", "/asked/site/slurm.conf"]
-    result = native.run(command, env=_HWLOC)
+    result = native.run(command, env=HWLOC)
     text = result.stdout + result.stderr
     return Answer(result.status, text, _gpus(text) if result.status == 0 else {})
 

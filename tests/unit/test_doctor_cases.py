@@ -229,8 +229,8 @@ NEAR = "Name=gpu File=/dev/nvidia[0-3] Cores=0-47\nName=gpu File=/dev/nvidia[4-7
     ("number", "gres", "version", "right"),
     [
         (12, NEAR, "25.05", ("ok", "12 cores near each GPU")),
-        (13, NEAR, "25.05", ("fail", "Not enough unique cores per GPU")),
-        (1, "Name=gpu File=/dev/nvidia[0-7]\n", "25.05", ("fail", "Missing core topology for GPUs")),
+        (13, NEAR, "25.05", ("fail", "that many unique cores")),
+        (1, "Name=gpu File=/dev/nvidia[0-7]\n", "25.05", ("fail", "don't have any topology")),
         (1, NEAR, "23.11", ("fail", "has no such key")),
     ],
 )

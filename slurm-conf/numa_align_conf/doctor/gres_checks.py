@@ -143,12 +143,11 @@ def restricted_cores(facts: Facts) -> Iterator[Finding]:
     bare = not detects(facts) and any(line.cores is None for line in facts.gres if line.named)
     most = 0 if bare else restricted_at_most(facts.layout, facts.topology.gpus)
     if most == 0 or int(number) > most:
-        said_by_slurm = "Not enough unique cores per GPU" if most else "Missing core topology for GPUs"
+        said_by_slurm = "doesn't have access to that many unique cores" if most else "don't have any topology"
         yield Finding(
             "restricted-cores",
             "fail",
-            f"{said}: {most or 'no'} cores are near each GPU and near no other (RestrictedCoresPerGPU: "
-            f"{said_by_slurm})",
+            f"{said}: {most or 'no'} cores are near each GPU and near no other (the GPU {said_by_slurm})",
             "slurmctld sets the node INVALID: no job runs here",
             f"{facts.place('nodename')}: "
             + (f"RestrictedCoresPerGPU={most} at most" if most else "without RestrictedCoresPerGPU="),
