@@ -14,7 +14,7 @@ void na_enclosing_tell(void);
 
 /*
  * In slurmstepd. Nothing depends on the answer but whose word a binding of the user's own step is,
- * so it does not matter that a user could write the variable himself.
+ * so it does not matter that a user could write the variable.
  */
 void na_enclosing_read(spank_t spank, enum na_decider *cpus, enum na_decider *mem);
 

@@ -284,7 +284,7 @@ static void align(spank_t spank, int id, struct na_placement *placement)
 	na_judge_memory(&task, placement, &nodes);
 }
 
-/* One line a step and node where the cause is one, said by the first task that meets it. */
+/* One line per step and node where the cause is one, said by the first task that meets it. */
 static void warn(const struct na_placement *placement, uint32_t global_id)
 {
 	const bool strict = context.step.spec.strict;

@@ -1,4 +1,4 @@
-/* What happens in slurmstepd: once a step and node, then once a task. */
+/* What happens in slurmstepd: once per step and node, then once per task. */
 #ifndef NUMA_ALIGN_HOOKS_H
 #define NUMA_ALIGN_HOOKS_H
 

@@ -83,7 +83,7 @@ void na_option_site(int count, char **arguments)
 	site = spec;
 }
 
-/* What the user turns on himself, in the environment. */
+/* What the user turns on in the environment. */
 static bool on_in(const char *text)
 {
 	struct na_spec spec = na_spec_built_in;

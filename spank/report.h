@@ -17,7 +17,7 @@ struct na_by_hand {
 	const char *cpus, *mem;
 };
 
-/* Tells programs that would undo the binding to keep it, unless the user has told them something himself. */
+/* Tells programs that would undo the binding to keep it, unless the user has told them otherwise. */
 void na_report_programs(spank_t spank, const struct na_machine *machine,
 			const struct na_placement *placement);
 

@@ -76,7 +76,7 @@ static const char *first_unknown(const struct na_step *step, const struct na_pla
 
 static void explain_unknown(const struct na_step *step, struct na_placement *placement)
 {
-	REASON(placement, "nothing says which NUMA node GPU %s is on", first_unknown(step, placement));
+	REASON(placement, "the NUMA node of GPU %s is unknown", first_unknown(step, placement));
 	ADVICE(placement, "ask the administrator to name the GPU's node in the override file "
 			  "(numa-align topo shows it)");
 }

@@ -12,7 +12,7 @@ const char na_spec_help[] =
 	"--numa-align[=KEY[=VALUE][,...]]   run every task on the cores and memory nearest to its GPUs\n"
 	"  on | off         align (also without any value), or do not\n"
 	"  strict           a task that cannot be aligned fails before it starts, with the reason\n"
-	"  verbose          one line a task: state, GPUs, CPUs, memory, policy, microseconds\n"
+	"  verbose          one line per task: state, GPUs, CPUs, memory, policy, microseconds\n"
 	"  mem=preferred    memory near the GPUs while there is some (default)\n"
 	"  mem=bind         memory near the GPUs only; what does not fit is killed\n"
 	"  mem=interleave   page by page over the nodes of the task's GPUs\n"

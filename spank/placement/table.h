@@ -1,7 +1,7 @@
 /*
  * The binding table: the text that the job prolog leaves for the plugin.
  *
- * One record a line, fields parted by one blank, "-" for a field that is not known:
+ * One record a line, fields separated by one space, "-" for a field that is not known:
  *
  *   numa-align-table 1
  *   boot ID                                        /proc/sys/kernel/random/boot_id

@@ -20,11 +20,11 @@ from ..errors import NumaAlignError
 #: Subcommand -> the line that ``--help`` shows, in the order of the way of the data.
 COMMANDS = {
     "topo": "Show the NUMA nodes and GPUs of this machine.",
-    "plan": "Say what a step would do, without Slurm.",
+    "plan": "Show what a step would do, without Slurm.",
     "run": "Run a command near its GPUs, without the plugin.",
     "show": "Print the binding as options of numactl, docker, Kubernetes and others.",
-    "gpus": "Say which GPUs of this node sit best together.",
-    "check": "Say, from the kernel's word, whether this task is aligned.",
+    "gpus": "Find the GPUs of this node that sit best together.",
+    "check": "Check whether this task is aligned, as the kernel reports it.",
     "job": "Show where a running job's processes, threads and pages are.",
     "audit": "Show how well all running jobs are placed.",
     "report": "Sum up GPU hours by state from logged samples.",

@@ -99,14 +99,14 @@ def _gpus(topology: Topology, environment: Mapping[str, str]) -> tuple[Gpu, ...]
 
 
 @click.command(
-    short_help="Say, from the kernel's word, whether this task is aligned.",
+    short_help="Check whether this task is aligned, as the kernel reports it.",
     epilog="Example: srun --numa-align -n8 --gpus=8 numa-align check",
 )
 @click.option(
     "--pid", type=click.IntRange(min=1), metavar="PID", help="Judge this process, not this command."
 )
 @click.option(
-    "--json", "json_", is_flag=True, help="Print JSON, an object a task; docs/check.md has the schema."
+    "--json", "json_", is_flag=True, help="Print JSON, one object per task; docs/check.md has the schema."
 )
 @click.option("--no-total", is_flag=True, help="Do not wait for the other tasks of the step to count them.")
 @click.option(
@@ -119,10 +119,10 @@ def _gpus(topology: Topology, environment: Mapping[str, str]) -> tuple[Gpu, ...]
 def command(
     ctx: click.Context, *, pid: Optional[int], json_: bool, no_total: bool, gather: Optional[Path]
 ) -> None:
-    """Say whether this task is aligned with its GPUs.
+    """Check whether this task is aligned with its GPUs, as the kernel reports it.
 
-    Run as a step (srun --numa-align numa-align check) it prints a line a task and a total for each node, and
-    srun ends with 1 if any task is not aligned. A task can also judge a process beside it (--pid).
+    Run as a step (srun --numa-align numa-align check) it prints one line per task and a total for each node,
+    and srun ends with 1 if any task is not aligned. A task can also judge a process beside it (--pid).
     Exit status: 0 aligned, 1 not aligned, or undone by the program, 2 cannot tell, as without a GPU.
     """
     state, gpus, verdict, environment = inspect(pid, read_here())

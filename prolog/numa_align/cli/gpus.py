@@ -11,13 +11,13 @@ from .recorded import is_live, machine_at, machine_options
 
 
 @click.command(
-    short_help="Say which GPUs of this node sit best together.", epilog="Example: numa-align gpus 2"
+    short_help="Find the GPUs of this node that sit best together.", epilog="Example: numa-align gpus 2"
 )
 @click.argument("count", type=click.IntRange(min=1), metavar="COUNT")
 @machine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/users.md has the schema.")
 def command(*, count: int, root: str, node_name: Optional[str], as_json: bool) -> None:
-    """Say which COUNT GPUs sit best together: one node, one switch, else evenly over near nodes.
+    """Find COUNT GPUs that sit best together: one node, one switch, else evenly over near nodes.
 
     The first line is a list for `numa-align run --gpus`, `numa-align show --gpus` or CUDA_VISIBLE_DEVICES.
     Exit status: 0, or 2 if there are not so many GPUs.

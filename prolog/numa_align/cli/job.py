@@ -37,10 +37,14 @@ _HIDDEN_MEMORY = dict.fromkeys(("bytes_by_node", "private_by_node", "shared_by_n
 )
 @click.option("--watch", is_flag=True, help="Refresh until interrupted.")
 @click.option(
-    "--interval", type=click.FloatRange(min=0.2), default=2.0, show_default=True, help="Seconds of --watch."
+    "--interval",
+    type=click.FloatRange(min=0.2),
+    default=2.0,
+    show_default=True,
+    help="Seconds between refreshes.",
 )
 @click.option("--all-nodes", is_flag=True, help="Ask on every node of the job, through srun --overlap.")
-@click.option("--threads", is_flag=True, help="A line for every thread.")
+@click.option("--threads", is_flag=True, help="One line per thread.")
 @click.option("--svg", metavar="FILE", help="Also draw the processes on the machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/job.md has the schema.")
 @click.pass_context
@@ -58,8 +62,8 @@ def command(
 ) -> None:
     """Show every process of a running job on this node: CPUs, memory policy, pages by node, GPUs, state.
 
-    The job need not cooperate. As its owner or root; others see CPUs only, and are told so.
-    Exit status: 0 all that have a GPU are aligned, 1 one is not or has undone it, 2 nothing can be told.
+    The job does not have to cooperate. Its owner and root see everything, others only CPUs.
+    Exit status: 0 all processes with a GPU are aligned, 1 one is not or has undone it, 2 nothing can be told.
     """
     if (job is None) == (pid is None):
         raise click.UsageError("say either a JOBID or --pid PID", ctx)

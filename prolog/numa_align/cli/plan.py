@@ -13,7 +13,7 @@ from .recorded import machine_at, machine_options
 
 
 @click.command(
-    short_help="Say what a step would do, without Slurm.", epilog="Example: numa-align plan --tasks 2"
+    short_help="Show what a step would do, without Slurm.", epilog="Example: numa-align plan --tasks 2"
 )
 @machine_options
 @click.option(
@@ -32,7 +32,7 @@ from .recorded import machine_at, machine_options
     help="What a task sees: all GPUs of the step, its own, or those near the CPUs that Slurm gave it.",
 )
 @click.option(
-    "--numa-align", "spec", metavar="SPEC", help="What the option of srun would say; help lists it."
+    "--numa-align", "spec", metavar="SPEC", help="Words of srun --numa-align=SPEC; the word help lists them."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; its schema is in docs/claim.md.")
 @click.option("--svg", metavar="FILE", help="Draw the plan into this file instead.")
@@ -49,7 +49,7 @@ def command(
     as_json: bool,
     svg: Optional[str],
 ) -> None:
-    """Say what each task of a step would get: CPUs, memory, state, and what to request instead.
+    """Show what each task of a step would get: CPUs, memory, state, and what to request instead.
 
     Nothing is bound and no Slurm is needed; the decision is the one that the plugin makes.
     Exit status: 0 whatever the states are, or 2 for wrong usage or input.

@@ -20,7 +20,11 @@ from ..errors import AuditError
 )
 @click.argument("logs", nargs=-1, required=True, metavar="LOG...", type=click.Path(path_type=Path))
 @click.option(
-    "--days", type=click.FloatRange(min=0, min_open=True), default=7.0, show_default=True, help="Up to now."
+    "--days",
+    type=click.FloatRange(min=0, min_open=True),
+    default=7.0,
+    show_default=True,
+    help="How many days back to look.",
 )
 @click.option(
     "--worst", type=click.IntRange(min=0), default=10, show_default=True, help="How many jobs to name."

@@ -45,7 +45,7 @@ class _Wish:
     "--gpus", metavar="LIST", help="GPUs: Slurm's indexes, PCI addresses or UUIDs.  [default: those it sees]"
 )
 @click.option(
-    "--numa-align", "spec", metavar="SPEC", help="What the option of srun would say; help lists it."
+    "--numa-align", "spec", metavar="SPEC", help="Words of srun --numa-align=SPEC; the word help lists them."
 )
 @click.option(
     "--local-rank",

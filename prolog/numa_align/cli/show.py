@@ -30,9 +30,9 @@ _TOOLS = ("numactl", "taskset", "docker", "podman", "kubernetes", "systemd", "en
     required=True,
     help="GPUs: Slurm's indexes (else in the order of addresses), PCI addresses or UUIDs.",
 )
-@click.option("--as", "tool", type=click.Choice(_TOOLS), required=True, help="For whom.")
+@click.option("--as", "tool", type=click.Choice(_TOOLS), required=True, help="The tool to write for.")
 @click.option(
-    "--numa-align", "spec", metavar="SPEC", help="What the option of srun would say; help lists it."
+    "--numa-align", "spec", metavar="SPEC", help="Words of srun --numa-align=SPEC; the word help lists them."
 )
 @machine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/users.md has the schema.")

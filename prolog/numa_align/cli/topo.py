@@ -162,7 +162,7 @@ def _runs(nodes: Sequence[Node]) -> Iterator[list[Node]]:
 
 
 def _distance_parts(topology: Topology, width: int) -> Iterator[RenderableType]:
-    """A matrix where it fits, else a line a node; only nodes that have something."""
+    """A matrix where it fits, else one line per node; only nodes that have something."""
     shown = [i for i, node in enumerate(topology.nodes) if node.cpus or node.memory_bytes]
     if len(shown) < 2:
         return

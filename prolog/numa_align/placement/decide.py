@@ -327,7 +327,7 @@ def _is_turned(context: _Context, visible: tuple[int, ...], worker: Worker) -> b
     """Whether the list of GPUs begins with the worker's own and goes round, as dask-cuda makes it.
 
     torchrun's workers all have one list, whatever its order, and open number LOCAL_RANK of it. Two GPUs the
-    other way round are such a list, unless the caller said his number.
+    other way round are such a list, unless the caller gave the number.
     """
     start = sorted(visible)
     turned = tuple(start[worker.rank :] + start[: worker.rank])

@@ -224,7 +224,7 @@ def bound_by_launcher(
 
 
 def read_map(text: str) -> tuple[Share, ...]:
-    """NUMA_ALIGN_MAP, ``BDF=CPUS@NODES`` parted by semicolons; () if any entry is not understood."""
+    """NUMA_ALIGN_MAP, ``BDF=CPUS@NODES`` separated by semicolons; () if any entry is not understood."""
     shares = []
     for entry in text.split(";"):
         bdf, equals, rest = entry.partition("=")

@@ -40,7 +40,7 @@ def bind_local_rank(
     Call it first of all, before CUDA, torch or numpy start threads and touch memory. The worker is
     LOCAL_RANK of LOCAL_WORLD_SIZE, or what its launcher calls them (`LAUNCHERS` in
     `placement.launcher`), unless said here; without either the process is the task itself.
-    Who is placed already, by ``numa-align run`` or by a parent, keeps what he has.
+    A process that is placed already, by ``numa-align run`` or by a parent, keeps what it has.
     ``spec`` has the words of ``srun --numa-align=``. Fails open: what goes wrong is a
     `RuntimeWarning` and the program runs on; None is returned if nothing could be decided.
     With ``strict`` among the words a process that is not aligned gets NumaAlignError instead.

@@ -136,7 +136,7 @@ def parse_policy(text: str) -> Policy:
 def parse_numa_maps_line(line: str) -> MappedArea:
     """One line of numa_maps. Raises ValueError if it is not one.
 
-    Fields are parted by blanks, but so are the words of ``prefer (many):0``.
+    Fields are separated by spaces, but so are the words of ``prefer (many):0``.
     """
     address, _, rest = line.partition(" ")
     start = int(address, 16)

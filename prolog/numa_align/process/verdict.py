@@ -92,7 +92,7 @@ def judge(
     reason: Optional[str] = None
     unknown = [gpu.bdf for gpu in gpus if gpu.node is None]
     if unknown:
-        word, reason = "unaligned", f"nothing says which NUMA node GPU {unknown[0]} is on"
+        word, reason = "unaligned", f"the NUMA node of GPU {unknown[0]} is unknown"
     elif gpus:
         word, reason = _cpu_state(cpus, local)
     elif len(nodes_of(state.cpus, topology)) > 1 and state.policy.mode == "default":

@@ -160,7 +160,7 @@ def _kubernetes(topology: Topology, gpus: Sequence[Gpu]) -> Shown:
     if None in nodes:
         lost = next(gpu.bdf for gpu in gpus if gpu.node is None)
         raise RequestError(
-            f"nothing says which NUMA node GPU {lost} is on, so no Pod can be made to fit it; name the node "
+            f"the NUMA node of GPU {lost} is unknown, so no Pod can be made to fit it; name the node "
             "in the override file (numa-align topo shows what is known)"
         )
     policy = "single-numa-node" if len(nodes) == 1 else "restricted"

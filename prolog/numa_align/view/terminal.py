@@ -43,7 +43,7 @@ def _colour(task: int) -> str:
 
 
 def show(topology: Topology, plan: Plan, console: Console) -> None:
-    """Prints the picture, a line a task, and what is to be said about them."""
+    """Prints the picture, one line per task, and what is to be said about them."""
     for node in topology.nodes:
         if node.cpus or any(gpu.node == node.id for gpu in topology.gpus):
             console.print(_block(topology, plan, node, console.width))
