@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from builder.damage import damaged
-from builder.recorded import answered, at_least, unanswered
+from builder.recorded import answered, at_least, is_complete, unanswered
 from click.testing import CliRunner
 from numa_align import sysfs
 from numa_align.cli.topo import command
@@ -116,8 +116,10 @@ def sound(topology: Topology) -> list[str]:
 
 
 def test_raw_dumps_are_read_as_their_kernels_meant_them(recorded: Path) -> None:
+    if not is_complete():
+        pytest.skip("the archive of recorded machines is not here; our own all have answers")
     roots = list(unanswered(recorded))
-    assert len(roots) > at_least(recorded=20, own=-1)
+    assert len(roots) > 20
     for root in roots:
         topology = read_at(root)
         assert sound(topology) == [], root
