@@ -57,7 +57,7 @@ class Request:
 def read_machine(root: str) -> Machine:
     """The machine below ``root``; on the live one NVML is asked too. Raises ConfError where there is none."""
     if not Path(root).is_dir():
-        raise ConfError(f"{root}: is not a directory; --root is the one that stands for /")
+        raise ConfError(f"{root}: is not a directory; --root names the one to take for /")
     topology = read_at(root, strict=True)
     if not topology.online:
         raise ConfError(f"{root}: no CPU is described below it; is there a sys/devices/system/cpu?")

@@ -14,7 +14,7 @@ from ..topology.read import name_here, read_at, read_here
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _ROOT = click.option(
-    "--root", default="/", metavar="DIR", help="Directory that stands for / (a recorded machine)."
+    "--root", default="/", metavar="DIR", help="Directory to take for / (a recorded machine)."
 )
 _NODE_NAME = click.option(
     "--node-name", metavar="NAME", help="Slurm's name of this node.  [default: SLURMD_NODENAME, host name]"
@@ -48,7 +48,7 @@ def machine_at(
     Raises TopologyError where there is none, OverrideError for a wrong override file.
     """
     if not os.path.isdir(root):  # noqa: PTH112 (see is_live)
-        raise TopologyError(f"{root}: is not a directory; --root is the one that stands for /")
+        raise TopologyError(f"{root}: is not a directory; --root names the one to take for /")
     if is_live(root):
         topology = read_here(override=override, gres_conf=gres_conf, node_name=node_name, strict=True)
     else:

@@ -20,7 +20,7 @@ PARTS = ("gres", "slurm", "cgroup", "plugstack", "lua", "all")
 )
 @click.argument("part", type=click.Choice(PARTS))
 @click.option("--slurm-version", metavar="X.Y", help="Slurm's version.  [default: the one of this machine]")
-@click.option("--root", default="/", metavar="DIR", help="Directory that stands for / (a recorded machine).")
+@click.option("--root", default="/", metavar="DIR", help="Directory to take for / (a recorded machine).")
 @click.option(
     "--facts",
     multiple=True,

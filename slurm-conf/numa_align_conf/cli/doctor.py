@@ -22,7 +22,7 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; its fields are in docs/administrators.md.")
 @click.option("--quiet", "-q", is_flag=True, help="Show only what is not ok.")
-@click.option("--root", default="/", metavar="DIR", help="Directory that stands for / (a recorded machine).")
+@click.option("--root", default="/", metavar="DIR", help="Directory to take for / (a recorded machine).")
 @click.option(
     "--node-name", metavar="NAME", help="Slurm's name of this node.  [default: SLURMD_NODENAME, host name]"
 )

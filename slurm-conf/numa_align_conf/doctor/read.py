@@ -57,7 +57,7 @@ def read_facts(
     """
     tree = Tree(root)
     if not Path(root).is_dir():
-        raise ConfError(f"{root}: is not a directory; --root is the one that stands for /")
+        raise ConfError(f"{root}: is not a directory; --root names the one to take for /")
     node = name or os.environ.get("SLURMD_NODENAME") or os.uname().nodename.partition(".")[0]
     slurm = slurm_conf or _usual_place(tree)
     lines = () if slurm is None else read_conf(slurm, "slurm.conf", root).lines

@@ -282,7 +282,7 @@ def prolog(facts: Facts) -> Iterator[Finding]:
                 change = (
                     f"chmod 755 {script.path}"
                     if script.exists
-                    else f"{place}: take {script.path} out, or put it there"
+                    else f"{place}: remove this line, or install {script.path}"
                 )
                 yield Finding(key, "fail", f"{place}: {script.path} {wrong}", cost, change)
             elif script.ours:
