@@ -1,8 +1,8 @@
 """Bind the tasks of a Slurm step to the CPUs and the memory nearest to their GPUs.
 
-The way of the data, one module a stop::
+The way of the data, a package for each stop::
 
-    GPU -> topology (topology, gpus, locality) -> table -> claim -> task
+    GPU -> topology -> placement (table, claim, plan) -> process, hooks -> task
 
 Importing this package imports nothing else: the job prolog starts it on every
 node of every job and must be gone in a few tens of milliseconds. `bind_local_rank`

@@ -25,6 +25,9 @@ def test_a_script_is_bash_and_asks_for_alignment(script: str) -> None:
     subprocess.run(["bash", "-n"], input=script, text=True, check=True, timeout=20)
     assert "numa-align" in options_of(script)
     assert re.search(r"^srun ", script, re.MULTILINE)
+    # srun has not inherited it since 22.05 (RELEASE_NOTES of that release).
+    assert "cpus-per-task" in options_of(script)
+    assert "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK\n" in script
 
 
 def test_there_is_a_script_for_each_kind_of_job() -> None:
