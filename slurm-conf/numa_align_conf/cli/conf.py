@@ -26,7 +26,7 @@ PARTS = ("gres", "slurm", "cgroup", "plugstack", "lua", "all")
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Files of `numa-align topo --json`, one per node, or a folder of them, instead of this machine.",
+    help="Files of `numa-align topo --json`, one a node, or a folder of them, in place of this machine.",
 )
 @click.option(
     "--node",
@@ -65,7 +65,7 @@ def command(
 ) -> None:
     """Print gres.conf, lines for slurm.conf, cgroup.conf or plugstack.conf, or a cli_filter in Lua.
 
-    Comments say why. Nothing is ever written: redirect the output, or look at --diff FILE.
+    With comments that say why. Nothing is ever written: redirect the output, or look at --diff FILE.
     Exit status: 0, or 2 for wrong usage or input.
     """
     from .. import generate  # noqa: PLC0415 (other subcommands need none of it)
