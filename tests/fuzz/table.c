@@ -4,22 +4,9 @@
  * The input is a table; what follows its end line, which the reader would refuse, says what the
  * step is: bytes that are read one after the other, zero when there are no more.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "promises.h"
 
-#include "placement/claim.h"
-#include "placement/place.h"
 #include "placement/table.h"
-
-struct bytes {
-	const uint8_t *at, *end;
-};
-
-static int take(struct bytes *bytes)
-{
-	return bytes->at < bytes->end ? *bytes->at++ : 0;
-}
 
 /* Where the table ends: behind the line that starts with "end ", or at the end of all. */
 static size_t table_length(const uint8_t *data, size_t size)
@@ -31,42 +18,6 @@ static size_t table_length(const uint8_t *data, size_t size)
 			return newline ? (size_t)(newline - data) + 1 : size;
 		}
 	return size;
-}
-
-static void choose_set(struct bytes *bytes, const struct na_set *from, struct na_set *set)
-{
-	const int how = take(bytes);
-
-	na_set_clear(set);
-	for (int bit = na_set_next(from, 0), i = 0; bit >= 0; bit = na_set_next(from, bit + 1), i++)
-		if (how < 64 || (how < 192 ? i % (how / 64 + 1) == 0 : take(bytes) & 1))
-			na_set_add(set, bit);
-}
-
-static void check(bool holds, const char *what)
-{
-	if (holds)
-		return;
-	fprintf(stderr, "does not hold: %s\n", what);
-	abort();
-}
-
-static void check_placement(const struct na_step *step, const struct na_task *task,
-			    const struct na_placement *placement)
-{
-	const struct na_machine *machine = step->machine;
-
-	check(!placement->set_cpus || na_set_subset(&placement->cpus, &step->cpus), "CPUs within the step");
-	check(placement->set_cpus || na_set_equal(&placement->cpus, &task->mask), "a mask that is left is the mask");
-	check(!placement->set_cpus || !na_set_empty(&placement->cpus), "CPUs that are set are some");
-	check((placement->state == NA_ALIGNED) == !placement->reason[0], "a reason unless aligned");
-	check(placement->state == NA_ALIGNED || placement->advice[0], "advice unless aligned");
-	check(placement->set_memory == (placement->policy != NA_POLICY_DEFAULT), "a policy where one is set");
-	for (int i = 0; i < machine->node_count; i++)
-		if (na_set_has(&placement->mems, machine->nodes[i].id))
-			check((machine->nodes[i].kind == NA_NODE_CPU || machine->nodes[i].kind == NA_NODE_MEMORY) &&
-				      na_set_has(&step->mems, machine->nodes[i].id),
-			      "memory where the step may have memory");
 }
 
 static void place(const struct na_machine *machine, struct bytes *bytes)
@@ -109,7 +60,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const size_t length = table_length(data, size);
-	struct bytes bytes = { data + length, data + size };
+	struct bytes bytes = { data + length, data + size, 0 };
 	char error[64] = ""; /* shorter than some messages */
 	struct na_machine *machine = na_table_parse((const char *)data, length, error, sizeof(error));
 

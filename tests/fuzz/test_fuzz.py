@@ -40,7 +40,7 @@ def missing_fuzzer() -> str:
 
 
 @pytest.mark.fuzz
-@pytest.mark.parametrize("fuzzer", ["table", "spec"])
+@pytest.mark.parametrize("fuzzer", ["table", "spec", "place"])
 def test_fuzzer_finds_nothing(fuzzer: str) -> None:
     if reason := missing_fuzzer():
         pytest.skip(reason)
