@@ -104,6 +104,19 @@ def test_a_users_process_that_calls_itself_slurmstepd_hides_nothing(tmp_path: Pa
     assert processes_of_jobs(str(tmp_path)) == (JobProcess(11, 7, "0", 12345),)
 
 
+def test_roots_process_of_a_name_like_slurmstepds_is_a_process_of_the_job(tmp_path: Path) -> None:
+    process(tmp_path, 11, 1, f"{SCOPE}/job_7/step_0/user/task_0", "slurmstepdX")
+    assert found(tmp_path) == [(11, 7, "0")]
+
+
+def test_a_cgroup_of_a_users_own_making_is_no_job(tmp_path: Path) -> None:
+    """systemd delegates user@1000.service to its user (org.freedesktop.systemd1, Delegate=)."""
+    own = "/user.slice/user-1000.slice/user@1000.service/slurmstepd.scope/job_7/step_0/user"
+    process(tmp_path, 11, 1, f"0::{own}")
+    process(tmp_path, 12, 1, f"1:name=systemd:{own}\n9:cpuset:/slurm/uid_1000/job_8/step_1/task_0")
+    assert found(tmp_path) == [(12, 8, "1")]
+
+
 def test_a_loop_of_parents_ends(tmp_path: Path) -> None:
     process(tmp_path, 11, 12)
     process(tmp_path, 12, 11)

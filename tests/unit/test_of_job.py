@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Optional
 
 import pytest
 from builder import Machine, on_nodes
@@ -82,25 +82,33 @@ def test_who_looks_is_no_process_of_the_job() -> None:
     assert result.stdout == "False\n"
 
 
-def test_of_the_extern_step_only_what_was_adopted_is_the_users(
-    tmp_path: Path, job: subprocess.Popen[bytes]
+def test_a_job_s_processes_are_those_that_the_kernel_knows(tmp_path: Path) -> None:
+    """Which those are, and that Slurm's own are none, tests/unit/test_audit.py shows."""
+    for pid, step in ((10, "0"), (11, "extern")):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "stat").write_text(f"{pid} (slurmstepdX) S 1\n")
+        (tmp_path / str(pid) / "cgroup").write_text(
+            f"0::/system.slice/slurmstepd.scope/job_{JOB}/step_{step}/user\n"
+        )
+    assert pids_of_job(JOB, str(tmp_path)) == (10, 11)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+@pytest.mark.parametrize("owner", [None, 0, 65534])
+def test_of_processes_that_only_say_so_the_owners_count(
+    owner: Optional[int], job: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """pam_slurm_adopt puts what an ssh starts into that step, beside a sleep that slurmstepd started."""
-    daemon = tmp_path / "slurmstepd"
-    shutil.copy(shutil.which("sh") or "", daemon)
-    with subprocess.Popen([daemon, "-c", "sleep 60; :"]) as stepd:
-        while len(with_children(stepd.pid)) < 2:
-            time.sleep(0.01)
-        task, adopted = with_children(job.pid)
-        steps = {task: "0", adopted: "extern", **dict.fromkeys(with_children(stepd.pid), "extern")}
-        for pid, step in steps.items():
-            (tmp_path / str(pid)).mkdir()
-            path = f"0::/system.slice/slurmstepd.scope/job_{JOB}/step_{step}/user/task_0\n"
-            (tmp_path / str(pid) / "cgroup").write_text(path)
-        found = pids_of_job(JOB, tmp_path)
-        for pid in reversed(with_children(stepd.pid)):
-            os.kill(pid, signal.SIGKILL)
-    assert found == (task, adopted)
+    """Slurm says who the owner is (here a fake of squeue); without it nobody but who asks is believed."""
+    if owner is not None:
+        (tmp_path / "squeue").write_text(f"#!/bin/sh\necho {owner}\n")
+        (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    other = subprocess.Popen(["sleep", "60"], env={"SLURM_JOB_ID": str(JOB)}, user=65534)
+    _wait_for_exec(other.pid, "sleep")
+    found = pids_of_job(JOB)
+    other.kill()
+    other.wait()
+    assert found == ((other.pid,) if owner == 65534 else with_children(job.pid))
 
 
 def test_a_name_is_neither_markup_nor_orders_to_the_terminal() -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from typing import Optional
 
 from ..errors import RequestError
 
@@ -20,20 +21,32 @@ def program(name: str, why: str) -> str:
 
 def count_nodes(job: int) -> int:
     """Nodes of a running job, by squeue's %D: a step that does not say how many it wants gets one."""
-    command = [
-        program("squeue", "--all-nodes"),
-        "--noheader",
-        f"--jobs={job}",
-        "--states=RUNNING",
-        "--format=%D",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = _squeue(program("squeue", "--all-nodes"), job, "%D")
     if done.returncode != 0 or not done.stdout.strip().isdigit():
         said = done.stderr.strip().rpartition("\n")[2]
         raise RequestError(
             f"squeue names no running job {job}{': ' if said else ''}{said}; squeue lists yours"
         )
     return int(done.stdout)
+
+
+def owner_of(job: int) -> Optional[int]:
+    """The uid of a running job's owner, by squeue's %U; None where Slurm does not say."""
+    squeue = shutil.which("squeue")
+    if squeue is None:
+        return None
+    try:
+        done = _squeue(squeue, job, "%U", timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return int(done.stdout) if done.returncode == 0 and done.stdout.strip().isdigit() else None
+
+
+def _squeue(
+    path: str, job: int, column: str, timeout: Optional[float] = None
+) -> subprocess.CompletedProcess[str]:
+    command = [path, "--noheader", f"--jobs={job}", "--states=RUNNING", f"--format={column}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
 
 
 def step_beside(job: int, nodes: int, words: Sequence[str], *, label: bool = False) -> list[str]:

@@ -3,8 +3,9 @@
 The cgroup says it where there is one: ``…/job_N/step_S/…`` up to Slurm 25.11 and with CgroupJobIdPaths,
 else ``…/SLUID/step_S/…``, where the step's own slurmstepd, which sits in the same place, has the job's
 number in its title. Without cgroups (proctrack/linuxproc) a job's processes are the descendants of its
-slurmstepd. Users can give a process any name and any environment, so that only what root runs counts as
-a slurmstepd, and no environment is asked.
+slurmstepd. Users can give a process any name and any environment, and those with a systemd of their own make
+cgroups of any name below theirs: only what root runs counts as a slurmstepd, no cgroup below user.slice as
+Slurm's, and no environment is asked.
 
 Reads two small files for each process of the node and starts nothing.
 """
@@ -91,12 +92,18 @@ def _read(proc: str, pid: int) -> Optional[_Raw]:
     name = stat.partition("(")[2].rpartition(")")[0]
     fields = stat.rpartition(")")[2].split()
     parent = int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
-    place = _PLACE.search(read_text(f"{folder}/cgroup", _LIMIT) or "")
+    place = _place(read_text(f"{folder}/cgroup", _LIMIT) or "")
     daemon = None
-    if uid == 0 and name.startswith("slurmstepd"):
+    if uid == 0 and name == "slurmstepd":
         title = _TITLE.match(read_text(f"{folder}/cmdline", _LIMIT) or "")
         daemon = (int(title[1]), title[2]) if title else (0, "")
     return _Raw(pid, parent, uid, place, daemon)
+
+
+def _place(cgroups: str) -> Optional[re.Match[str]]:
+    """The first line that names a step: there is one for each v1 hierarchy (cgroups(7))."""
+    found = (_PLACE.search(line) for line in cgroups.splitlines() if "/user.slice/" not in line)
+    return next((place for place in found if place), None)
 
 
 def _is_daemon(raw: Optional[_Raw]) -> bool:

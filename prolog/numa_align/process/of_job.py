@@ -7,7 +7,6 @@ the owner's and root's to see (proc_pid_numa_maps(5)).
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -21,6 +20,8 @@ from ..errors import KernelError, RequestError
 from ..names import GPUS
 from ..slurm_env import rank_of
 from ..topology.model import Gpu, Topology
+from .all_nodes import owner_of
+from .jobs import processes_of_jobs
 from .node_memory import read_nodes_memory
 from .state import ProcessState, private_together, read_environment, read_process, shared_together
 from .undone import undone
@@ -87,32 +88,30 @@ def memory_of_tasks(seen: Sequence[Seen]) -> tuple[TaskMemory, ...]:
     )
 
 
-def pids_of_job(job: int, proc: Path = Path("/proc")) -> tuple[int, ...]:
+def pids_of_job(job: int, proc: str = "/proc") -> tuple[int, ...]:
     """Processes of a Slurm job on this node, ascending, but for Slurm's own and this one.
 
-    Told by the cgroup, whose path has ``job_N`` up to Slurm 25.11. Where none has, by SLURM_JOB_ID of
-    the environment, which only the owner and root can read, and which a shell of salloc has too.
+    Where the kernel knows of none, those of the owner's whose environment says so: a shell of salloc's, or
+    what has left the tree of a slurmstepd without cgroups. Anybody can write SLURM_JOB_ID there.
     """
-    running = {process.pid: process.info for process in psutil.process_iter(["name", "ppid"])}
-    daemons = {pid for pid, info in running.items() if (info["name"] or "").startswith("slurmstepd")}
-    pids = running.keys() - daemons - {os.getpid()}
-    inside = []
-    for pid in pids:
-        step = _step_of(proc / str(pid), job)
-        # The extern step has a sleep of slurmstepd's, and what pam_slurm_adopt(8) brings: the user's ssh.
-        if step is not None and not (step == "extern" and running[pid]["ppid"] in daemons):
-            inside.append(pid)
-    return tuple(sorted(inside or (pid for pid in pids if _environment(pid).get("SLURM_JOB_ID") == str(job))))
+    known = tuple(process.pid for process in processes_of_jobs(proc) if process.job == job)
+    if known:
+        return known
+    # Another's environment is root's to read, so that whoever else asks sees his own in any case.
+    owner = owner_of(job) if os.geteuid() == 0 else None
+    uid = os.geteuid() if owner is None else owner
+    return tuple(
+        pid
+        for pid in sorted(psutil.pids())
+        if pid != os.getpid() and _uid_of(pid) == uid and _environment(pid).get("SLURM_JOB_ID") == str(job)
+    )
 
 
-def _step_of(folder: Path, job: int) -> Optional[str]:
-    """The step of the job that a process is in, by its cgroup; None if it is in none."""
+def _uid_of(pid: int) -> Optional[int]:
     try:
-        text = (folder / "cgroup").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        return psutil.Process(pid).uids().effective
+    except psutil.Error:
         return None
-    found = re.search(rf"/job_{job}/step_(\w+)", text)
-    return found and found.group(1)
 
 
 def _environment(pid: int) -> Mapping[str, str]:
