@@ -54,3 +54,12 @@ class RequestError(NumaAlignError):
 
 class AuditError(NumaAlignError):
     """A file that is to hold samples holds something else."""
+
+
+class OutputError(NumaAlignError):
+    """What was to be printed cannot be written; ``quiet`` where that is because its reader has gone."""
+
+    def __init__(self, error: OSError) -> None:
+        """The system's error."""
+        super().__init__(f"cannot write the output: {error.strerror}; is there room, and is it still open?")
+        self.quiet = isinstance(error, BrokenPipeError)

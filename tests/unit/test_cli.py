@@ -11,7 +11,8 @@ from pathlib import Path
 from subprocess import PIPE
 
 import pytest
-from builder import Machine
+from builder import Machine, on_nodes
+from numa_align.cli import COMMANDS
 
 NUMA_ALIGN = [sys.executable, "-m", "numa_align"]
 
@@ -49,27 +50,95 @@ def test_wrong_usage_is_one_line_that_says_where_to_read_on(arguments: list[str]
     assert line.startswith("numa-align: ") and says in line
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["topo"], ["topo", "--json"], ["check", "--json"], ["run", "--help"]]
-)
-def test_output_that_cannot_be_written_is_a_line(arguments: list[str]) -> None:
-    with open("/dev/full", "w") as full:
-        result = subprocess.run(
-            [*NUMA_ALIGN, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60
-        )
-    assert result.returncode == 2
-    assert result.stderr.startswith("numa-align: cannot write the output: No space left on device")
-    assert len(result.stderr.splitlines()) == 1
+#: Each command with words that make it print, and how much of its output is the same each time.
+SPEAKING = {
+    "none": [],
+    "help": ["--help"],
+    "topo": ["topo"],
+    "topo-json": ["topo", "--json"],
+    "plan": ["plan", "-n1", "--no-gpus"],
+    "run": ["run", "--numa-align=help"],
+    "run-a-command": ["run", "--numa-align=verbose", "echo", "said"],
+    "show": ["show", "--help"],
+    "gpus": ["gpus", "1"],
+    "check": ["check"],
+    "check-json": ["check", "--json"],
+    "job": ["job", "--pid", "1"],
+    "audit": ["audit"],
+    "report": ["report", "--help"],
+    "bench": ["bench", "--help"],
+    "conf": ["conf", "gres", "--slurm-version", "24.11", "--root", "MACHINE", "--node", "n1"],
+    "doctor": ["doctor", "--root", "MACHINE", "--node-name", "n1"],
+    "wrong": ["topo", "--nosuch"],
+}
 
 
-def test_a_reader_that_goes_away_is_no_noise() -> None:
-    with subprocess.Popen(
-        [*NUMA_ALIGN, "topo", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+def test_every_command_is_among_those_that_have_to_hold_with_no_output() -> None:
+    assert set(COMMANDS) <= {words[0] for words in SPEAKING.values() if words}
+
+
+@pytest.mark.parametrize("name", SPEAKING)
+def test_output_that_cannot_be_written_is_a_line_and_status_2_and_errors_that_cannot_are_lost(
+    name: str, tmp_path: Path
+) -> None:
+    machine = str(Machine(gpus=on_nodes(0)).write(tmp_path))
+    words = [machine if word == "MACHINE" else word for word in SPEAKING[name]]
+
+    def run(streams: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$@" {streams}', "sh", *NUMA_ALIGN, *words],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+        return done.returncode, done.stdout, done.stderr
+
+    status, out, err = run("")
+    for streams in ("2>&-", "2>/dev/full"):
+        found = run(streams)
+        assert (found[0], bool(found[1])) == (status, bool(out)), streams
+    for streams, why in ((">&-", "Bad file descriptor"), (">/dev/full", "No space left on device")):
+        found = run(streams)
+        if name == "run-a-command":  # what is said of it is the command's own
+            assert found[0] == 1 and "echo: write error" in found[2]
+        elif out:
+            assert found[0] == 2, streams
+            assert f"numa-align: cannot write the output: {why}; is there room" in found[2].splitlines()[-1]
+            assert len(found[2].splitlines()) <= 1 + len(err.splitlines())
+        else:
+            assert found == (status, "", err)
+    assert run(">&- 2>&- <&-")[0] == run(">/dev/full 2>&1")[0] == (1 if name == "run-a-command" else 2)
+
+
+@pytest.mark.parametrize("name", ["help", "topo-json", "check", "doctor"])
+def test_a_reader_that_goes_away_is_no_noise_and_no_verdict(name: str, tmp_path: Path) -> None:
+    machine = str(Machine(gpus=on_nodes(0)).write(tmp_path))
+    words = [machine if word == "MACHINE" else word for word in SPEAKING[name]]
+    with subprocess.Popen([*NUMA_ALIGN, *words], stdout=PIPE, stderr=PIPE, text=True) as process:
         assert process.stdout and process.stderr
         process.stdout.close()
         assert process.stderr.read() == ""
-    assert process.returncode != 0
+    assert process.returncode == 2
+
+
+def test_what_a_stream_s_encoding_lacks_is_written_as_an_escape() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    result = subprocess.run(
+        [*NUMA_ALIGN, "topo", "--r\xf6\xf6t"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2 and "no such option '--r\\xf6\\xf6t'" in result.stderr
+
+
+def test_no_file_gets_the_number_of_a_stream_that_is_closed(tmp_path: Path) -> None:
+    """Nor does the command find open what was closed."""
+    picture = tmp_path / "job.svg"
+    words = ["job", "--pid", str(os.getpid()), "--svg", str(picture)]
+    subprocess.run(["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *NUMA_ALIGN, *words], check=False, timeout=60)
+    assert not picture.exists() or picture.read_text().startswith("<svg")
+    probe = "import os; print(sorted(n for n in (0, 1) if os.path.exists(f'/proc/self/fd/{n}')))"
+    script = f'{sys.executable} -c "{probe}" >{tmp_path}/found'
+    command = ["sh", "-c", 'exec "$@" <&-', "sh", *NUMA_ALIGN, "run", "sh", "-c", script]
+    subprocess.run(command, check=True, timeout=60, capture_output=True)
+    assert (tmp_path / "found").read_text() == "[1]\n"
 
 
 def test_an_interrupt_ends_it_quietly_with_130(tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import sys
 from typing import NoReturn, Optional
 
 import click
 
 from .. import __version__
-from ..errors import NumaAlignError
+from ..errors import NumaAlignError, OutputError
+from .streams import take_streams
 
 #: Subcommand -> the line that ``--help`` shows, in the order of the way of the data.
 COMMANDS = {
@@ -74,11 +74,18 @@ def cli(ctx: click.Context) -> None:
 def main() -> None:
     """Entry point: one line to stderr for what is meant for people, never a traceback.
 
-    Exit status: that of the command; 2 for wrong usage or input; 130 after an interrupt.
+    Exit status: that of the command; 2 for wrong usage or input, or output that cannot be written; 130 after
+    an interrupt.
     """
+    take_streams()
     try:
         # click on its own ends with three lines of usage, and with 1 after an interrupt.
         status = cli.main(prog_name="numa-align", standalone_mode=False)
+        sys.stdout.flush()
+    except OutputError as error:
+        if error.quiet:
+            sys.exit(error.exit_status)
+        _end(str(error), error.exit_status)
     except NumaAlignError as error:
         _end(str(error), error.exit_status)
     except click.ClickException as error:
@@ -86,22 +93,16 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except OSError as error:
-        # What the system refuses elsewhere, each command says in its own words; here it is stdout.
-        _give_up_stdout()
-        _end(f"cannot write the output: {error.strerror}; is there room, and is it still open?", 2)
+        # What the system may well refuse, each command says in its own words.
+        _end(str(error), 2)
     sys.exit(status)
 
 
 def say(line: str) -> None:
-    """A line to stderr, if it is there and can be written to: a program is not to end by what is said of it.
-
-    Without Python's buffer, which would fail once more at the end, and not with print(), which takes stdout
-    where Python has no stderr.
-    """
-    if sys.stderr is None:
-        return
-    with contextlib.suppress(OSError, ValueError):
-        os.write(sys.stderr.fileno(), f"{line}\n".encode(errors="backslashreplace"))
+    """A line to stderr, if it is there and can be written to."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 def _end(message: str, status: int) -> NoReturn:
@@ -114,8 +115,3 @@ def _line_of(error: click.ClickException) -> str:
     words = " ".join(error.format_message().split()).rstrip(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
     return f"{words[:1].lower()}{words[1:]}; see `{context.command_path if context else 'numa-align'} --help`"
-
-
-def _give_up_stdout() -> None:
-    """Let what is still buffered go nowhere, lest Python fails once more when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
