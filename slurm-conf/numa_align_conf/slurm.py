@@ -109,7 +109,7 @@ def _scripts(version: Version, sbin: str) -> Iterator[Setting]:
         "PrologFlags",
         "Alloc,Contain",
         "Alloc: the Prolog runs before the first task starts, on every node of the job. Contain: processes "
-        "of ssh sessions count to the job.",
+        "of ssh sessions count to the job, and its description stays for as long as it runs.",
         rule="add",
     )
     reason = f"The scripts end within 10 s; Slurm's default is to wait for ever, {PROLOG_LIMIT} s are ample."

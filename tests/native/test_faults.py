@@ -7,6 +7,7 @@ import io
 import tarfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from e2e.machines import ROOT
@@ -18,6 +19,7 @@ from machine.progress import to_stderr
 from machine.project import build_project
 
 from native import Native
+from native.native import WITHOUT_CGROUPS
 
 from . import asking
 from .asking import LIBRARY, assert_healthy, plugstack, said_by_plugin
@@ -218,6 +220,36 @@ def test_tables_that_no_epilog_took_away_are_swept_by_a_later_one(native: Native
         kept = native.run(f"ls -A {RUN}", check=True).stdout.split()
     assert sorted(kept) == sorted([job, "79"]), "not that of a job that runs, nor a young one"
     native.run(f"rm {RUN}/79", check=True)
+
+
+SWEEP = (
+    "python3 -I -S -c \"import sys, time; sys.path.insert(0, '/usr/lib/numa-align/python'); "
+    'from numa_align.hooks.prolog import sweep; print(sweep(now=time.time() + {} * 86400))"'
+)
+
+
+def test_a_job_between_two_steps_keeps_its_table_also_where_nothing_of_it_runs(native: Native) -> None:
+    """With Contain a slurmstepd is there all the time; without, the end of the time limit tells."""
+    submit(native)
+    try:
+        for flags in ("Contain", "Alloc"):
+            native.configure(replace(native.config, prolog_flags=flags))
+            with allocated(native, "-n1 --gpus=1 --time=3-0") as job:
+                assert (
+                    asking.ask(native, job, "--gpus=1 --numa-align").environment["NUMA_ALIGN_STATE"]
+                    == "aligned"
+                )
+                stepds = native.run(
+                    "until [ $(pgrep -xc slurmstepd) -le 1 ]; do sleep 0.1; done; pgrep -xc slurmstepd"
+                )
+                assert stepds.stdout.strip() == str(int(flags == "Contain"))
+                assert native.run(SWEEP.format(3), check=True).stdout == "[]\n"
+                after = native.run(SWEEP.format(40), check=True).stdout
+                assert after == ("[]\n" if flags == "Contain" else f"[{job}]\n")
+                state = asking.ask(native, job, "--gpus=1 --numa-align").environment["NUMA_ALIGN_STATE"]
+                assert state == ("aligned" if flags == "Contain" else "unaligned")
+    finally:
+        native.configure(WITHOUT_CGROUPS)
 
 
 def test_strict_fails_the_task_before_it_starts_with_the_reason(native: Native) -> None:

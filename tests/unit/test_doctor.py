@@ -123,6 +123,12 @@ BROKEN = [
     (edit("slurm.conf", "NodeName=n1", "NodeName=n2"), "slurm-conf", "fail", "conf slurm"),
     (edit("cgroup.conf", "ConstrainCores=yes", ""), "constrain", "fail", "ConstrainCores=yes"),
     (edit("cgroup.conf", "Devices=yes", "Devices=no"), "constrain", "fail", "ConstrainDevices=yes"),
+    (
+        edit("slurm.conf", "PrologFlags=Alloc,Contain", "PrologFlags=Alloc"),
+        "prolog-contain",
+        "warn",
+        "PrologFlags=Alloc,Contain",
+    ),
     (edit("slurm.conf", "PrologFlags=Alloc,Contain", ""), "prolog-flags", "warn", "PrologFlags=Alloc"),
     (
         edit("slurm.conf", "Prolog=/usr", "#Prolog=/usr"),

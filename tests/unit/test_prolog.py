@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Optional
@@ -15,6 +16,8 @@ from numa_align.hooks.prolog_conf import read_prolog_conf
 from numa_align.placement.table import STALE_SECONDS, remove_table, write_table
 from numa_align.process import make_room
 from numa_align.process.room import AUTO, OFF, Room
+
+DAY = 24 * 3600
 
 TWO_NODES = Machine(packages=2, cores=4, gpus=on_nodes(0, 0, 1, 1))
 
@@ -127,6 +130,33 @@ def test_old_tables_of_jobs_that_are_gone_are_swept(directory: Path) -> None:
     os.utime(young, (now, now))
     assert prolog.sweep(directory, now) == [4000000001]
     assert [path.name for path in directory.iterdir()] == [young.name]
+
+
+def test_a_table_is_kept_until_a_day_after_the_time_limit_of_its_job(root: Path, directory: Path) -> None:
+    """Between two steps nothing of the job is here; nor is there ever a slurmstepd of this one."""
+    start = time.time()
+    environment = {"SLURM_JOB_ID": "4000000001", "SLURM_JOB_END_TIME": str(int(start) + 3 * DAY)}
+    prolog.write_job_table(environment, root, directory)
+    assert prolog.sweep(directory, start + 3.9 * DAY) == []
+    assert prolog.sweep(directory, start + 4.1 * DAY) == [4000000001]
+
+
+@pytest.mark.parametrize("said", ["", "x", "-1", "\u0664", "9" * 40, "1e9"])
+def test_where_slurm_does_not_say_when_a_job_ends_its_table_is_kept_for_a_month(
+    root: Path, directory: Path, said: str
+) -> None:
+    start = time.time()
+    prolog.write_job_table({"SLURM_JOB_ID": "4000000001", "SLURM_JOB_END_TIME": said}, root, directory)
+    assert prolog.sweep(directory, start + 31 * DAY) == []
+    assert prolog.sweep(directory, start + 33 * DAY) == [4000000001]
+
+
+@pytest.mark.parametrize("said", ["0", "1", "9" * 11])
+def test_a_wrong_end_of_a_job_costs_no_table(root: Path, directory: Path, said: str) -> None:
+    """A clock that was set, a job without limit."""
+    prolog.write_job_table({"SLURM_JOB_ID": "4000000001", "SLURM_JOB_END_TIME": said}, root, directory)
+    assert prolog.sweep(directory, time.time() + 0.9 * DAY) == []
+    assert table_of(directory, 4000000001)
 
 
 @pytest.mark.parametrize(

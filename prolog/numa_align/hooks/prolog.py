@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 #: Facility daemon, severities warning and info (syslog(3)).
 _WARNING, _INFO = 3 << 3 | 4, 3 << 3 | 6
 
+#: Seconds that a job is taken to run where Slurm does not say.
+_MONTH = 31 * 24 * 3600.0
+#: Digits of a number of seconds that a file can have for its time: the year 5138.
+_LONGEST_TIME = 11
+
 
 def _log(message: str, *, wrong: bool = True) -> None:
     """One line to the system log if it takes it at once, and to stderr.
@@ -64,6 +69,14 @@ def _job_gpus(environment: Mapping[str, str]) -> Optional[tuple[int, ...]]:
         return None
 
 
+def _job_end(environment: Mapping[str, str], now: float) -> float:
+    """When the job ends by its limit, as Slurm 24.11 says and 22.05 does not; then a month from now."""
+    text = environment.get("SLURM_JOB_END_TIME", "")
+    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_TIME):
+        return now + _MONTH
+    return max(now, float(text))
+
+
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -93,12 +106,17 @@ def write_job_table(
     if job_gpus and not topology.gpus:
         note = "no GPU was found in /proc/driver/nvidia or /sys/bus/pci"
         warnings.append(f"job {job} has GPUs but {note}; its steps cannot be aligned")
-    write_table(format_table(topology, job, boot=_boot_id(), job_gpus=job_gpus, note=note), job, directory)
+    text = format_table(topology, job, boot=_boot_id(), job_gpus=job_gpus, note=note)
+    write_table(text, job, directory, until=_job_end(environment, time.time()))
     return [*warnings, *topology.warnings]
 
 
 def sweep(directory: Path = DIRECTORY, now: Optional[float] = None) -> list[int]:
-    """Remove tables that no epilog took away; returns the jobs' ids."""
+    """Remove tables that no epilog took away; returns the jobs' ids.
+
+    A job between two steps has no process here unless PrologFlags has Contain. Its table is known by the end
+    of its time limit, which costs no question to Slurm: epilogs that ask slurmctld are a storm at scale.
+    """
     limit = (time.time() if now is None else now) - STALE_SECONDS
     try:
         old = [e.name for e in os.scandir(directory) if e.stat(follow_symlinks=False).st_mtime < limit]

@@ -23,7 +23,8 @@ MAX_GPUS = 256
 #: One file a job, named by its id. tmpfs on every distribution, so tables do not outlive a boot.
 DIRECTORY = Path("/run/numa-align")
 
-#: A table this old, of a job without a slurmstepd on the node, was left by an epilog that never ran.
+#: A table's time of modification is that until which its job may run (write_table). So much later, and
+#: without a slurmstepd of the job on the node, it was left by an epilog that never ran.
 STALE_SECONDS = 24 * 3600
 
 
@@ -127,9 +128,10 @@ def _open_directory(directory: Path) -> int:
     return folder
 
 
-def write_table(text: str, job: int, directory: Path = DIRECTORY) -> Path:
+def write_table(text: str, job: int, directory: Path = DIRECTORY, *, until: Optional[float] = None) -> Path:
     """Puts a table in place in one step (rename), readable by everybody; replaces an older one.
 
+    ``until`` is when the job ends at the latest, for whoever sweeps.
     Raises TableError with what failed; nothing is left behind then.
     """
     folder = _open_directory(directory)
@@ -143,6 +145,8 @@ def write_table(text: str, job: int, directory: Path = DIRECTORY) -> Path:
             data = text.encode("ascii")
             while data:
                 data = data[os.write(file, data) :]
+            if until is not None:
+                os.utime(file, (until, until))
         finally:
             os.close(file)
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)

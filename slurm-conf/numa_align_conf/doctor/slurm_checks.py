@@ -300,6 +300,15 @@ def _prolog_times(facts: Facts) -> Iterator[Finding]:
             "on nodes without a task of the first step the prolog runs late",
             f"{facts.place('prologflags')}: PrologFlags=Alloc,Contain",
         )
+    elif facts.scripts.get("prolog") and not {"contain", "x11"} & set(flags):
+        yield Finding(
+            "prolog-contain",
+            "warn",
+            "PrologFlags has no Contain",
+            "a job between two steps has no process here: its table is kept until a day after its time "
+            "limit, and a limit that is raised later does not count",
+            f"{facts.place('prologflags')}: PrologFlags=Alloc,Contain",
+        )
     seconds = facts.prolog_seconds
     if seconds is not None and seconds > SLOW_PROLOG:
         yield Finding(
