@@ -73,6 +73,11 @@ class Native(Started):
         self._outer: subprocess.Popen[bytes] | None = None
         self._pid = 0
 
+    @property
+    def pid(self) -> int:
+        """The number on the host of the cluster's PID 1, 0 if it is not running."""
+        return self._pid
+
     def start_all(self) -> None:
         self._start()
         self.configure(self.config)
