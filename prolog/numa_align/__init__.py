@@ -5,7 +5,7 @@ The way of the data, a package for each stop::
     GPU -> topology -> placement (table, claim, plan) -> process, hooks -> task
 
 Importing this package imports nothing else: the job prolog starts it on every
-node of every job and must be gone in a few tens of milliseconds. `bind_local_rank`
+node of every job (docs/decisions/prolog-imports.md). `bind_local_rank`
 and `worker_init`, for programs that start workers, are loaded when they are used.
 """
 

@@ -15,7 +15,11 @@ file it came from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from .light_typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 #: One more than the largest number accepted. Kernels are built for at most 8192 CPUs and 1024
 #: nodes; the bound keeps ``0-4294967295`` from a damaged file from filling the memory.

@@ -12,9 +12,15 @@ attributes); binary attributes such as ``cpulist`` may be longer.
 from __future__ import annotations
 
 import os
-from typing import Callable, Optional, Union
 
 from .cpulist import parse_cpulist, parse_cpumap
+from .light_typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Callable, Optional, Union
+
+    #: A path in either form.
+    AnyPath = Union[str, os.PathLike[str]]
 
 #: Bytes; more than any file has that is read here (the CPU list of 8192 CPUs, every other one
 #: offline, has 20 kB). A longer file is not what it should be and reads as None.
@@ -25,11 +31,6 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 # 2**64 has 20 digits: no kernel counter is longer.
 _MAX_DIGITS = 20
-
-
-#: A path in either form. This module does without pathlib, whose import takes longer than
-#: reading a whole machine.
-AnyPath = Union[str, "os.PathLike[str]"]
 
 
 class Tree:

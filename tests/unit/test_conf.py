@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
@@ -120,15 +119,15 @@ def uneven(*, caches: bool) -> Topology:
     base = Machine(packages=1, nodes=2, cores=3, gpus=on_nodes(0, 1)).topology()
     first, second = tuple(range(4)), (4, 5)
     cores = tuple(Core((cpu,), int(cpu > 3), 0, cpu // 2 * 2 if caches else cpu) for cpu in range(6))
-    gpus = tuple(replace(gpu, cpus=cpus) for gpu, cpus in zip(base.gpus, (first, second)))
-    nodes = tuple(replace(node, cpus=cpus) for node, cpus in zip(base.nodes, (first, second)))
+    gpus = tuple(gpu._replace(cpus=cpus) for gpu, cpus in zip(base.gpus, (first, second)))
+    nodes = tuple(node._replace(cpus=cpus) for node, cpus in zip(base.nodes, (first, second)))
     return Topology(base.online, nodes, base.distances, cores, gpus)
 
 
 def test_a_gpu_without_a_device_file_is_in_neither_file() -> None:
     base = TWO.topology()
-    gpus = (*base.gpus[:3], replace(base.gpus[3], minor=None, device=None))
-    one = kind(replace(base, gpus=gpus))
+    gpus = (*base.gpus[:3], base.gpus[3]._replace(minor=None, device=None))
+    one = kind(base._replace(gpus=gpus))
     text = gres_conf([one], V24)
     assert [line.partition("File=")[2].split()[0] for line in lines(text)] == [
         "/dev/nvidia[0-1]",
@@ -141,8 +140,8 @@ def test_a_gpu_without_a_device_file_is_in_neither_file() -> None:
 @pytest.mark.parametrize(("vendor", "detector"), [("nvidia", "nvml"), ("amd", "rsmi")])
 def test_where_no_device_file_is_known_detection_is_proposed(vendor: str, detector: str) -> None:
     base = TWO.topology()
-    gpus = tuple(replace(gpu, vendor=vendor, minor=None, device=None, model=None) for gpu in base.gpus)
-    one = kind(replace(base, gpus=gpus))
+    gpus = tuple(gpu._replace(vendor=vendor, minor=None, device=None, model=None) for gpu in base.gpus)
+    one = kind(base._replace(gpus=gpus))
     text = gres_conf([one], V24)
     assert lines(text) == [f"NodeName=n1 AutoDetect={detector}"]
     assert "no device file is known" in text

@@ -32,8 +32,7 @@ MIG = "MIG-77777777-2222-3333-4444-555555555555"
 def with_gpus(*uuids: Optional[str], index: Optional[Sequence[int]] = None) -> Topology:
     topology = Machine(packages=2, gpus=[Device(uuid=uuid) for uuid in uuids]).topology()
     gpus = tuple(
-        Gpu(**{**gpu.__dict__, "index": None if index is None else index[n]})
-        for n, gpu in enumerate(topology.gpus)
+        gpu._replace(index=None if index is None else index[n]) for n, gpu in enumerate(topology.gpus)
     )
     return Topology(topology.online, topology.nodes, topology.distances, topology.cores, gpus)
 
@@ -219,6 +218,6 @@ def test_plugin_and_python_have_one_variable_for_a_vendor(plugin: Plugin, vendor
 @pytest.mark.parametrize("vendor", ["huawei", "cambricon", "moorethreads-gpu"])
 def test_a_vendor_with_a_long_name_does_not_cost_the_table(plugin: Plugin, vendor: str) -> None:
     one = UNNUMBERED.gpus[0]
-    gpus = (Gpu(**{**one.__dict__, "vendor": vendor}), *UNNUMBERED.gpus[1:])
+    gpus = (one._replace(vendor=vendor), *UNNUMBERED.gpus[1:])
     topology = Topology(UNNUMBERED.online, UNNUMBERED.nodes, UNNUMBERED.distances, UNNUMBERED.cores, gpus)
     assert plugin.read(topology, UUIDS[3], None, of_runtime=True) == (3,)

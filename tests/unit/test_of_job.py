@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
@@ -189,9 +188,9 @@ def test_an_open_device_file_tells_the_gpu(tmp_path: Path) -> None:
     topology = Machine(gpus=on_nodes(0)).topology()
     device = tmp_path / "nvidia0"
     device.touch()
-    gpu = replace(topology.gpus[0], device=str(device))
+    gpu = topology.gpus[0]._replace(device=str(device))
     with device.open():
-        holders = gpu_holders([os.getpid()], replace(topology, gpus=(gpu,)))
+        holders = gpu_holders([os.getpid()], topology._replace(gpus=(gpu,)))
     assert holders == {os.getpid(): (gpu,)}
 
 
@@ -202,9 +201,9 @@ def two_open(tmp_path: Path) -> Iterator[tuple[Topology, list[int]]]:
     devices = [tmp_path / f"nvidia{number}" for number in range(2)]
     for device in devices:
         device.touch()
-    gpus = tuple(replace(gpu, device=str(device)) for gpu, device in zip(found.gpus, devices))
+    gpus = tuple(gpu._replace(device=str(device)) for gpu, device in zip(found.gpus, devices))
     files = [os.open(device, os.O_RDONLY) for device in devices]
-    yield replace(found, gpus=gpus), files
+    yield found._replace(gpus=gpus), files
     for file in files:
         os.close(file)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
@@ -90,7 +89,7 @@ def test_whatever_goes_wrong_the_prolog_returns(monkeypatch: pytest.MonkeyPatch)
 def test_tables_are_readable_by_all_and_writable_by_root_alone(directory: Path) -> None:
     before = os.umask(0o077)
     try:
-        path = write_table("text\n", 3, directory)
+        path = Path(write_table("text\n", 3, directory))
     finally:
         os.umask(before)
     assert path.stat().st_mode & 0o777 == 0o644
@@ -124,8 +123,8 @@ def test_removing_a_table_that_is_not_there_is_no_error(directory: Path) -> None
 
 
 def test_old_tables_of_jobs_that_are_gone_are_swept(directory: Path) -> None:
-    old = write_table("text\n", 4000000001, directory)
-    young = write_table("text\n", 4000000002, directory)
+    old = Path(write_table("text\n", 4000000001, directory))
+    young = Path(write_table("text\n", 4000000002, directory))
     now = old.stat().st_mtime + STALE_SECONDS + 10
     os.utime(young, (now, now))
     assert prolog.sweep(directory, now) == [4000000001]
@@ -167,7 +166,7 @@ def test_the_site_says_how_much_room(tmp_path: Path, text: Optional[str], room: 
     if text is not None:
         (tmp_path / "etc/numa-align").mkdir(parents=True)
         (tmp_path / "etc/numa-align/prolog.conf").write_text(text)
-    assert read_prolog_conf(tmp_path).room == room
+    assert read_prolog_conf(str(tmp_path / "etc/numa-align/prolog.conf")).room == room
 
 
 @pytest.mark.parametrize(
@@ -196,8 +195,8 @@ def test_room_is_made_for_the_jobs_own_gpus(monkeypatch: pytest.MonkeyPatch, tmp
     (tmp_path / "etc/numa-align").mkdir(parents=True)
     (tmp_path / "etc/numa-align/prolog.conf").write_text("room=auto\n")
     topology = TWO_NODES.topology()
-    gpus = tuple(replace(gpu, index=number) for number, gpu in enumerate(topology.gpus))
-    topology = replace(topology, gpus=gpus)
+    gpus = tuple(gpu._replace(index=number) for number, gpu in enumerate(topology.gpus))
+    topology = topology._replace(gpus=gpus)
     for held in ("1,3", "2-3", "", "x"):
         assert prolog.make_job_room({"SLURM_JOB_ID": "1", "SLURM_JOB_GPUS": held}, topology, tmp_path) == ()
     share = topology.nodes[0].memory_bytes * 3 // 4

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ GIB = 1 << 30
 def test_what_was_built_is_what_is_read(machine: Machine) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         found = read_at(machine.write(Path(folder)))
-    assert replace(found, warnings=()) == machine.topology()
+    assert found._replace(warnings=()) == machine.topology()
 
 
 def gpu_memory(*nodes: int, size: int = 16 * GIB) -> tuple[ExtraNode, ...]:

@@ -7,19 +7,21 @@ system log; the exit status is always 0, because a failing prolog or epilog drai
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Optional
 
 from ..cpulist import parse_cpulist
 from ..errors import NumaAlignError
+from ..light_typing import TYPE_CHECKING
 from ..placement.table import DIRECTORY, STALE_SECONDS, format_table, remove_table, write_table
+from ..sysfs import Tree, read_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Optional
+
+    from ..sysfs import AnyPath
     from ..topology.model import Topology
 
 #: Facility daemon, severities warning and info (syslog(3)).
@@ -29,6 +31,8 @@ _WARNING, _INFO = 3 << 3 | 4, 3 << 3 | 6
 _MONTH = 31 * 24 * 3600.0
 #: Digits of a number of seconds that a file can have for its time: the year 5138.
 _LONGEST_TIME = 11
+#: The site's words for the prolog, below the root; most sites have none.
+_CONF = "etc/numa-align/prolog.conf"
 
 
 def _log(message: str, *, wrong: bool = True) -> None:
@@ -47,8 +51,10 @@ def _log(message: str, *, wrong: bool = True) -> None:
             break
         except OSError:
             continue  # no log, a full queue, or a socket of the other kind
-    with contextlib.suppress(OSError, ValueError):
+    try:  # noqa: SIM105 - contextlib costs the prolog an import
         print(f"numa-align: {message}", file=sys.stderr)
+    except (OSError, ValueError):
+        pass
 
 
 def _job_id(environment: Mapping[str, str]) -> int:
@@ -78,13 +84,10 @@ def _job_end(environment: Mapping[str, str], now: float) -> float:
 
 
 def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        return ""
+    return read_text("/proc/sys/kernel/random/boot_id") or ""
 
 
-def read_node(environment: Mapping[str, str], root: Path = Path("/")) -> Topology:
+def read_node(environment: Mapping[str, str], root: AnyPath = "/") -> Topology:
     """This node. A wrong override file or gres.conf is a warning in it: the resolver goes on without."""
     from ..topology.read import read_here  # noqa: PLC0415 - the epilog does without
 
@@ -93,8 +96,8 @@ def read_node(environment: Mapping[str, str], root: Path = Path("/")) -> Topolog
 
 def write_job_table(
     environment: Mapping[str, str],
-    root: Path = Path("/"),
-    directory: Path = DIRECTORY,
+    root: AnyPath = "/",
+    directory: AnyPath = DIRECTORY,
     topology: Optional[Topology] = None,
 ) -> list[str]:
     """Resolve this node's GPUs and write the job's table; returns warnings for the log."""
@@ -111,7 +114,7 @@ def write_job_table(
     return [*warnings, *topology.warnings]
 
 
-def sweep(directory: Path = DIRECTORY, now: Optional[float] = None) -> list[int]:
+def sweep(directory: AnyPath = DIRECTORY, now: Optional[float] = None) -> list[int]:
     """Remove tables that no epilog took away; returns the jobs' ids.
 
     A job between two steps has no process here unless PrologFlags has Contain. Its table is known by the end
@@ -134,36 +137,34 @@ def sweep(directory: Path = DIRECTORY, now: Optional[float] = None) -> list[int]
     return stale
 
 
-def prolog() -> None:
+def prolog(root: AnyPath = "/", directory: AnyPath = DIRECTORY) -> None:
     """Entry point of numa-align-prolog."""
     try:
-        topology = read_node(os.environ)
-        for warning in write_job_table(os.environ, topology=topology):
+        topology = read_node(os.environ, root)
+        for warning in write_job_table(os.environ, root, directory, topology):
             _log(warning)
     except Exception as error:
         # Whatever it is: the job starts, unaligned, and the plugin tells its user why.
         _log(f"prolog: no table written: {error}")
         return
     try:
-        for line in make_job_room(os.environ, topology):
+        for line in make_job_room(os.environ, topology, root):
             _log(line, wrong=False)
     except Exception as error:
         _log(f"prolog: no room made: {error}")
 
 
-def make_job_room(
-    environment: Mapping[str, str], topology: Topology, root: Path = Path("/")
-) -> tuple[str, ...]:
+def make_job_room(environment: Mapping[str, str], topology: Topology, root: AnyPath = "/") -> tuple[str, ...]:
     """Make room for a job with GPUs on their nodes, as the site has it; returns lines for the log."""
-    job_gpus = _job_gpus(environment)
-    if not job_gpus:
+    job_gpus, conf = _job_gpus(environment), Tree(root)
+    if not job_gpus or not conf.exists(_CONF):
         return ()
-    from .prolog_conf import read_prolog_conf  # noqa: PLC0415 - not for the jobs without GPUs
+    # Only where the site has words for the prolog, and only where they ask for room.
+    from .prolog_conf import read_prolog_conf  # noqa: PLC0415
 
-    room = read_prolog_conf(root).room
+    room = read_prolog_conf(conf.path(_CONF)).room
     if not room.on:
         return ()
-    # Nor for the sites that make no room, which are most.
     from ..process.make_room import make_room  # noqa: PLC0415
     from ..process.room import wanted_by_node  # noqa: PLC0415
 
@@ -172,10 +173,10 @@ def make_job_room(
     return tuple(f"job {_job_id(environment)}: {one.line}" for one in made)
 
 
-def epilog() -> None:
+def epilog(directory: AnyPath = DIRECTORY) -> None:
     """Entry point of numa-align-epilog."""
     try:
-        remove_table(_job_id(os.environ))
-        sweep()
+        remove_table(_job_id(os.environ), directory)
+        sweep(directory)
     except Exception as error:
         _log(f"epilog: {error}")

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..errors import NumaAlignError, SpecError
 from ..process.room import OFF, Room, parse_room
 from ..sysfs import read_text
-
-FILE = "etc/numa-align/prolog.conf"
 
 
 @dataclass(frozen=True)
@@ -23,15 +20,14 @@ class PrologConf:
     room: Room = OFF
 
 
-def read_prolog_conf(root: Path = Path("/")) -> PrologConf:
+def read_prolog_conf(path: str) -> PrologConf:
     """The site's words, those that are built in without the file.
 
     Raises NumaAlignError that names the file and the word: nothing is done by words that are not understood.
     """
-    path = root / FILE
     if not os.path.lexists(path):
         return PrologConf()
-    text = read_text(str(path))
+    text = read_text(path)
     if text is None:
         raise NumaAlignError(f"{path} cannot be read, or is larger than any such file")
     room = OFF

@@ -8,20 +8,24 @@ a step and because advice names what lies outside it.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
-from pathlib import Path
-from typing import Optional
 
 from ..cpulist import format_cpulist
 from ..errors import TableError
-from ..topology.model import Gpu, Topology
+from ..light_typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from typing import Optional
+
+    from ..sysfs import AnyPath
+    from ..topology.model import Gpu, Topology
 
 VERSION = 1
 #: NA_MAX_SMT and NA_MAX_GPUS of spank/placement/machine.h.
 MAX_SMT = 16
 MAX_GPUS = 256
 #: One file a job, named by its id. tmpfs on every distribution, so tables do not outlive a boot.
-DIRECTORY = Path("/run/numa-align")
+DIRECTORY = "/run/numa-align"
 
 #: A table's time of modification is that until which its job may run (write_table). So much later, and
 #: without a slurmstepd of the job on the node, it was left by an epilog that never ran.
@@ -103,9 +107,9 @@ def format_table(
     return "\n".join([*lines, f"end {len(lines)}", ""])
 
 
-def _open_directory(directory: Path) -> int:
+def _open_directory(directory: AnyPath) -> int:
     """Opens the folder, made if need be, and makes sure that nobody but root writes there."""
-    path = str(directory)
+    path = os.fspath(directory)
     made = True
     try:
         os.mkdir(path, 0o755)  # noqa: PTH102
@@ -128,7 +132,7 @@ def _open_directory(directory: Path) -> int:
     return folder
 
 
-def write_table(text: str, job: int, directory: Path = DIRECTORY, *, until: Optional[float] = None) -> Path:
+def write_table(text: str, job: int, directory: AnyPath = DIRECTORY, *, until: Optional[float] = None) -> str:
     """Puts a table in place in one step (rename), readable by everybody; replaces an older one.
 
     ``until`` is when the job ends at the latest, for whoever sweeps.
@@ -152,10 +156,10 @@ def write_table(text: str, job: int, directory: Path = DIRECTORY, *, until: Opti
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError as error:
         _remove(temporary, folder)
-        raise TableError(f"cannot write {directory}/{name}: {error.strerror}") from error
+        raise TableError(f"cannot write {os.fspath(directory)}/{name}: {error.strerror}") from error
     finally:
         os.close(folder)
-    return directory / name
+    return f"{os.fspath(directory)}/{name}"
 
 
 def _remove(name: str, folder: int) -> None:
@@ -166,7 +170,7 @@ def _remove(name: str, folder: int) -> None:
         pass
 
 
-def remove_table(job: int, directory: Path = DIRECTORY) -> None:
+def remove_table(job: int, directory: AnyPath = DIRECTORY) -> None:
     """Takes a job's table away; that there is none is not an error."""
     try:
         folder = _open_directory(directory)

@@ -3,18 +3,20 @@
 This reads what Slurm reads, by Slurm's rules (src/common/parse_config.c): a file is bytes, "#" begins a
 comment unless a backslash precedes it, a backslash at the end continues a line without any space, only ASCII
 white space separates, keys are not case-sensitive, ``include`` begins its line. The job prolog loads this
-module, so it does without re, pathlib and dataclasses.
+module (docs/decisions/prolog-imports.md).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from ..errors import ConfError
+from ..light_typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Optional
+
     from ..sysfs import AnyPath
 
 _SIZE_LIMIT = 16 << 20

@@ -16,35 +16,37 @@ NVML (each has an index of its own), a node name that is not known. Source: gres
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Optional, Protocol
 
 from ..errors import ConfError
+from ..light_typing import TYPE_CHECKING, NamedTuple
 from ..sysfs import Tree
 from .conffile import read_conf
 from .gres_lines import GresLine, detection, faults, gpu_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Optional, Protocol
+
     from ..sysfs import AnyPath
+
+    class Detected(Protocol):
+        """What has to be known of a GPU; a sequence of them ascends by PCI address."""
+
+        @property
+        def vendor(self) -> str: ...  # noqa: D102
+        @property
+        def bdf(self) -> str: ...  # noqa: D102
+        @property
+        def minor(self) -> Optional[int]: ...  # noqa: D102
+        @property
+        def model(self) -> Optional[str]: ...  # noqa: D102
+        @property
+        def device(self) -> Optional[str]: ...  # noqa: D102
+
 
 #: Where Slurm's files are looked for below the root, in this order: as packaged, then where slurmd
 #: keeps what it got from slurmctld ("configless").
 USUAL_FOLDERS = ("etc/slurm", "run/slurm/conf", "etc/slurm-llnl")
-
-
-class Detected(Protocol):
-    """What has to be known of a GPU; a sequence of them ascends by PCI address."""
-
-    @property
-    def vendor(self) -> str: ...  # noqa: D102
-    @property
-    def bdf(self) -> str: ...  # noqa: D102
-    @property
-    def minor(self) -> Optional[int]: ...  # noqa: D102
-    @property
-    def model(self) -> Optional[str]: ...  # noqa: D102
-    @property
-    def device(self) -> Optional[str]: ...  # noqa: D102
 
 
 class Indexes(NamedTuple):

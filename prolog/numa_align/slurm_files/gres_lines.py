@@ -6,13 +6,14 @@ Source: _parse_gres_config, _parse_gres_config_node and _handle_autodetect_flags
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Optional
-
 from ..errors import ConfError
+from ..light_typing import TYPE_CHECKING, NamedTuple
 from .hostlist import HostlistError, expand, in_hostlist
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Optional
+
     from .conffile import ConfFile, Line
 
 #: What may begin a line of gres.conf, and what may follow Name= or NodeName= on it (_gres_options).

@@ -5,10 +5,12 @@ Source: src/common/hostlist.c. Numbers keep the width that their lower end is wr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Optional
-
+from ..light_typing import TYPE_CHECKING
 from ..sysfs import to_number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Optional
 
 #: Slurm allows 1024 devices in one record of gres.conf (MAX_GRES_BITMAP).
 _MAX_DEVICES = 1024

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from zlib import crc32
 
-from ..sysfs import AnyPath, Tree, fields
+from ..light_typing import TYPE_CHECKING
+from ..sysfs import Tree, fields
+
+if TYPE_CHECKING:
+    from ..sysfs import AnyPath
 
 
 def fingerprint(root: AnyPath = "/") -> str:

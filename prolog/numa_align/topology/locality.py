@@ -18,12 +18,15 @@ Source: Documentation/ABI/testing/sysfs-bus-pci.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Optional
-
-from ..names import Source
+from ..light_typing import TYPE_CHECKING, NamedTuple
 from .gpu.pci import Clue
 from .model import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Optional
+
+    from ..names import Source
 
 
 class Placement(NamedTuple):

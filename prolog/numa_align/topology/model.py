@@ -6,14 +6,15 @@ CPU numbers are Linux logical CPU numbers (hardware threads); node numbers are t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Optional
+from ..light_typing import TYPE_CHECKING, NamedTuple
 
-from ..names import NodeKind, Source
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from ..names import NodeKind, Source
 
 
-@dataclass(frozen=True)
-class Core:
+class Core(NamedTuple):
     """One physical core: its online hardware threads and where it sits.
 
     ``cpus`` are ascending and not empty. ``node`` is the NUMA node, or None where the kernel
@@ -28,8 +29,7 @@ class Core:
     llc: int
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """One NUMA node: ``cpus`` are its online CPUs, ascending; ``memory_bytes`` its MemTotal."""
 
     id: int
@@ -38,8 +38,7 @@ class Node:
     kind: NodeKind
 
 
-@dataclass(frozen=True)
-class Gpu:
+class Gpu(NamedTuple):
     """One GPU (physical device; a MIG instance belongs to its GPU) and its locality.
 
     ``bdf``: PCI address, lower case, domain of at least four digits (``0000:18:00.0``).
@@ -57,7 +56,7 @@ class Gpu:
     minor: Optional[int]
     uuid: Optional[str]
     model: Optional[str]
-    index: Optional[int]
+    index: Optional[int]  # type: ignore[assignment]  # hides tuple.index
     node: Optional[int]
     source: Source
     cpus: tuple[int, ...]
@@ -65,8 +64,7 @@ class Gpu:
     device: Optional[str]
 
 
-@dataclass(frozen=True)
-class Topology:
+class Topology(NamedTuple):
     """A whole machine.
 
     ``nodes`` ascend by id; ``distances[i][j]`` is the SLIT distance from ``nodes[i]`` to

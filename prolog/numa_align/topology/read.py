@@ -13,12 +13,10 @@ what one file says about several CPUs (siblings, caches, packages) is not asked 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from ..cpulist import format_cpulist
 from ..errors import OverrideError
-from ..names import NodeKind
+from ..light_typing import TYPE_CHECKING, NamedTuple
 from ..slurm_files.gres_index import Indexes, find_gres_conf, slurm_indexes
 from ..sysfs import Tree, fields, to_number
 from .gpu.find import find_gpus
@@ -27,6 +25,10 @@ from .locality import Placement, place
 from .model import Core, Gpu, Node, Topology
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Optional
+
+    from ..names import NodeKind
     from ..sysfs import AnyPath
     from .override import Overrides
 

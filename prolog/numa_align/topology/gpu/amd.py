@@ -8,12 +8,14 @@ kfd topology (``/sys/class/kfd/kfd/topology/nodes/N/properties``: ``unique_id``,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Optional
-
+from ...light_typing import TYPE_CHECKING, NamedTuple
 from ...sysfs import Tree, one_line, to_hex, to_number
 from .pci import FoundGpu, PciFunction
 from .vendors import VENDORS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Optional
 
 VENDOR = VENDORS["amd"].pci
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from ...sysfs import Tree
 from .pci import FoundGpu, bdf_key, candidates
 from .vendors import VENDORS
@@ -23,6 +21,7 @@ def find_gpus(tree: Tree) -> tuple[FoundGpu, ...]:
         # Whatever its driver announces is an NVIDIA GPU, with or without a matching PCI function.
         announced = name == "nvidia" and tree.exists("proc/driver/nvidia/gpus")
         if vendor.pci in vendors or announced:
-            module = import_module(f".{name}", __package__)
+            # What importlib.import_module does, whose import the prolog does without.
+            module = __import__(f"{__package__}.{name}", fromlist=["find"])
             found.update((gpu.bdf, gpu) for gpu in module.find(tree, functions))
     return tuple(sorted(found.values(), key=lambda gpu: bdf_key(gpu.bdf)))

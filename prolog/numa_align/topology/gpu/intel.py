@@ -6,11 +6,13 @@ function, Documentation/gpu/drm-uapi.rst.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from ...light_typing import TYPE_CHECKING
 from ...sysfs import Tree
 from .pci import FoundGpu, PciFunction
 from .vendors import VENDORS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 VENDOR = VENDORS["intel"].pci
 

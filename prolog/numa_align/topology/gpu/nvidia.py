@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from importlib import import_module
-from types import ModuleType
-from typing import Optional
 
+from ...light_typing import TYPE_CHECKING
 from ...sysfs import Tree, fields, one_line, to_number
 from .pci import FoundGpu, PciFunction, bdf_key, normalise_bdf
 from .vendors import VENDORS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import ModuleType
+    from typing import Optional
 
 VENDOR = VENDORS["nvidia"].pci
 _DEVICE = VENDORS["nvidia"].device
@@ -95,6 +97,8 @@ def import_nvml() -> ModuleType:
     """
     if sys.flags.no_site:
         raise ImportError("NVML is not asked where the site's packages are not looked for")
+    from importlib import import_module  # noqa: PLC0415 - not for the prolog
+
     return import_module("pynvml")
 
 

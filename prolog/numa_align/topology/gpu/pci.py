@@ -7,10 +7,12 @@ hexadecimal; the kernel prints it in lower case with a domain of at least four d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple, Optional
-
+from ...light_typing import TYPE_CHECKING, NamedTuple
 from ...sysfs import Tree, to_hex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Optional
 
 _DEVICES = "sys/bus/pci/devices/"
 

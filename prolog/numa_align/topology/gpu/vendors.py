@@ -5,7 +5,10 @@ The row is that of `na_visible_variable` in spank/placement/gpu_list.c; a test h
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from ...light_typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Optional
 
 
 class Vendor(NamedTuple):
