@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -121,6 +122,7 @@ def shared_together(states: Iterable[ProcessState]) -> dict[int, int]:
     return _sum(pieces.values())
 
 
+@lru_cache(maxsize=256)  # a process has thousands of mappings and hardly more than one policy
 def parse_policy(text: str) -> Policy:
     """A policy as numa_maps prints it: ``default``, ``bind:0-1``, ``prefer (many):0``, ``bind=static:1``.
 
