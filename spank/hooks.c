@@ -35,6 +35,7 @@ static struct {
 	struct na_by_hand by_hand;
 	bool cpus_by_variable, mem_by_variable;
 	bool by_user; /* somebody asked for this step, not only the site's default */
+	bool dry; /* decide and set nothing */
 	uint64_t memory_limit_mb;
 	struct na_meeting *meeting; /* of the tasks of this node, NULL if it cannot be had */
 	char failure[320]; /* why no task can be aligned, "" otherwise */
@@ -147,19 +148,20 @@ void na_stepd_begin(spank_t spank)
 		return;
 	context.step.spec = na_option_resolve(spank, &context.by_user, warning, sizeof(warning));
 	if (!context.step.spec.on) {
-		/* "off" said aloud inside an aligned job: what the job's script inherited is not ours. */
-		if (na_option_given())
+		/* "off" said aloud, or for this user, inside an aligned job: what the script has is not ours. */
+		if (na_option_given() || na_option_site_on())
 			na_report_nothing(spank);
 		return;
 	}
 	if (warning[0])
 		slurm_spank_log("numa-align: %s", warning);
 	context.active = true;
+	context.dry = na_option_site_dry() && !context.by_user;
 	read_bindings(spank, context.by_user);
 	context.meeting = na_meeting_new();
 	na_cpuset_remember(spank);
 	find_step(spank);
-	if (context.failure[0] && !context.step.spec.strict)
+	if (context.failure[0] && !context.step.spec.strict && !context.dry)
 		slurm_spank_log(
 			"numa-align: %s; tasks start as Slurm placed them (the administrator can run: "
 			"numa-align doctor)",
@@ -278,8 +280,14 @@ static void align(spank_t spank, int id, struct na_placement *placement)
 		placement->cpus = task.mask;
 		placement->set_cpus = placement->set_memory = false;
 	}
-	apply_cpus(&task, placement);
-	apply_memory(placement);
+	if (context.dry) {
+		na_bind_set_cpus(&task.mask); /* widened to see the step's CPUs */
+		if (!task.mem_by_hand)
+			return;
+	} else {
+		apply_cpus(&task, placement);
+		apply_memory(placement);
+	}
 	placement->policy = na_bind_get_policy(&nodes);
 	na_judge_memory(&task, placement, &nodes);
 }
@@ -376,6 +384,10 @@ void na_stepd_task(spank_t spank)
 		snprintf(placement.reason, sizeof(placement.reason), "%.230s", context.failure);
 	if (not_meant()) {
 		na_report_nothing(spank);
+		return;
+	}
+	if (context.dry) {
+		na_report_rehearsed(spank, context.machine, &placement);
 		return;
 	}
 	warn(&placement, global_id);

@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "site.h"
+
 /* slurm_spank_init may run several times in one process, and the callback too: set, never add. */
-static struct na_spec site = { .smt = true, .tell = true };
+static struct na_site site = { .spec = { .smt = true, .tell = true } };
 static char given_text[NA_SPEC_MAX + 1];
 static bool given;
 
@@ -74,13 +76,12 @@ void na_option_register(spank_t spank)
 
 void na_option_site(int count, char **arguments)
 {
-	struct na_spec spec = na_spec_built_in;
 	char error[400];
 
+	site = (struct na_site){ .spec = na_spec_built_in };
 	for (int i = 0; i < count; i++)
-		if (!na_spec_parse(&spec, arguments[i], error, sizeof(error)))
+		if (!na_site_parse(&site, arguments[i], error, sizeof(error)))
 			slurm_error("numa-align: plugstack.conf: %s; this argument is ignored", error);
-	site = spec;
 }
 
 /* What the user turns on in the environment. */
@@ -96,12 +97,12 @@ bool na_option_on_here(void)
 {
 	const char *text = getenv("NUMA_ALIGN");
 
-	return given || site.on || (text && on_in(text));
+	return given || site.spec.on || (text && on_in(text));
 }
 
 struct na_spec na_option_resolve(spank_t spank, bool *by_user, char *warning, size_t size)
 {
-	struct na_spec spec = site;
+	struct na_spec spec = site.spec;
 	char text[NA_SPEC_MAX + 2], error[400];
 	spank_err_t status = spank_getenv(spank, "NUMA_ALIGN", text, sizeof(text));
 
@@ -117,10 +118,22 @@ struct na_spec na_option_resolve(spank_t spank, bool *by_user, char *warning, si
 		snprintf(warning, size, "--numa-align: %s; taken as --numa-align", error);
 		spec.on = true;
 	}
+	if (!*by_user && na_site_stands_down(&site, spank))
+		spec.on = false;
 	return spec;
 }
 
 bool na_option_given(void)
 {
 	return given;
+}
+
+bool na_option_site_on(void)
+{
+	return site.spec.on;
+}
+
+bool na_option_site_dry(void)
+{
+	return site.dry;
 }

@@ -24,4 +24,10 @@ struct na_spec na_option_resolve(spank_t spank, bool *by_user, char *warning, si
 /* Whether the user asked on the command line (or the job's script did), with whatever words. */
 bool na_option_given(void);
 
+/* Whether the site's default is on, whoever is left alone. */
+bool na_option_site_on(void);
+
+/* Whether the site only rehearses: nothing is set in steps for which nobody but the site asked. */
+bool na_option_site_dry(void);
+
 #endif

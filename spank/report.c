@@ -10,6 +10,7 @@ void na_report_nothing(spank_t spank)
 {
 	for (int i = 0; i < NA_VARIABLES; i++)
 		spank_unsetenv(spank, na_variable_name((enum na_variable)i));
+	spank_unsetenv(spank, NA_VARIABLE_DRY);
 	spank_unsetenv(spank, NA_ENCLOSING_VARIABLE);
 }
 
@@ -21,6 +22,24 @@ void na_report_environment(spank_t spank, const struct na_step *step, const stru
 	for (int i = 0; i < NA_VARIABLES; i++)
 		if (na_variable_text(step, placement, (enum na_variable)i, text, sizeof(text)))
 			spank_setenv(spank, na_variable_name((enum na_variable)i), text, 1);
+}
+
+void na_report_rehearsed(spank_t spank, const struct na_machine *machine,
+			 const struct na_placement *placement)
+{
+	char text[NA_VARIABLE_TEXT_MAX];
+	char gpus[sizeof(text) / 4], cpus[sizeof(text) / 4], mems[sizeof(text) / 4];
+
+	na_report_nothing(spank);
+	if (!na_set_format(&placement->cpus, cpus, sizeof(cpus)) ||
+	    !na_set_format(&placement->mems, mems, sizeof(mems)))
+		return;
+	gpus[0] = '\0';
+	if (machine)
+		na_list_gpus(machine, placement, gpus, sizeof(gpus));
+	snprintf(text, sizeof(text), "%s gpus=%s cpus=%s mems=%s", na_state_name(placement->state), gpus,
+		 cpus, mems);
+	spank_setenv(spank, NA_VARIABLE_DRY, text, 1);
 }
 
 void na_report_programs(spank_t spank, const struct na_machine *machine, const struct na_placement *placement)

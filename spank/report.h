@@ -9,6 +9,10 @@
 /* Sets NUMA_ALIGN_STATE, _GPUS, _CPUS, _MEMS and, for several GPUs, _MAP in the task's environment. */
 void na_report_environment(spank_t spank, const struct na_step *step, const struct na_placement *placement);
 
+/* In a rehearsal: takes the others away, and says what would be in NUMA_ALIGN_DRY for `numa-align audit`. */
+void na_report_rehearsed(spank_t spank, const struct na_machine *machine,
+			 const struct na_placement *placement);
+
 /* Takes away what a surrounding step left: it is not true of this one. */
 void na_report_nothing(spank_t spank);
 

@@ -43,4 +43,6 @@ MAP = "NUMA_ALIGN_MAP"
 REASON = "NUMA_ALIGN_REASON"
 #: That of a worker which was placed inside its task; the plugin never sets it.
 WORKER = "NUMA_ALIGN_WORKER"
+#: In a rehearsal, in the place of them all: what they would say, and nothing was set.
+DRY = "NUMA_ALIGN_DRY"
 VARIABLES = (STATE, GPUS, CPUS, MEMS, MAP, REASON, WORKER)

@@ -15,6 +15,9 @@ enum na_variable {
 	NA_VARIABLES,
 };
 
+/* In a rehearsal, in the place of them all: what they would say, and nothing was set. */
+#define NA_VARIABLE_DRY "NUMA_ALIGN_DRY"
+
 /* "" for what is none of them. */
 const char *na_variable_name(enum na_variable variable);
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
@@ -28,6 +30,7 @@ from numa_align.audit.model import (
     to_json,
     totals,
 )
+from numa_align.audit.rehearsal import gpus_rehearsed, rehearsed
 from numa_align.audit.report import ADVICE, make_report
 from numa_align.audit.take import take_sample
 from numa_align.cli.audit import command as audit
@@ -35,7 +38,8 @@ from numa_align.cli.report import command as report_command
 from numa_align.errors import AuditError
 from numa_align.names import STATES, State
 from numa_align.process.jobs import JobProcess, jobs_with_steps, processes_of_jobs
-from numa_align.view.audit import report_page
+from numa_align.view.audit import report_page, show_samples
+from rich.console import Console, RenderableType
 
 MONITORING = Path(__file__).resolve().parents[2] / "packaging/monitoring"
 
@@ -138,6 +142,14 @@ ALIGNED = {"NUMA_ALIGN_STATE": "aligned", "NUMA_ALIGN_CPUS": "0-1"}
     [
         ({}, (4,), 1, "hidden"),
         ({"SLURM_JOB_ID": "1"}, (4, 5), 1, "not-asked"),
+        ({"NUMA_ALIGN_DRY": "aligned cpus=0-1 mems=0"}, (4, 5), 1, "rehearsed"),
+        (
+            {"NUMA_ALIGN_DRY": "aligned cpus=0-1 mems=0", "SLURM_CPU_BIND_TYPE": "map_cpu:"},
+            (4,),
+            1,
+            "explicit",
+        ),
+        ({"NUMA_ALIGN_DRY": "nonsense"}, (4, 5), 1, "not-asked"),
         (ALIGNED, (0, 1, 4, 5), 1, "undone"),
         ({**ALIGNED, "NUMA_ALIGN_STATE": "partial"}, (4, 5), 1, "allocated-far"),
         ({**ALIGNED, "NUMA_ALIGN_STATE": "memory-only"}, (4,), 2, "few-cores"),
@@ -148,6 +160,53 @@ def test_the_cause_follows_from_what_was_given_and_what_is(
     environment: dict[str, str], cpus: tuple[int, ...], gpus: int, cause: str
 ) -> None:
     assert cause_of(environment, cpus, TOPOLOGY.gpus[:gpus], TOPOLOGY) == cause
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("aligned cpus=0-1,4 mems=0", ("aligned", "0-1,4")),
+        ("unaligned cpus=1,0 mems=", ("unaligned", "0-1")),
+        ("", None),
+        ("aligned", None),
+        ("aligned cpus= mems=0", None),
+        ("aligned cpus=x mems=0", None),
+        ("splendid cpus=0 mems=0", None),
+        ("aligned cpus=99999999999 mems=0", None),
+    ],
+)
+def test_a_rehearsal_is_read_as_the_plugin_writes_it(text: str, told: Optional[tuple[str, str]]) -> None:
+    assert (rehearsed({"NUMA_ALIGN_DRY": text}) or (None, None))[:2] == (told or (None, None))
+
+
+def test_the_gpus_of_a_rehearsal_are_known_before_the_task_opens_them() -> None:
+    text = f"aligned gpus={TOPOLOGY.gpus[1].bdf},{TOPOLOGY.gpus[3].bdf} cpus=0 mems=0"
+    assert gpus_rehearsed({"NUMA_ALIGN_DRY": text}, TOPOLOGY) == (TOPOLOGY.gpus[1], TOPOLOGY.gpus[3])
+    assert gpus_rehearsed({"NUMA_ALIGN_DRY": "aligned cpus=0"}, TOPOLOGY) == ()
+    assert gpus_rehearsed({}, TOPOLOGY) == ()
+
+
+def test_what_would_have_changed_is_counted_by_gpu() -> None:
+    far = TaskSample(7, "0", 0, "alice", ("g0",), "0-3", "default", 100, 0, "unaligned", "rehearsed", None)
+    base = replace(far, would="aligned", would_cpus="4-7")
+    same = replace(base, task=1, gpus=("g1",), state="aligned", cause=None, would_cpus="0-3")
+    moved = replace(same, task=2, gpus=("g2", "g3"), would_cpus="2-3")
+    sample = Sample("n1", 0.0, 8, (base, same, moved, replace(base, task=3, would=None, gpus=("g4",))))
+    total = totals([sample, replace(sample, node="n2")])
+    assert (total.rehearsed, total.would_change, total.would_align) == (8, 6, 2)
+    assert from_json(json.loads(json.dumps(to_json(sample))), "it") == sample
+    assert 'numa_align_rehearsed_gpus{change="yes"} 3\n' in format_metrics(sample)
+    assert "rehearsed" not in format_metrics(replace(sample, tasks=()))
+    words = shown_as_text(show_samples([sample], tasks=True))
+    assert "would be aligned on CPUs 4-7" in words
+    assert "rehearsed for 4 of them: 3 would be placed otherwise, 1 more would be aligned" in words
+
+
+def shown_as_text(what: RenderableType) -> str:
+    console = Console(width=250, file=io.StringIO())
+    console.print(what)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
 
 
 def test_every_cause_has_advice() -> None:

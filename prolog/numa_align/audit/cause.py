@@ -8,6 +8,7 @@ from ..names import STATE
 from ..placement.launcher import bound_by_hand
 from ..process.undone import added_cpus
 from ..topology.model import Gpu, Topology
+from .rehearsal import rehearsed
 
 
 def cause_of(
@@ -24,7 +25,7 @@ def cause_of(
     if any(bound_by_hand(environment)):
         return "explicit"
     if STATE not in environment:
-        return "not-asked"
+        return "rehearsed" if rehearsed(environment) else "not-asked"
     if _cores(cpus, topology) < len(gpus):
         return "few-cores"
     return "allocated-far"

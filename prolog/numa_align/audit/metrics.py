@@ -45,6 +45,13 @@ def _lines(sample: Sample, seconds: Mapping[str, float]) -> Iterator[str]:
     yield f"numa_align_node_gpus {sample.gpus}"
     yield from _head("numa_align_idle_near_cores", "gauge", "Cores near the GPUs in use that no job has.")
     yield f"numa_align_idle_near_cores {sample.idle_near_cores}"
+    if total.rehearsed:
+        yield from _head(
+            "numa_align_rehearsed_gpus", "gauge", "GPUs of tasks that a dry run has decided for."
+        )
+        unchanged = total.rehearsed - total.would_change
+        yield f'numa_align_rehearsed_gpus{{change="yes"}} {total.would_change}'
+        yield f'numa_align_rehearsed_gpus{{change="no"}} {unchanged}'
     yield from _head("numa_align_memory_bytes", "gauge", "Memory of tasks with GPUs, near and far from them.")
     yield f'numa_align_memory_bytes{{place="near"}} {total.near_bytes}'
     yield f'numa_align_memory_bytes{{place="far"}} {total.bytes - total.near_bytes}'

@@ -15,6 +15,7 @@ VERSION = 1
 #: Why a task is not aligned. ``hidden`` is the word where this user may not see enough to tell.
 CAUSES = (
     "not-asked",  # --numa-align was not given
+    "rehearsed",  # the site only rehearses: plugstack.conf has `dry`
     "undone",  # it was given CPUs that it no longer has: the program has set its own
     "explicit",  # the user's own --cpu-bind or --mem-bind stands
     "few-cores",  # fewer cores than GPUs
@@ -28,7 +29,8 @@ class TaskSample:
     """One task that has GPUs. ``gpus`` are PCI addresses; ``cpus`` a list in the kernel's format.
 
     ``near_bytes`` of ``bytes`` are near its GPUs; both are 0 where its memory was not looked at, which
-    ``memory_skipped`` says. ``cause`` is one of `CAUSES`, None if aligned.
+    ``memory_skipped`` says. ``cause`` is one of `CAUSES`, None if aligned. Where the site rehearses,
+    ``would`` and ``would_cpus`` are the state and the CPUs that it would have.
     """
 
     job: int
@@ -46,6 +48,13 @@ class TaskSample:
     processes: int = 1
     partition: Optional[str] = None
     memory_skipped: bool = False
+    would: Optional[State] = None
+    would_cpus: Optional[str] = None
+
+    @property
+    def would_change(self) -> bool:
+        """Whether the plugin would have made something else of it."""
+        return self.would is not None and (self.would, self.would_cpus) != (self.state, self.cpus)
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over samples: GPUs in use by state (a GPU that several tasks share has the best of theirs)."""
+    """Sums over samples: GPUs in use by state (a GPU that several tasks share has the best of theirs).
+
+    ``rehearsed``: GPUs of tasks for which the site rehearses; of these ``would_change`` have a task that the
+    plugin would have placed otherwise, and ``would_align`` are not aligned and would be.
+    """
 
     nodes: int
     gpus: int
@@ -75,6 +88,9 @@ class Totals:
     near_bytes: int
     idle_near_cores: int
     hidden: int
+    rehearsed: int = 0
+    would_change: int = 0
+    would_align: int = 0
 
     @property
     def in_use(self) -> int:
@@ -96,7 +112,22 @@ def totals(samples: Sequence[Sample]) -> Totals:
         sum(task.near_bytes for task in tasks),
         sum(sample.idle_near_cores for sample in samples),
         sum(sample.hidden for sample in samples),
+        *_rehearsal(samples),
     )
+
+
+def _rehearsal(samples: Sequence[Sample]) -> tuple[int, int, int]:
+    """GPUs that are rehearsed for, of these those that would change, and those that would be aligned."""
+    sets: tuple[set[tuple[str, str]], ...] = (set(), set(), set())
+    for sample in samples:
+        states = state_of_gpus(sample.tasks)
+        for task in sample.tasks:
+            for gpu in task.gpus if task.would is not None else ():
+                helped = task.would == "aligned" and states[gpu] != "aligned"
+                for one, counts in zip(sets, (True, task.would_change, helped)):
+                    if counts:
+                        one.add((sample.node, gpu))
+    return len(sets[0]), len(sets[1]), len(sets[2])
 
 
 def state_of_gpus(tasks: Sequence[TaskSample]) -> dict[str, State]:
@@ -148,6 +179,7 @@ def from_json(data: object, where: str) -> Sample:
 
 def _task(data: Mapping[str, Any]) -> TaskSample:
     task = TaskSample(**{**data, "gpus": tuple(data["gpus"])})
-    if task.state not in STATES:
-        raise ValueError(f"{task.state!r} is no state")
+    for state in (task.state, task.would):
+        if state is not None and state not in STATES:
+            raise ValueError(f"{state!r} is no state")
     return task

@@ -14,6 +14,7 @@ from .model import Sample, state_of_gpus
 #: What to do about a cause, as a line for a job script or for the site.
 ADVICE: Mapping[str, str] = {
     "not-asked": "#SBATCH --numa-align",
+    "rehearsed": "plugstack.conf: without dry it is aligned as rehearsed (audit --tasks)",
     "undone": "the program sets its own CPUs: switch that off, or start its workers with numa-align run",
     "explicit": "remove --cpu-bind=/--mem-bind= from the script",
     "few-cores": "#SBATCH --cpus-per-gpu=N, one core for each GPU at least",

@@ -27,6 +27,7 @@ from ..sysfs import read_text, to_number
 from ..topology.model import Gpu, Topology
 from .cause import cause_of
 from .model import Sample, TaskSample, worst
+from .rehearsal import gpus_rehearsed, rehearsed
 
 #: MiB of resident memory that one sample looks through. Walking a page table takes about 10 ns a page.
 MEMORY_BUDGET_MIB = 32768
@@ -75,7 +76,7 @@ def _look(
             environment = read_environment(process.pid)
         except KernelError:
             environment = {}
-        gpus = holders.get(process.pid) or told_gpus(environment, topology)
+        gpus = holders.get(process.pid) or _told(environment, topology)
         if not gpus:
             hidden += not environment
             continue
@@ -90,6 +91,10 @@ def _look(
             _Seen(process, gpus, environment, state, judge(state, gpus, topology, read_nodes_memory), whole)
         )
     return seen, hidden
+
+
+def _told(environment: Mapping[str, str], topology: Topology) -> tuple[Gpu, ...]:
+    return told_gpus(environment, topology) or gpus_rehearsed(environment, topology)
 
 
 def _resident(pid: int) -> int:
@@ -124,6 +129,7 @@ def _task(key: tuple[int, str, Optional[int]], seen: Sequence[_Seen], topology: 
         len(seen),
         shown.environment.get("SLURM_JOB_PARTITION"),
         not all(one.whole for one in seen),
+        *(rehearsed(shown.environment) or (None, None))[:2],
     )
 
 

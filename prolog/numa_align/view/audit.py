@@ -84,15 +84,28 @@ def _task_table(rows: Sequence[tuple[str, TaskSample]]) -> Table:
         table.add_row(
             Text(node), str(task.job), Text(task.step), number, Text(task.user),
             Text(",".join(task.gpus)), task.cpus or "-", task.policy, near,
-            Text(task.state, STATE_STYLES[task.state]), Text(task.cause or ""),
+            _state_of(task), Text(task.cause or ""),
         )  # fmt: skip
     return table
+
+
+def _state_of(task: TaskSample) -> Text:
+    """The state, and where the site rehearses what it would be."""
+    shown = Text(task.state, STATE_STYLES[task.state])
+    if task.would_change and task.would is not None:
+        shown.append(f" (would be {task.would} on CPUs {task.would_cpus})", STATE_STYLES[task.would])
+    return shown
 
 
 def _sums(total: Totals) -> Iterator[Text]:
     where = "" if total.nodes == 1 else f" on {total.nodes} nodes"
     states = ", ".join(f"{total.by_state[state]} {state}" for state in STATES if total.by_state[state])
     yield Text(f"{total.in_use} of {total.gpus} GPUs in use{where}{': ' if states else ''}{states}")
+    if total.rehearsed:
+        yield Text(
+            f"rehearsed for {total.rehearsed} of them: {total.would_change} would be placed otherwise, "
+            f"{total.would_align} more would be aligned"
+        )
     if total.bytes:
         yield Text(f"{_percent(total.near_bytes, total.bytes)} of their tasks' memory is near its GPU")
     if total.idle_near_cores:
