@@ -202,6 +202,16 @@ def test_what_would_have_changed_is_counted_by_gpu() -> None:
     assert "rehearsed for 4 of them: 3 would be placed otherwise, 1 more would be aligned" in words
 
 
+def test_tasks_that_look_alike_on_several_nodes_share_a_row() -> None:
+    task = TaskSample(7, "0", 0, "alice", ("g0",), "0-3", "default", 100, 100, "aligned", None, None)
+    far = replace(task, state="unaligned", cause="not-asked")
+    samples = [Sample(f"n{number:02}", 0.0, 1, (replace(task, task=number),)) for number in range(1, 65)]
+    samples[9] = replace(samples[9], tasks=(replace(far, task=9),))
+    lines = shown_as_text(show_samples(samples, tasks=True)).splitlines()
+    shown = [line.split()[:5] for line in lines if "alice" in line]
+    assert shown == [["n[01-09,11-64]", "7", "0", "63", "tasks"], ["n10", "7", "0", "9", "alice"]]
+
+
 def shown_as_text(what: RenderableType) -> str:
     console = Console(width=250, file=io.StringIO())
     console.print(what)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -15,14 +15,20 @@ from .model import Sample, from_json
 _COMMAND = "numa-align audit --json"
 _TIMEOUT = 60
 
+#: Is told how many have answered, of how many.
+Answered = Callable[[int, int], None]
 
-def ask_all() -> tuple[list[Sample], Mapping[str, str]]:
-    """The samples by node, and of nodes that did not answer why. Raises AuditError, RequestError."""
+
+def ask_all(answered: Answered = lambda done, of: None) -> tuple[list[Sample], Mapping[str, str]]:
+    """The samples by node, and of nodes that did not answer why. Raises AuditError, RequestError.
+
+    ``answered`` is told of each answer how many there are, of how many that are awaited.
+    """
     try:
         tasks: Any = import_module("ClusterShell.Task")
     except ImportError:
-        return _through_own_jobs()
-    return _through_shell(tasks, nodes_with_gpus())
+        return _through_own_jobs(answered)
+    return _through_shell(tasks, nodes_with_gpus(), answered)
 
 
 def nodes_with_gpus() -> list[str]:
@@ -43,23 +49,40 @@ def _with_gpus(lines: Iterable[str]) -> set[str]:
     return found
 
 
-def _through_shell(tasks: Any, nodes: list[str]) -> tuple[list[Sample], dict[str, str]]:
-    """ClusterShell's fan-out over ssh, with its own progress and limits."""
-    task = tasks.task_self()
-    task.run(_COMMAND, nodes=",".join(nodes), timeout=_TIMEOUT)
-    samples, silent = [], dict.fromkeys(nodes, f"no answer in {_TIMEOUT} s")
+def _through_shell(tasks: Any, nodes: list[str], answered: Answered) -> tuple[list[Sample], dict[str, str]]:
+    """ClusterShell's fan-out over ssh, with its own limits of how many at once."""
+    task, ended = tasks.task_self(), iter(range(1, len(nodes) + 1))
+
+    class OneMore(import_module("ClusterShell.Event").EventHandler):  # type: ignore[misc]
+        """Counts the nodes that have ended in time."""
+
+        def ev_hup(self, worker: object, node: str, rc: int) -> None:
+            answered(next(ended), len(nodes))
+
+    # Apart from stdout, where the samples are: ssh itself has things to say, and so have login scripts.
+    task.run(_COMMAND, nodes=",".join(nodes), timeout=_TIMEOUT, handler=OneMore(), stderr=True)
+    answered(len(nodes), len(nodes))
+    samples: list[Sample] = []
+    silent = dict.fromkeys(nodes, "it said nothing")
+    silent.update(dict.fromkeys(map(str, task.iter_keys_timeout()), f"no answer in {_TIMEOUT} s"))
+    for buffer, names in task.iter_errors():
+        silent.update({name: _end(buffer) for name in map(str, names) if "no answer" not in silent[name]})
     for buffer, names in task.iter_buffers():
-        for name in names:
-            text = bytes(buffer).decode("utf-8", "replace")
+        for name in map(str, names):
             try:
-                samples += list(_samples(text.splitlines(), str(name)))
-                silent.pop(str(name), None)
+                samples += _samples(bytes(buffer).decode("utf-8", "replace").splitlines(), name)
+                silent.pop(name, None)
             except AuditError:
-                silent[str(name)] = " ".join(text.split())[-200:]
+                silent[name] = _end(buffer)
     return sorted(samples, key=lambda sample: sample.node), silent
 
 
-def _through_own_jobs() -> tuple[list[Sample], dict[str, str]]:
+def _end(buffer: Any) -> str:
+    """What a node said instead of a sample, in a line."""
+    return " ".join(bytes(buffer).decode("utf-8", "replace").split())[-200:]
+
+
+def _through_own_jobs(answered: Answered) -> tuple[list[Sample], dict[str, str]]:
     """A step beside each of this user's jobs: what a user may see without ssh."""
     words = [program("squeue", "--all"), "--noheader", "--me", "--states=RUNNING", "--format=%A|%D"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_TIMEOUT)
@@ -70,7 +93,8 @@ def _through_own_jobs() -> tuple[list[Sample], dict[str, str]]:
         )
     samples: dict[str, Sample] = {}
     silent: dict[str, str] = {}
-    for line in done.stdout.split():
+    jobs = done.stdout.split()
+    for number, line in enumerate(jobs, 1):
         job, _, nodes = line.partition("|")
         step = step_beside(int(job), int(nodes), _COMMAND.split())
         ran = subprocess.run(
@@ -80,6 +104,7 @@ def _through_own_jobs() -> tuple[list[Sample], dict[str, str]]:
             samples[sample.node] = sample
         if ran.returncode != 0:
             silent[f"job {job}"] = " ".join(ran.stderr.split())[-200:] or f"srun ended with {ran.returncode}"
+        answered(number, len(jobs))
     return [samples[node] for node in sorted(samples)], silent
 
 

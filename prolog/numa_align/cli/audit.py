@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Optional
 import click
 
 from ..errors import AuditError
+from ..slurm_files.hostlist import fold
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..audit.model import Sample
 
@@ -99,10 +100,12 @@ def _samples(all_nodes: bool, sources: Sequence[Path], budget: int) -> list[Samp
         return [newest[node] for node in sorted(newest)]
     if all_nodes:
         from ..audit.gather import ask_all  # noqa: PLC0415
+        from ..view.audit import progress  # noqa: PLC0415
 
-        samples, silent = ask_all()
-        for node, why in silent.items():
-            click.echo(f"numa-align: {node} did not answer: {why}", err=True)
+        with progress("Nodes") as answered:
+            samples, silent = ask_all(answered)
+        for line in said_of_silent(silent):
+            click.echo(f"numa-align: {line}", err=True)
         if not samples:
             raise AuditError("no node answered; is numa-align installed there?")
         return samples
@@ -110,6 +113,12 @@ def _samples(all_nodes: bool, sources: Sequence[Path], budget: int) -> list[Samp
     from ..topology.read import read_here  # noqa: PLC0415
 
     return [take_sample(read_here(), budget)]
+
+
+def said_of_silent(silent: Mapping[str, str]) -> Iterator[str]:
+    """A line for each reason, with the nodes that gave it."""
+    for why in dict.fromkeys(silent.values()):
+        yield f"{fold(node for node in silent if silent[node] == why)} did not answer: {why}"
 
 
 def _print_json(samples: Sequence[Sample]) -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import html
+import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 from ..audit.model import Sample, TaskSample, Totals, state_of_gpus, totals
 from ..audit.report import Report
 from ..names import STATES
+from ..slurm_files.hostlist import fold
 from .common import STATE_STYLES
 
 #: Colours that stay apart in grey as well; a pattern in words stands beside each.
@@ -37,6 +42,14 @@ def show_samples(samples: Sequence[Sample], tasks: bool = False) -> RenderableTy
     else:
         body = _task_table(rows) if tasks else _job_table(rows)
     return Group(body, Text(), *_sums(totals(samples)))
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr while one waits, if somebody sits there; told how much is done, of how much."""
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        number = bar.add_task(what, total=None)
+        yield lambda done, of: bar.update(number, completed=done, total=of)
 
 
 def _percent(near: int, all_of_it: int) -> str:
@@ -76,17 +89,35 @@ def _task_table(rows: Sequence[tuple[str, TaskSample]]) -> Table:
     table = _table(
         "Node", "Job", "Step", "Task", "User", "GPUs", "CPUs", "Policy", "Memory near", "State", "Because"
     )
+    for (job, step, user, gpus, cpus, policy, near, *_), alike in _alike(rows).items():
+        task = alike[0][1]
+        nodes = fold(node for node, _ in alike)
+        table.add_row(
+            Text(nodes), str(job), Text(step), _numbers(alike), Text(user), Text(",".join(gpus)), cpus or "-",
+            policy, near, _state_of(task), Text(task.cause or ""),
+        )  # fmt: skip
+    return table
+
+
+def _alike(rows: Sequence[tuple[str, TaskSample]]) -> dict[tuple[Any, ...], list[tuple[str, TaskSample]]]:
+    """Tasks by what is shown of them: those that differ in node and number alone share a row."""
+    groups: dict[tuple[Any, ...], list[tuple[str, TaskSample]]] = {}
     for node, task in rows:
-        number = "-" if task.task is None else str(task.task)
         near = (
             "not counted" if task.memory_skipped and not task.bytes else _percent(task.near_bytes, task.bytes)
         )
-        table.add_row(
-            Text(node), str(task.job), Text(task.step), number, Text(task.user),
-            Text(",".join(task.gpus)), task.cpus or "-", task.policy, near,
-            _state_of(task), Text(task.cause or ""),
-        )  # fmt: skip
-    return table
+        shown = (task.job, task.step, task.user, task.gpus, task.cpus, task.policy, near,
+                 task.state, task.cause, task.would, task.would_cpus)  # fmt: skip
+        groups.setdefault(shown, []).append((node, task))
+    return groups
+
+
+def _numbers(alike: Sequence[tuple[str, TaskSample]]) -> str:
+    """The number of the task in its step, or how many tasks there are."""
+    if len(alike) > 1:
+        return f"{len(alike)} tasks"
+    number = alike[0][1].task
+    return "-" if number is None else str(number)
 
 
 def _state_of(task: TaskSample) -> Text:
