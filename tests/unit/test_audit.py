@@ -428,3 +428,29 @@ def test_the_report_counts_the_last_days(tmp_path: Path) -> None:
 
 def test_what_does_not_go_together_is_said(tmp_path: Path) -> None:
     assert run_audit("--all", "--metrics", str(tmp_path / "x")).exit_code == 2
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+@pytest.mark.parametrize("width", [500, 1280])
+def test_the_page_needs_no_sideways_scrolling(tmp_path: Path, width: int) -> None:
+    """Headless chromium, whose windows have 500 pixels at least, lays it out; the script is the test's."""
+    user = "a-user-with-a-very-long-name@institute.example.org"
+    task = TaskSample(
+        123456789, "0", 0, user, ("g0", "g1"), "0-3", "default", 10, 1, "unaligned", "undone", None
+    )
+    task = replace(task, partition="a-partition-with-a-long-name")
+    samples = [Sample("n1", 60.0 * minute, 8, (task,)) for minute in range(600)]
+    page = report_page(make_report(samples, 0.0, 36000.0))
+    assert "<script" not in page and "http" not in page
+    measure = (
+        "<script>document.title = document.documentElement.scrollWidth + ' ' + innerWidth</script></body>"
+    )
+    (tmp_path / "page.html").write_text(page.replace("</body>", measure))
+    done = subprocess.run(
+        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+         f"--window-size={width},900", "--dump-dom", (tmp_path / "page.html").as_uri()],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    title = re.search(r"<title>(\d+) (\d+)</title>", done.stdout)
+    assert title is not None
+    assert int(title[1]) <= int(title[2]) == width

@@ -189,11 +189,18 @@ _PAGE = """<!doctype html>
 body {{ font: 16px/1.45 sans-serif; margin: 2em auto; max-width: 60em; padding: 0 1em }}
 body {{ color: #222; background: #fff }}
 table {{ border-collapse: collapse; margin: 1em 0; width: 100% }}
-th, td {{ text-align: left; padding: .25em .6em; border-bottom: 1px solid #ddd }}
+th, td {{ text-align: left; padding: .25em .6em; border-bottom: 1px solid #ddd; vertical-align: top }}
+td.name {{ overflow-wrap: anywhere; min-width: 5em }}
+td.bar {{ width: 30% }}
+.wide {{ overflow-x: auto }}
 td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums }}
 code {{ background: #f3f3f3; padding: .1em .3em }}
-svg {{ width: 100%; height: 2.2em; display: block }}
-.key span {{ display: inline-block; width: 1em; height: 1em; margin: 0 .3em 0 1em; vertical-align: -.1em }}
+svg {{ width: 100%; height: 1.5em; display: block }}
+.key span {{ display: inline-block; width: 1em; height: 1em; margin: 0 .3em 0 0; vertical-align: -.1em }}
+.key span.word {{ width: auto; height: auto; margin: 0 1em 0 0; vertical-align: baseline }}
+@media (max-width: 42em) {{
+body {{ font-size: 14px; margin: 1em auto }} th, td {{ padding: .25em .3em }} .bar {{ display: none }}
+}}
 </style></head><body>
 <h1>How well GPU jobs were placed</h1><p>{period}</p>
 <p class="key">{key}</p>
@@ -207,7 +214,10 @@ svg {{ width: 100%; height: 2.2em; display: block }}
 
 def report_page(report: Report) -> str:
     """The report as HTML; no script, and nothing is loaded from elsewhere."""
-    key = "".join(f'<span style="background:{_COLOURS[state]}"></span>{state}' for state in STATES)
+    key = "".join(
+        f'<span style="background:{_COLOURS[state]}"></span><span class="word">{state}</span>'
+        for state in STATES
+    )
     return _PAGE.format(
         period=html.escape(_period(report)),
         key=key,
@@ -238,17 +248,19 @@ def _hours_rows(title: str, rows: Mapping[str, Mapping[str, float]]) -> str:
     for name, hours in rows.items():
         cells = "".join(f'<td class="n">{hours.get(state, 0.0):.1f}</td>' for state in STATES)
         lines.append(
-            f"<tr><td>{html.escape(name or '-')}</td>{cells}"
-            f'<td class="n">{_share(hours)}</td><td style="width:30%">{_bar(hours)}</td></tr>'
+            f'<tr><td class="name">{html.escape(name or "-")}</td>{cells}'
+            f'<td class="n">{_share(hours)}</td><td class="bar">{_bar(hours)}</td></tr>'
         )
     return (
-        f'<table><tr><th>{title}</th>{head}<th class="n">aligned</th><th></th></tr>{"".join(lines)}</table>'
+        f'<div class="wide"><table><tr><th>{title}</th>{head}<th class="n">aligned, share</th>'
+        f'<th class="bar"></th></tr>{"".join(lines)}</table></div>'
     )
 
 
 def _worst_rows(report: Report) -> str:
     lines = "".join(
-        f'<tr><td>{job.job}</td><td>{html.escape(job.user)}</td><td class="n">{job.hours:.1f}</td>'
+        f'<tr><td>{job.job}</td><td class="name">{html.escape(job.user)}</td>'
+        f'<td class="n">{job.hours:.1f}</td>'
         f"<td>{job.cause}</td><td><code>{html.escape(job.advice)}</code></td></tr>"
         for job in report.worst
     )
@@ -256,4 +268,4 @@ def _worst_rows(report: Report) -> str:
         '<tr><th>Job</th><th>User</th><th class="n">GPU hours</th><th>Because</th>'
         "<th>What to add or change</th></tr>"
     )
-    return f"<table>{head}{lines}</table>"
+    return f'<div class="wide"><table>{head}{lines}</table></div>'
