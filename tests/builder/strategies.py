@@ -34,8 +34,9 @@ def machines(draw: st.DrawFn) -> Machine:
         for id_, size in zip(ids[count:], extra_sizes)
     ]
     has_gpu_memory = any(node.memory_bytes == 0 for node in extra)
-    shape = Machine(packages, nodes, caches, cores, smt, node_ids=tuple(ids[:count]))
-    # CPU 0 of a core stays, so that no node loses all its CPUs.
+    apart = draw(st.booleans())
+    shape = Machine(packages, nodes, caches, cores, smt, siblings_apart=apart, node_ids=tuple(ids[:count]))
+    # The first CPU of a core stays, so that no node loses all its CPUs.
     may_go_offline = [cpu for threads in shape.threads for cpu in threads[1:]]
     offline = draw(st.sets(st.sampled_from(may_go_offline), max_size=5)) if may_go_offline else set()
     # An NVIDIA GPU turns memory beside a reserved node into GPU memory, which a test of its own shows.
@@ -47,7 +48,7 @@ def machines(draw: st.DrawFn) -> Machine:
         cores,
         smt,
         gpus=tuple(gpus),
-        siblings_apart=draw(st.booleans()),
+        siblings_apart=apart,
         node_ids=tuple(ids[:count]),
         extra_nodes=tuple(extra),
         offline=tuple(sorted(offline)),
