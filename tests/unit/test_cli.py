@@ -32,7 +32,7 @@ def test_without_a_command_it_says_which_there_are() -> None:
     [
         (["nosuch"], "no such command 'nosuch'; see `numa-align --help`"),
         (["topo", "--nosuch"], "no such option '--nosuch'"),
-        (["show", "--gpus", "0"], "numactl, taskset, docker, podman, kubernetes, systemd, env; see"),
+        (["show", "--gpus", "0"], "numactl, taskset, docker, podman, compose,"),
         (["show", "--gpus", "0", "--as", "rkt"], "'rkt' is not one of 'numactl',"),
         (["run"], "there is no COMMAND to run; see `numa-align run --help`"),
         (["job", "1", "--all-nodes", "--svg", "x"], "--all-nodes goes with neither --watch nor --svg"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +22,8 @@ from numa_align.placement.claim import Spec
 from numa_align.placement.decide import share_of
 from numa_align.placement.own import Own
 from numa_align.topology.read import read_at
-from numa_align.view.export import TOOLS, reserved_cpus
+from numa_align.view.export import TOOLS
+from numa_align.view.kubernetes import reserved_cpus
 
 TWO = Machine(packages=2, cores=4, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1), memory_bytes=64 << 30)
 
@@ -47,8 +51,8 @@ def test_options_of_each_tool(root: str) -> None:
     assert shown(root, "5", "docker") == "--cpuset-cpus=5,13 --cpuset-mems=1 --gpus device=5"
     assert shown(root, "4,5", "docker").endswith("--gpus '\"device=4,5\"'")
     assert shown(root, "4", "podman").endswith("--cpuset-mems=1 --device=nvidia.com/gpu=4")
-    assert shown(root, "5", "systemd").splitlines()[1:] == [
-        "CPUAffinity=5,13", "NUMAPolicy=preferred", "NUMAMask=1",
+    assert shown(root, "5", "systemd").splitlines()[1:5] == [
+        "[Service]", "CPUAffinity=5,13", "NUMAPolicy=preferred", "NUMAMask=1",
     ]  # fmt: skip
     assert "export NUMA_ALIGN_CPUS=5,13" in shown(root, "5", "env")
 
@@ -207,3 +211,97 @@ def test_the_first_line_is_a_list_for_other_commands(root: str) -> None:
     result = CliRunner().invoke(gpus_command, ["--root", root, "5"], catch_exceptions=False)
     assert result.output.splitlines()[0] == "0,1,2,4,5"
     assert "no node has 5 GPUs" in result.output and "4 would be" in result.output
+
+
+# -- Some of the share, and what memory words come to --------------------------------------------
+
+
+def test_so_many_whole_cores_near_each_gpu(tmp_path: Path) -> None:
+    root = replace(NPS4, cores=16).write(tmp_path)
+    assert cpus_of(root, "0", "--cpus", "3")[0] == {48, 49, 50, 176, 177, 178}
+    # Two from each node, for GPUs of two nodes.
+    assert cpus_of(root, "0,2", "--cpus", "4")[0] == {48, 49, 176, 177, 16, 17, 144, 145}
+    with pytest.raises(RequestError, match="9 cores are more than the 8 that these GPUs have"):
+        shown(str(root), "0", "docker", "--cpus", "9")
+    shared = cpus_of(root, "0", "--cpus", "9", "--numa-align", "cpus=node")
+    assert len(shared[0]) == 18
+    assert "CPUS=48-50,176-178" in shown(str(root), "0", "env", "--cpus", "3")
+
+
+@pytest.mark.parametrize("word", ["none", "local", "interleave"])
+@pytest.mark.parametrize("tool", ["docker", "podman", "apptainer"])
+def test_only_a_policy_that_names_nodes_becomes_a_hard_limit(root: str, tool: str, word: str) -> None:
+    words = ["--root", root, "--gpus", "5", "--as", tool]
+    result = CliRunner().invoke(show_command, [*words, "--numa-align", f"mem={word}"], catch_exceptions=False)
+    assert "cpuset-cpus" in result.stdout and "cpuset-mems" not in result.stdout
+    assert "hard limit" not in result.stderr
+    assert "hard limit" in CliRunner().invoke(show_command, words, catch_exceptions=False).stderr
+
+
+def test_a_limit_of_memory_is_the_share_of_the_nodes(root: str) -> None:
+    # A tenth is the system's, four GPUs share the rest.
+    whole = 64 << 10
+    mib = (whole - whole // 10) // 4
+    assert f"--memory={mib}m" in shown(root, "5", "docker", "--memory")
+    assert f"MemoryMax={mib}M" in shown(root, "5", "systemd", "--memory")
+    assert f"memory: {mib}M" in shown(root, "5", "compose", "--memory")
+    words = ["--root", root, "--gpus", "5", "--as", "numactl", "--memory"]
+    assert "no option that limits memory" in CliRunner().invoke(show_command, words).stderr
+
+
+# -- What the tools themselves say of it -----------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("docker") is None, reason="docker is not installed")
+@pytest.mark.parametrize("gpus", ["5", "3,4"])
+def test_docker_takes_its_options(root: str, gpus: str) -> None:
+    def says(options: str) -> str:
+        words = ["docker", "--host", "unix:///nonexistent.sock", "run", *shlex.split(options), "image"]
+        return subprocess.run(words, capture_output=True, text=True, check=False).stderr
+
+    assert "unknown flag" in says("--cpuset-none=1")
+    said = says(shown(root, gpus, "docker", "--memory"))
+    assert "flag" not in said.partition("Run 'docker")[0] and "connect" in said
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@pytest.mark.parametrize("words", [(), ("--numa-align", "mem=bind"), ("--numa-align", "mem=interleave")])
+def test_systemd_takes_its_file(root: str, tmp_path: Path, words: tuple[str, ...]) -> None:
+    def says(text: str) -> str:
+        (unit := tmp_path / "near.service").write_text(f"{text}\nExecStart=/bin/true\n")
+        command = ["systemd-analyze", "verify", "--recursive-errors=no", "--man=no", str(unit)]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+    assert "near.service:2: Failed to parse CPU affinity" in says("[Service]\nCPUAffinity=x")
+    text = shown(root, "3,4", "systemd", "--memory", *words)
+    assert "near.service" not in says(text)
+    assert text.startswith("# /etc/systemd/system/NAME.service.d/")
+
+
+def test_a_compose_file_has_the_cpus_and_the_gpus(root: str) -> None:
+    yaml = pytest.importorskip("yaml")
+    service = yaml.safe_load(shown(root, "4,5", "compose", "--memory"))["services"]["main"]
+    assert service["cpuset"] == "4-5,12-13"
+    (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "device_ids": ["4", "5"], "capabilities": ["gpu"]}
+
+
+def test_other_makers_gpus_go_by_their_files(tmp_path: Path) -> None:
+    amd = Machine(gpus=(Device(0, vendor=0x1002, device=0x740C, driver="amdgpu"),)).write(tmp_path / "amd")
+    files = ["/dev/kfd", "/dev/dri/renderD128"]
+    assert shown(str(amd), "0", "cdi").splitlines() == files
+    assert shown(str(amd), "0", "enroot").endswith(" ".join(f"--mount {file}" for file in files))
+    assert "--rocm --env ROCR_VISIBLE_DEVICES=0" in shown(str(amd), "0", "apptainer")
+    assert f"- {files[1]}:{files[1]}" in shown(str(amd), "0", "compose")
+
+
+def test_nvidias_gpus_go_by_the_names_of_its_cdi_file(root: str) -> None:
+    assert shown(root, "4,5", "cdi").splitlines() == ["nvidia.com/gpu=4", "nvidia.com/gpu=5"]
+    options = shown(root, "5", "apptainer")
+    assert options.endswith("--nv --env CUDA_DEVICE_ORDER=PCI_BUS_ID --env CUDA_VISIBLE_DEVICES=5")
+    assert "enroot start --env NVIDIA_VISIBLE_DEVICES=5" in shown(root, "5", "enroot")
+
+
+def test_the_help_lists_every_tool() -> None:
+    (tool,) = (option for option in show_command.params if option.name == "tool")
+    assert tuple(getattr(tool.type, "choices", ())) == TOOLS

@@ -14,10 +14,13 @@ from .recorded import is_live, machine_at, machine_options
 
 if TYPE_CHECKING:
     from ..placement.claim import Spec
+    from ..placement.decide import Decision
     from ..placement.own import Own
     from ..topology.model import Gpu, Topology
 
-_TOOLS = ("numactl", "taskset", "docker", "podman", "kubernetes", "systemd", "env")
+#: Those of `view.export`, which is not loaded for the help; a test holds both together.
+_TOOLS = ("numactl", "taskset", "docker", "podman", "compose", "apptainer", "enroot", "cdi", "kubernetes",
+          "kubernetes-dra", "systemd", "env")  # fmt: skip
 
 
 @click.command(
@@ -34,6 +37,10 @@ _TOOLS = ("numactl", "taskset", "docker", "podman", "kubernetes", "systemd", "en
 @click.option(
     "--numa-align", "spec", metavar="SPEC", help="Words of srun --numa-align=SPEC; the word help lists them."
 )
+@click.option(
+    "--cpus", "cores", type=click.IntRange(min=1), metavar="N", help="So many whole cores of the share."
+)
+@click.option("--memory", is_flag=True, help="A limit of memory too: the GPUs' share of their nodes.")
 @machine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/users.md has the schema.")
 @click.pass_context
@@ -43,6 +50,8 @@ def command(
     gpus: str,
     tool: str,
     spec: Optional[str],
+    cores: Optional[int],
+    memory: bool,
     root: str,
     node_name: Optional[str],
     as_json: bool,
@@ -75,9 +84,10 @@ def command(
     memory_nodes = tuple(node.id for node in topology.nodes if node.memory_bytes)
     own = read_own() if is_live(root) else Own(topology.online, topology.online, memory_nodes)
     whole = [gpu for gpu in range(len(topology.gpus)) if gpu in chosen or _usable(root, topology.gpus[gpu])]
-    decision = share_of(topology, own, read, chosen, whole)
-    shown = show(tool, topology, decision, [topology.gpus[gpu] for gpu in chosen])
-    notes = [*shown.notes, *_sharers(topology, own, read, chosen, whole)]
+    decision = share_of(topology, own, read, chosen, whole, cores=cores)
+    near = [topology.gpus[gpu] for gpu in chosen]
+    shown = show(tool, topology, decision, near, with_memory=memory, cores=cores)
+    notes = [*shown.notes, *_sharers(topology, own, read, whole, decision)]
     warning = warning_of(decision)
     if as_json:
         fields = {
@@ -100,13 +110,13 @@ def _usable(root: str, gpu: Gpu) -> bool:
 
 
 def _sharers(
-    topology: Topology, own: Own, spec: Spec, chosen: Sequence[int], whole: Sequence[int]
+    topology: Topology, own: Own, spec: Spec, whole: Sequence[int], decision: Decision
 ) -> Iterator[str]:
     """A remark about GPUs for which some of the same CPUs would be printed."""
     from ..placement.decide import share_of  # noqa: PLC0415
     from ..topology.select import number_of  # noqa: PLC0415
 
-    cpus = set(share_of(topology, own, spec, chosen, whole).placement.cpus)
+    cpus, chosen = set(decision.placement.cpus), decision.placement.gpus
     theirs = {
         gpu: share_of(topology, own, spec, (gpu,), whole).placement.cpus for gpu in whole if gpu not in chosen
     }

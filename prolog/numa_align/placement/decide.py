@@ -6,6 +6,7 @@ Pure: topology, environment and the kernel's word in, a decision out. The claim 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Optional
@@ -391,18 +392,48 @@ def _variables(
     return {**variables, WORKER: None if worker is None else str(worker)}
 
 
-def share_of(topology: Topology, own: Own, spec: Spec, gpus: Sequence[int], whole: Sequence[int]) -> Decision:
-    """What some GPUs get where each of the ``whole`` has a user of its own.
+def share_of(
+    topology: Topology,
+    own: Own,
+    spec: Spec,
+    gpus: Sequence[int],
+    whole: Sequence[int],
+    *,
+    cores: Optional[int] = None,
+) -> Decision:
+    """What some GPUs get where each of the ``whole`` has a user of its own; ``cores`` of it if not None.
 
     Nobody's share depends on who asks first. Nodes without a GPU are nobody's: no step is there to fill.
+    Raises RequestError where the share has fewer cores.
     """
     near = {cpu for gpu in whole for cpu in topology.gpus[gpu].cpus}
     known = all(topology.gpus[gpu].cpus for gpu in whole)
     cpus = tuple(cpu for cpu in own.cpus if cpu in near) if known else ()
-    context = _Context(topology, Machine.of(topology), own, {}, spec, may_open)
+    machine = Machine.of(topology)
+    context = _Context(topology, machine, own, {}, spec, may_open)
     step = Step(cpus or own.cpus, context.memory_nodes(), 1, tuple(whole), spec)
-    placement = context.machine.place(step, Task(0, tuple(gpus), step.cpus))
+    placement = machine.place(step, Task(0, tuple(gpus), step.cpus))
+    if cores is not None:
+        slices = [cpus for cpus, _ in machine.slices(step, placement)]
+        placement = replace(placement, cpus=_some_cores(topology, placement.cpus, slices, cores))
     return Decision(placement, _variables(context, step, placement, None))
+
+
+def _some_cores(
+    topology: Topology, cpus: Sequence[int], slices: Sequence[Sequence[int]], count: int
+) -> tuple[int, ...]:
+    """The CPUs of ``count`` cores, as many near each GPU: by turns, the first of each slice first."""
+    here = [tuple(cpu for cpu in core.cpus if cpu in set(cpus)) for core in topology.cores]
+    queues = [[core for core in here if core and set(core) <= set(part)] for part in slices]
+    queues = queues if any(queues) else [[core for core in here if core]]
+    turns = [core for turn in itertools.zip_longest(*queues) for core in turn if core]
+    chosen = list(dict.fromkeys([*turns, *(core for core in here if core)]))
+    if count > len(chosen):
+        raise RequestError(
+            f"{count} cores are more than the {len(chosen)} that these GPUs have to themselves; "
+            "--numa-align=cpus=node takes from all cores of their nodes"
+        )
+    return tuple(sorted(cpu for core in chosen[:count] for cpu in core))
 
 
 def refuse_foreign(topology: Topology, gpus: Sequence[int], openable: Callable[[str], bool]) -> None:
