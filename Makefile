@@ -117,7 +117,7 @@ source:
 
 # The sources as a release has them: what `make install`, Spack, EasyBuild and the Ansible role start from.
 archive: source
-	cp pyproject.toml setup.py MANIFEST.in CHANGELOG.md build/$(SOURCE)
+	for file in pyproject.toml setup.py MANIFEST.in CHANGELOG.md; do test ! -e $$file || cp $$file build/$(SOURCE) || exit; done
 	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$(SOURCE_DATE_EPOCH) -C build -c $(SOURCE) | \
 		gzip -n >$(PACKAGES)/$(SOURCE).tar.gz
 
