@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from numa_align.placement.table import format_table
 from numa_align.placement.visible import visible_gpus
 from numa_align.topology.gpu.vendors import VENDORS
-from numa_align.topology.model import Gpu, Topology
+from numa_align.topology.model import Topology
 
 SPANK = Path(__file__).resolve().parents[2] / "spank"
 COUNT = 4
@@ -95,7 +95,7 @@ def devices(tmp_path_factory: pytest.TempPathFactory) -> Devices:
 def machine(*index: Optional[int], vendor: int = 0x10DE) -> Topology:
     gpus = [Device(uuid=uuid, vendor=vendor, driver="driver", minor=n) for n, uuid in enumerate(UUIDS)]
     topology = Machine(packages=2, gpus=gpus).topology()
-    numbered = (Gpu(**{**gpu.__dict__, "index": number}) for gpu, number in zip(topology.gpus, index))
+    numbered = (gpu._replace(index=number) for gpu, number in zip(topology.gpus, index))
     return Topology(topology.online, topology.nodes, topology.distances, topology.cores, tuple(numbered))
 
 

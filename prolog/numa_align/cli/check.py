@@ -14,7 +14,7 @@ import click
 
 from ..cpulist import format_cpulist
 from ..errors import RequestError
-from ..names import GPUS, WORKER, State
+from ..names import GPUS, REASON, STATE, WORKER, State
 from ..placement.visible import gpus_of_task
 from ..process.node_memory import read_nodes_memory
 from ..process.state import ProcessState, read_environment, read_process
@@ -72,9 +72,9 @@ def as_line(
 
 def _note(verdict: Verdict, environment: Mapping[str, str]) -> Optional[str]:
     """What was said of an aligned task when it was placed: that it has fewer CPUs than Slurm gave it."""
-    if verdict.state != "aligned" or environment.get("NUMA_ALIGN_STATE") != "aligned":
+    if verdict.state != "aligned" or environment.get(STATE) != "aligned":
         return None
-    return environment.get("NUMA_ALIGN_REASON")
+    return environment.get(REASON)
 
 
 def inspect(
