@@ -98,7 +98,8 @@ def make_room(machine: Machine, enough: int) -> None:
 
 
 @pytest.mark.usefixtures("room")
-@pytest.mark.parametrize("pages", ["small", "huge"])
+# In huge pages all is touched within a moment; on a busy host the emulated machine makes room too slowly.
+@pytest.mark.parametrize("pages", ["small", pytest.param("huge", marks=pytest.mark.matrix)])
 def test_a_burst_stays_near_where_the_prolog_has_made_room(machine: Machine, pages: str) -> None:
     fill(machine)
     elsewhere = mib(machine, 1, "Inactive(file)")
