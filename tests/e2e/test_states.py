@@ -77,7 +77,7 @@ def test_unaligned_and_its_advice(silent: Machine) -> None:
     rank, warning = one(silent, "--numa-align -n1 -c4 --gpus=4")
     assert rank.environment["NUMA_ALIGN_STATE"] == "unaligned"
     first = silent.topology.gpu_table()[0].bdf
-    assert f"which NUMA node GPU {first} is on" in warning and "override file" in warning
+    assert f"the NUMA node of GPU {first} is unknown" in warning and "override file" in warning
     entries = "".join(
         f'[[gpu]]\nbdf = "{gpu.bdf}"\nnode = {gpu.index // 2}\n' for gpu in silent.topology.gpu_table()
     )
