@@ -10,9 +10,10 @@ from the tree. Oddities of real machines are fields of `Machine` and `Device`.
 
 import os
 
+from .cards import Card, NvmeDisk
 from .machine import Device, ExtraNode, Machine, on_nodes
 
 #: A folder in memory for tests that make hundreds of machines, or None where there is none.
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
-__all__ = ["MEMORY", "Device", "ExtraNode", "Machine", "on_nodes"]
+__all__ = ["MEMORY", "Card", "Device", "ExtraNode", "Machine", "NvmeDisk", "on_nodes"]

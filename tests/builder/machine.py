@@ -12,6 +12,7 @@ from numa_align.names import NodeKind, Source
 from numa_align.topology.model import Core, Gpu, Node, Topology
 
 from . import tree
+from .cards import Card, NvmeDisk
 
 GIB = 1 << 30
 _VENDORS = {0x10DE: "nvidia", 0x1002: "amd", 0x8086: "intel"}
@@ -23,7 +24,8 @@ class Device:
 
     ``node`` is the NUMA node it is attached to (None: nobody knows) and ``source`` how a reader gets
     to know it: ``numa_node``, ``local_cpulist``, ``bridge``, ``only-node`` or ``none``.
-    ``is_gpu`` says whether a reader should list it. Fields that are None get a value by position.
+    ``is_gpu`` says whether a reader should list it. ``way`` is the directory below /sys/devices that it
+    hangs in (``pci0000:10/0000:10:01.0``). Fields that are None get a value by position.
     """
 
     node: Optional[int] = 0
@@ -40,6 +42,7 @@ class Device:
     memory_node: Optional[int] = None
     in_procfs: bool = True
     mig_instances: Sequence[int] = ()
+    way: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ class Machine:
     has_node_directory: bool = True
     old_kernel: bool = False
     has_caches: bool = True
+    cards: Sequence[Card] = ()
+    disks: Sequence[NvmeDisk] = ()
     boot_id: str = "6fcd3ae3-0a5b-4b0e-b5a0-6b1de0a1c7f5"
 
     def write(self, root: Path) -> Path:

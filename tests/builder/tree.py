@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 from numa_align.cpulist import format_cpulist, format_cpumap
 
+from .cards import write_card, write_disk
+
 if TYPE_CHECKING:
+    from .cards import Card, NvmeDisk
     from .machine import Device, Machine
 
 
@@ -23,6 +26,10 @@ def write(machine: Machine, root: Path) -> None:
         _write_nodes(machine, root / "sys/devices/system/node")
     for position, device in enumerate(machine.gpus):
         _write_device(machine, device, position, root)
+    for card in machine.cards:
+        write_card(card, _write_function(machine, root, card), root)
+    for disk in machine.disks:
+        write_disk(disk, _write_function(machine, root, disk), root)
 
 
 def _put(path: Path, text: str) -> None:
@@ -96,7 +103,7 @@ def _write_device(machine: Machine, device: Device, position: int, root: Path) -
     bdf = machine.address(position)
     domain, bus, _ = bdf.split(":")
     root_bus = f"{domain}:{int(bus, 16) - 1:02x}"
-    port = f"pci{root_bus}/{root_bus}:01.0"
+    port = device.way or f"pci{root_bus}/{root_bus}:01.0"
     bridge = root / "sys/devices" / port
     own = bridge / bdf
     _put(own / "class", f"0x{device.class_code:06x}")
@@ -116,6 +123,19 @@ def _write_device(machine: Machine, device: Device, position: int, root: Path) -
         _put(own / "unique_id", device.uuid.partition("-")[2])
     if device.vendor not in (0x1002, 0x8086) and device.is_gpu and device.in_procfs:
         _write_procfs(device, bdf, machine.minor(position), root / "proc/driver/nvidia")
+
+
+def _write_function(machine: Machine, root: Path, what: Card | NvmeDisk) -> Path:
+    """The PCI function of a card or disk, and its bridges as far as they are directories; where it is."""
+    own = root / "sys/devices" / what.way / what.bdf
+    _put(own / "class", f"0x{what.class_code:06x}")
+    _put(own / "vendor", f"0x{what.vendor:04x}")
+    _put(own / "device", f"0x{what.device:04x}")
+    _put_locality(machine, own, -1 if what.node is None else what.node, what.node is not None, False)
+    links = root / "sys/bus/pci/devices"
+    links.mkdir(parents=True, exist_ok=True)
+    (links / what.bdf).symlink_to(f"../../../devices/{what.way}/{what.bdf}")
+    return own
 
 
 def _put_locality(machine: Machine, directory: Path, node: int, by_node: bool, by_cpus: bool) -> None:

@@ -79,3 +79,54 @@ class Topology(NamedTuple):
     cores: tuple[Core, ...]
     gpus: tuple[Gpu, ...]
     warnings: tuple[str, ...] = ()
+
+
+#: How far a device is from a GPU, nearest first, in the words of ``nvidia-smi topo -m``. PIX: at most one
+#: PCIe switch between them. PXB: several switches. PHB: the same host bridge. NODE: other host bridges of
+#: one NUMA node. SYS: other nodes, or a node that nobody knows.
+PATHS = ("PIX", "PXB", "PHB", "NODE", "SYS")
+
+#: Kinds of network card. All but the last are for RDMA.
+NIC_KINDS = ("infiniband", "roce", "iwarp", "efa", "slingshot", "ethernet")
+
+
+@dataclass(frozen=True)
+class Nic:
+    """One network card as programs name it: an RDMA device, or an interface of a card that has none.
+
+    ``name`` is that of the RDMA device (``mlx5_0``), for Slingshot of the cxi device, else of the first
+    interface; None where no driver has made any. ``interfaces`` are all of the function. ``ports`` are the
+    numbers of the ports of an RDMA device that are active; ``up`` says whether anything can be sent, None
+    where nothing says it. ``physical`` is the physical function that a virtual one (SR-IOV) or a
+    subfunction belongs to; ``bond`` the bond that an interface of the card is in. ``node`` and ``source``
+    are as for `Gpu`; ``paths`` has one of `PATHS` for each GPU of the machine, in their order.
+    """
+
+    bdf: str
+    name: Optional[str]
+    kind: str
+    interfaces: tuple[str, ...]
+    ports: tuple[int, ...]
+    up: Optional[bool]
+    physical: Optional[str]
+    bond: Optional[str]
+    node: Optional[int]
+    source: str
+    paths: tuple[str, ...]
+
+    @property
+    def for_rdma(self) -> bool:
+        """Whether the card can do RDMA, as far as its driver, or without one its class, says."""
+        return self.kind != NIC_KINDS[-1]
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One NVMe controller: ``name`` is ``nvme0``, None where it has no driver; the rest as for `Nic`."""
+
+    bdf: str
+    name: Optional[str]
+    model: Optional[str]
+    node: Optional[int]
+    source: str
+    paths: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""PCI functions: their addresses, which of them drive displays or compute, and their locality.
+"""PCI functions: their addresses, which of them are of a kind, where they hang, and their locality.
 
 Source: Documentation/ABI/testing/sysfs-bus-pci (``class``, ``numa_node``, ``local_cpulist``) and
 sysfs-class-pci (``cpulistaffinity`` of a bus). An address, or BDF, is ``domain:bus:device.function`` in
@@ -11,7 +11,7 @@ from ...light_typing import TYPE_CHECKING, NamedTuple
 from ...sysfs import Tree, to_hex
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Optional
 
 _DEVICES = "sys/bus/pci/devices/"
@@ -24,7 +24,7 @@ _MAX_BRIDGES = 32
 
 
 class PciFunction(NamedTuple):
-    """A display controller or accelerator. ``class_code`` is base class and subclass, 0x0302."""
+    """One function. ``class_code`` is base class and subclass, 0x0302."""
 
     bdf: str
     vendor: int
@@ -84,15 +84,15 @@ def bdf_key(bdf: str) -> tuple[int, str]:
     return int(domain, 16), rest
 
 
-def candidates(tree: Tree) -> tuple[PciFunction, ...]:
-    """Display controllers and accelerators of the machine, ascending by address.
+def candidates(tree: Tree, base_classes: Sequence[int] = _BASE_CLASSES) -> tuple[PciFunction, ...]:
+    """The functions of these base classes, by default displays and accelerators, ascending by address.
 
     One small file is read for each PCI function there is, and three more for those that qualify.
     """
     found = []
     for name in tree.names("sys/bus/pci/devices"):
         class_code = to_hex(tree.text(f"{_DEVICES}{name}/class"))
-        if class_code is None or class_code >> 16 not in _BASE_CLASSES:
+        if class_code is None or class_code >> 16 not in base_classes:
             continue
         bdf, vendor = normalise_bdf(name), to_hex(tree.text(f"{_DEVICES}{name}/vendor"))
         if bdf is None or vendor is None:
@@ -119,13 +119,9 @@ def _clue(tree: Tree, path: str) -> Clue:
 def bridge_clues(tree: Tree, bdf: str) -> Iterator[Clue]:
     """What the bridges above the function say, the nearest first, the root bus last.
 
-    Lazily: nearly always the function itself says enough. The bridges are the directories in
-    the path of the link ``/sys/bus/pci/devices/BDF``; it is taken apart as text, so that a
-    recorded machine is never left through it.
+    Lazily: nearly always the function itself says enough.
     """
-    parts = (tree.link(_DEVICES + bdf) or "").split("/")
-    while parts and parts[0] in ("..", "."):
-        parts.pop(0)
+    parts = _device_path(tree.link(_DEVICES + bdf) or "")
     for depth in range(len(parts) - 1, max(0, len(parts) - _MAX_BRIDGES), -1):
         path = "sys/" + "/".join(parts[:depth])
         name = parts[depth - 1]
@@ -136,3 +132,34 @@ def bridge_clues(tree: Tree, bdf: str) -> Iterator[Clue]:
             bus = f"{path}/pci_bus/{name[len('pci') :]}"
             yield Clue(None, tree.cpus(f"{bus}/cpulistaffinity", f"{bus}/cpuaffinity"))
             return
+
+
+def _device_path(link: str) -> list[str]:
+    """The directories below /sys of a link to a device.
+
+    The link is taken apart as text, so that a recorded machine is never left through it.
+    """
+    parts = link.split("/")
+    while parts and parts[0] in ("..", "."):
+        parts.pop(0)
+    return parts
+
+
+def route(tree: Tree, bdf: str) -> tuple[str, ...]:
+    """The way from the host bridge to the function, both included: ``pci0000:3a``, bridges, the function.
+
+    Just the function where the kernel does not say.
+    """
+    return route_of_link(tree.link(_DEVICES + bdf) or "") or (bdf,)
+
+
+def route_of_link(link: str) -> tuple[str, ...]:
+    """The same for a link to anything that hangs on a function (``/sys/class/net/eth0``); empty if it does
+    not hang on one.
+
+    A domain of its own behind a bridge (Intel VMD) has a second host bridge on the way, which stays in it.
+    """
+    parts = _device_path(link)
+    start = next((at for at, part in enumerate(parts) if part.startswith("pci")), len(parts))
+    end = max((at for at, part in enumerate(parts) if normalise_bdf(part) is not None), default=-1)
+    return tuple(parts[start : end + 1])

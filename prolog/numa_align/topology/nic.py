@@ -1,0 +1,195 @@
+"""Network cards: which there are, what they are good for, and how far each is from each GPU.
+
+Nothing imports this that does not ask for it: a prolog or a command that has no use for cards reads none.
+
+Source: Documentation/ABI/stable/sysfs-class-infiniband (``state``, ``link_layer``, ``node_type``),
+ABI/testing/sysfs-class-net (``operstate``), sysfs-bus-pci (``physfn``), networking/bonding.rst (``master``).
+/sys/class/infiniband has the devices of all verbs drivers, EFA's and Omni-Path's too; Slingshot's have
+a class of their own, cxi. Cards without any RDMA device are found by their interfaces, and those without a
+driver by their PCI class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Optional
+
+from ..sysfs import Tree, one_line
+from .attached import Attacher
+from .gpu.pci import PciFunction, bdf_key, candidates, normalise_bdf, route_of_link
+from .model import Nic, Topology
+
+_VERBS = "sys/class/infiniband"
+_CXI = "sys/class/cxi"
+_NET = "sys/class/net"
+_DEVICES = "sys/bus/pci/devices"
+
+_NETWORK, _SERIAL_BUS = 0x02, 0x0C
+_ETHERNET_CLASS = 0x0200
+#: InfiniBand, fabric (Omni-Path), and InfiniBand among the serial buses, as older cards have it.
+_INFINIBAND_CLASSES = (0x0207, 0x0208, 0x0C06)
+
+# The numbers of /sys/class/infiniband/*/node_type and .../ports/*/state (enum rdma_node_type, ib_port_state).
+_IWARP_NODE, _ACTIVE = "4", "4"
+
+# Cards whose kind the PCI class does not tell; Cray's card is named in the driver cxi_ss1.
+_AMAZON, _EFA_DEVICES = 0x1D0F, range(0xEFA0, 0xEFB0)
+_SLINGSHOT = ((0x17DB, 0x0501), (0x1590, 0x0371))
+
+
+class _Found(NamedTuple):
+    """A card before its place is known: the first fields of `Nic`."""
+
+    bdf: str
+    name: Optional[str]
+    kind: str
+    interfaces: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
+    up: Optional[bool] = None
+    physical: Optional[str] = None
+    bond: Optional[str] = None
+
+
+def read_nics(tree: Tree, topology: Topology) -> tuple[Nic, ...]:
+    """All cards of the machine, ascending by address and name."""
+    rdma = tuple(_rdma_devices(tree))
+    found = [*rdma, *_others(tree, frozenset(card.bdf for card in rdma))]
+    return _attached(tree, topology, found)
+
+
+def read_rdma_nics(tree: Tree, topology: Topology) -> tuple[Nic, ...]:
+    """Those that have an RDMA device, without their interfaces: a few files a card, for the prolog."""
+    return _attached(tree, topology, list(_rdma_devices(tree, with_interfaces=False)))
+
+
+def _attached(tree: Tree, topology: Topology, found: list[_Found]) -> tuple[Nic, ...]:
+    if not found:
+        return ()
+    attacher = Attacher(tree, topology)
+    found.sort(key=lambda card: (bdf_key(card.bdf), card.name or ""))
+    return tuple(Nic(*card, *attacher.attach(card.bdf)) for card in found)
+
+
+# -- RDMA devices ----------------------------------------------------------------------------
+
+
+def _rdma_devices(tree: Tree, with_interfaces: bool = True) -> Iterator[_Found]:
+    for name in tree.names(_VERBS):
+        bdf, below = _function_of(tree, f"{_VERBS}/{name}")
+        if bdf is None:
+            bdf, below = _function_of(tree, f"{_NET}/{_interface_under(tree, name)}")
+        if bdf is None:
+            continue  # a device of no card, or of one that this network namespace does not see
+        interfaces = _interfaces(tree, bdf) if with_interfaces else ()
+        ports = tuple(_active_ports(tree, name))
+        yield _Found(
+            bdf, one_line(name), _kind_of_verbs(tree, name, bdf), interfaces, ports, bool(ports),
+            _physical(tree, bdf, below), _bond(tree, interfaces),
+        )  # fmt: skip
+    for name in tree.names(_CXI):
+        bdf, _ = _function_of(tree, f"{_CXI}/{name}")
+        if bdf is not None:
+            interfaces = _interfaces(tree, bdf)
+            yield _Found(
+                bdf, one_line(name), "slingshot", interfaces, (), _any_up(tree, interfaces),
+                _physical(tree, bdf), _bond(tree, interfaces),
+            )  # fmt: skip
+
+
+def _function_of(tree: Tree, path: str) -> tuple[Optional[str], bool]:
+    """The PCI function that something in /sys/class hangs on, and whether it hangs on a subfunction of it.
+
+    A subfunction (auxiliary bus, ``mlx5_core.sf.4``) has a directory of its own in the function's.
+    """
+    link = tree.link(path)
+    if link is None:
+        return None, False
+    way = route_of_link(link)
+    return (normalise_bdf(way[-1]) if way else None), ".sf." in link
+
+
+def _interface_under(tree: Tree, name: str) -> str:
+    """The interface that a software device (rxe, siw) runs over; empty if it does not say."""
+    said = tree.text(f"{_VERBS}/{name}/parent") or tree.text(f"{_VERBS}/{name}/ports/1/gid_attrs/ndevs/0")
+    return said if said and "/" not in said else ""
+
+
+def _kind_of_verbs(tree: Tree, name: str, bdf: str) -> str:
+    layer = tree.text(f"{_VERBS}/{name}/ports/1/link_layer")
+    if layer == "InfiniBand":
+        return "infiniband"
+    if layer == "Ethernet":
+        node_type = tree.text(f"{_VERBS}/{name}/node_type") or ""
+        return "iwarp" if node_type.partition(":")[0] == _IWARP_NODE else "roce"
+    driver = tree.link(f"{_DEVICES}/{bdf}/driver") or ""
+    return "efa" if driver.rpartition("/")[2] == "efa" else "ethernet"
+
+
+def _active_ports(tree: Tree, name: str) -> Iterator[int]:
+    for port in tree.numbered(f"{_VERBS}/{name}/ports", ""):
+        state = tree.text(f"{_VERBS}/{name}/ports/{port}/state") or ""
+        if state.partition(":")[0] == _ACTIVE:
+            yield port
+
+
+# -- Everything else -------------------------------------------------------------------------
+
+
+def _others(tree: Tree, known: frozenset[str]) -> Iterator[_Found]:
+    """Network functions without an RDMA device; software ones have none, so that they are left out."""
+    classes = frozenset((_NETWORK, _SERIAL_BUS))
+    for function in candidates(tree, tuple(classes)):
+        kind = _kind_of_function(function)
+        if kind is None or function.bdf in known:
+            continue
+        interfaces = _interfaces(tree, function.bdf)
+        name = interfaces[0] if interfaces else None
+        # A card whose driver has made an interface and no RDMA device is used as what it is: Ethernet.
+        yield _Found(
+            function.bdf, name, "ethernet" if interfaces else kind, interfaces, (),
+            _any_up(tree, interfaces), _physical(tree, function.bdf), _bond(tree, interfaces),
+        )  # fmt: skip
+
+
+def _kind_of_function(function: PciFunction) -> Optional[str]:
+    """What a card is by its PCI identity; None if it is no network card."""
+    if function.class_code in _INFINIBAND_CLASSES:
+        return "infiniband"
+    if function.vendor == _AMAZON and function.device in _EFA_DEVICES:
+        return "efa"
+    if (function.vendor, function.device) in _SLINGSHOT:
+        return "slingshot"
+    return "ethernet" if function.class_code >> 8 == _NETWORK else None
+
+
+def _interfaces(tree: Tree, bdf: str) -> tuple[str, ...]:
+    """The network interfaces of a function; a virtio card has them one directory deeper."""
+    found = tree.names(f"{_DEVICES}/{bdf}/net")
+    if not found:
+        inner = (name for name in tree.names(f"{_DEVICES}/{bdf}") if name.startswith("virtio"))
+        found = [name for directory in inner for name in tree.names(f"{_DEVICES}/{bdf}/{directory}/net")]
+    return tuple(sorted(name for name in map(one_line, found) if name is not None))
+
+
+def _any_up(tree: Tree, interfaces: tuple[str, ...]) -> Optional[bool]:
+    states = {tree.text(f"{_NET}/{name}/operstate") for name in interfaces}
+    if "up" in states:
+        return True
+    # "unknown" is what drivers say that do not tell (Documentation/networking/operstates.rst).
+    return None if not states - {None, "unknown"} else False
+
+
+def _physical(tree: Tree, bdf: str, is_subfunction: bool = False) -> Optional[str]:
+    link = tree.link(f"{_DEVICES}/{bdf}/physfn")
+    if link is not None:
+        return normalise_bdf(link.rpartition("/")[2])
+    return bdf if is_subfunction else None
+
+
+def _bond(tree: Tree, interfaces: tuple[str, ...]) -> Optional[str]:
+    """The bond that an interface is in; a bridge is a master too, but no bond."""
+    for name in interfaces:
+        master = (tree.link(f"{_NET}/{name}/master") or "").rpartition("/")[2]
+        if master and tree.exists(f"{_NET}/{master}/bonding"):
+            return one_line(master)
+    return None
