@@ -9,8 +9,9 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from builder import Device, ExtraNode, Machine, on_nodes
+from builder import Card, Device, ExtraNode, Machine, NvmeDisk, on_nodes
 from click.testing import CliRunner
+from numa_align.cli.recorded import attached_at
 from numa_align.cli.topo import command, memory_words, show
 from numa_align.errors import TopologyError
 from numa_align.topology.read import read_at
@@ -28,14 +29,20 @@ GRACE = Machine(
 
 def shown(machine: Machine, tmp_path: Path, width: int) -> str:
     output = StringIO()
-    show(read_at(machine.write(tmp_path)), Console(file=output, width=width, highlight=False))
+    topology = read_at(machine.write(tmp_path))
+    console = Console(file=output, width=width, highlight=False)
+    show(topology, attached_at(str(tmp_path), topology), console)
     return output.getvalue()
 
 
 def test_the_json_is_the_agreed_one_to_the_field(tmp_path: Path) -> None:
     uuid = "GPU-11111111-2222-3333-4444-555555555555"
     gpus = (Device(1, uuid=uuid), Device(None, source="none", minor=4))
-    root = Machine(packages=2, smt=2, memory_bytes=66881077248, gpus=gpus).write(tmp_path)
+    cards = [Card("0000:12:00.0", "pci0000:10/0000:10:01.0", 1, rdma="mlx5_0", net="ib0")]
+    disks = [NvmeDisk("0000:30:00.0", "pci0000:30", 1, "nvme0")]
+    root = Machine(packages=2, smt=2, memory_bytes=66881077248, gpus=gpus, cards=cards, disks=disks).write(
+        tmp_path
+    )
     (root / "etc/slurm").mkdir(parents=True)
     (root / "etc/slurm/gres.conf").write_text("Name=gpu File=/dev/nvidia[0,4]\n")
     # A process, since what is tested is also what goes to which of its outputs.
@@ -76,13 +83,39 @@ def test_the_json_is_the_agreed_one_to_the_field(tmp_path: Path) -> None:
                 "memory_nodes": [],
             },
         ],
+        "nics": [
+            {
+                "bdf": "0000:12:00.0",
+                "name": "mlx5_0",
+                "kind": "infiniband",
+                "rdma": True,
+                "interfaces": ["ib0"],
+                "ports": [1],
+                "up": True,
+                "physical": None,
+                "bond": None,
+                "node": 1,
+                "source": "numa_node",
+                "paths": {"0000:11:00.0": "PIX", "0000:21:00.0": "SYS"},
+            },
+        ],
+        "disks": [
+            {
+                "bdf": "0000:30:00.0",
+                "name": "nvme0",
+                "model": "Disk 1",
+                "node": 1,
+                "source": "numa_node",
+                "paths": {"0000:11:00.0": "NODE", "0000:21:00.0": "SYS"},
+            },
+        ],
         "cores": [
             *([f"{core},{core + 8}", 0, 0, 0] for core in range(4)),
             *([f"{core},{core + 8}", 1, 1, 4] for core in range(4, 8)),
         ],
     }
     assert list(json.loads(result.stdout)) == [
-        "version", "name", "cpus", "nodes", "distances", "gpus", "cores",
+        "version", "name", "cpus", "nodes", "distances", "gpus", "nics", "disks", "cores",
     ]  # fmt: skip
     assert "numa-align: warning: GPU 0000:21:00.0" in result.stderr
 
@@ -102,6 +135,80 @@ def test_a_node_with_eight_gpus_is_seen_at_a_glance(tmp_path: Path) -> None:
     assert len(text.splitlines()) <= 40
     row = next(line for line in text.splitlines() if "0000:51:00.0" in line)
     assert row.split() == ["0000:51:00.0", "4", "7", "numa_node", "112-127,240-255"]
+
+
+#: Eight GPUs and a card beside each, two cards for storage in a bond, one that is down, and two disks.
+PAIRED = Machine(
+    packages=2,
+    gpus=tuple(
+        Device(
+            number // 4, bdf=f"0000:{number:02x}:10.0",
+            way=f"pci0000:{number:02x}/0000:{number:02x}:01.0/0000:{number:02x}:02.0/0000:{number:02x}:03.0",
+        )
+        for number in range(8)
+    ),
+    cards=(
+        *(
+            Card(
+                f"0000:{number:02x}:11.0",
+                f"pci0000:{number:02x}/0000:{number:02x}:01.0/0000:{number:02x}:02.0/0000:{number:02x}:04.0",
+                number // 4, rdma=f"mlx5_{number}", net=f"ib{number}",
+                states=["1: DOWN" if number == 3 else "4: ACTIVE"],
+            )
+            for number in range(8)
+        ),
+        Card("0000:50:00.0", "pci0000:50", 0, "roce", "mlx5_bond_0", "eth0", bond="bond0"),
+        Card("0000:50:00.1", "pci0000:50", 0, "ethernet", None, "eth1", bond="bond0"),
+        Card("0000:50:00.2", "pci0000:50", 0, "roce", "mlx5_9", physfn="0000:50:00.0"),
+        Card("0000:50:00.3", "pci0000:50", 0, "roce", "mlx5_10", physfn="0000:50:00.0"),
+    ),
+    disks=(NvmeDisk("0000:60:00.0", "pci0000:60", 0, "nvme0"), NvmeDisk("0000:61:00.0", "pci0000:61", 1)),
+)  # fmt: skip
+
+
+def row_of(text: str, *starts: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines() if line.startswith(starts)]
+
+
+def test_cards_have_their_state_their_node_and_what_else_they_are(tmp_path: Path) -> None:
+    text = shown(PAIRED, tmp_path, 120)
+    assert row_of(text, "0000:03:11.0") == [["0000:03:11.0", "mlx5_3", "infiniband", "down", "0", "ib3"]]
+    assert row_of(text, "0000:50:00.0") == [
+        [
+            "0000:50:00.0",
+            "mlx5_bond_0",
+            "roce",
+            "up",
+            "0",
+            "eth0;",
+            "in",
+            "bond0;",
+            "2",
+            "virtual",
+            "functions",
+        ]
+    ]
+    assert row_of(text, "0000:50:00.1") == [["0000:50:00.1", "eth1", "ethernet", "up", "0", "in", "bond0"]]
+    assert row_of(text, "0000:50:00.2") == []
+    assert row_of(text, "0000:61:00.0") == [["0000:61:00.0", "-", "1", "-"]]
+
+
+def test_the_matrix_has_a_row_a_gpu_and_a_column_a_card(tmp_path: Path) -> None:
+    text = shown(PAIRED, tmp_path, 120)
+    header, *_ = row_of(text, "Path")
+    assert header == ["Path", *(f"mlx5_{number}" for number in range(8)), "mlx5_bond_0"]
+    (row,) = (row for row in row_of(text, "0000:02:10.0") if "PIX" in row)
+    assert row == ["0000:02:10.0", "NODE", "NODE", "PIX", "NODE", "SYS", "SYS", "SYS", "SYS", "NODE"]
+
+
+def test_cards_that_do_not_fit_side_by_side_are_listed_by_class(tmp_path: Path) -> None:
+    text = " ".join(shown(PAIRED, tmp_path, 80).split())
+    assert "0000:02:10.0 PIX mlx5_2 NODE mlx5_0 mlx5_1 mlx5_3 mlx5_bond_0 SYS mlx5_4" in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_cards_and_disks_fit_the_width(width: int, tmp_path: Path) -> None:
+    assert max(len(line) for line in shown(PAIRED, tmp_path, width).splitlines()) <= width
 
 
 def test_reserved_nodes_take_one_line_and_no_place_among_the_distances(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Callable, Optional, TypeVar
 import click
 
 from ..errors import TopologyError
-from ..topology.model import Topology
+from ..topology.model import Attached, Topology
 from ..topology.read import name_here, read_at, read_here
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -56,3 +56,13 @@ def machine_at(
     if not topology.online:
         raise TopologyError(f"{root}: no CPU is described below it; is there a sys/devices/system/cpu?")
     return topology
+
+
+def attached_at(root: str, topology: Topology) -> Attached:
+    """The network cards and disks of the machine that `machine_at` read below ``root``."""
+    from ..sysfs import Tree  # noqa: PLC0415 (for the commands that show them)
+    from ..topology.nic import read_nics  # noqa: PLC0415
+    from ..topology.nvme import read_disks  # noqa: PLC0415
+
+    tree = Tree(root)
+    return Attached(read_nics(tree, topology), read_disks(tree, topology))

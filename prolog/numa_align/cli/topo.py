@@ -9,8 +9,8 @@ import click
 
 from ..cpulist import format_cpulist
 from ..topology.as_json import to_json
-from ..topology.model import Gpu, Node, Topology
-from .recorded import machine_at, machine_options, node_name_at
+from ..topology.model import Attached, Gpu, Node, Topology
+from .recorded import attached_at, machine_at, machine_options, node_name_at
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -28,7 +28,8 @@ _SOURCE_STYLES = {"none": "bold red", "override": "yellow", "only-node": "yellow
 
 
 @click.command(
-    short_help="Show the NUMA nodes and GPUs of this machine.", epilog="Example: numa-align topo --json"
+    short_help="Show the NUMA nodes, GPUs and network cards of this machine.",
+    epilog="Example: numa-align topo --json",
 )
 @machine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; its schema is in docs/topology.md.")
@@ -52,6 +53,9 @@ def command(
 ) -> None:
     """Show the NUMA nodes of this machine, its GPUs, and how the node of each GPU is known.
 
+    Then its network cards and NVMe disks, and how far each is from each GPU, in the words of nvidia-smi topo:
+    PIX, PXB, PHB, NODE, SYS, from one switch to another NUMA node.
+
     Exit status: 0, or 2 for wrong usage or input.
     """
     name = node_name_at(root, node_name)
@@ -61,25 +65,32 @@ def command(
 
         write(svg, draw(topology))
     elif as_json:
-        click.echo(to_json(topology, name))
+        click.echo(to_json(topology, name, attached_at(root, topology)))
         for warning in topology.warnings:
             click.echo(f"numa-align: warning: {warning}", err=True)
     else:
-        show(topology)
+        show(topology, attached_at(root, topology))
 
 
 # -- For a person ----------------------------------------------------------------------------
 
 
-def show(topology: Topology, console: Optional[Console] = None) -> None:
+def show(topology: Topology, attached: Attached, console: Optional[Console] = None) -> None:
     """Print the machine as tables that fit the width, in colour on a terminal."""
     from rich.console import Console  # noqa: PLC0415 (a tenth of a second that --json need not wait)
+
+    from ..view.cards import parts_of  # noqa: PLC0415
 
     console = console or Console(highlight=False)
     console.print(_summary(topology))
     console.print()
     console.print(_node_table(topology))
-    for part in (*_distance_parts(topology, console.width), *_gpu_parts(topology, console.width)):
+    width = console.width
+    for part in (
+        *_distance_parts(topology, width),
+        *_gpu_parts(topology, width),
+        *parts_of(topology, attached, width),
+    ):
         console.print()
         console.print(part)
     if topology.warnings:

@@ -10,13 +10,16 @@ from ..cpulist import format_cpulist, parse_cpulist
 from ..errors import TopologyError
 from ..names import NODE_KINDS, SOURCES, NodeKind
 from .gpu.vendors import VENDORS
-from .model import Core, Gpu, Node, Topology
+from .model import Attached, Core, Disk, Gpu, Nic, Node, Topology
 
 VERSION = 1
 
 
-def to_json(topology: Topology, name: Optional[str] = None) -> str:
-    """The machine in the schema of docs/topology.md, one line for each node and each GPU."""
+def to_json(topology: Topology, name: Optional[str] = None, attached: Optional[Attached] = None) -> str:
+    """The machine in the schema of docs/topology.md, one line for each node and each device.
+
+    Without ``attached`` there are no ``nics`` and ``disks``: empty lists would say that there are none.
+    """
     parts = [
         f'"version": {VERSION}',
         f'"name": {json.dumps(name)}',
@@ -24,8 +27,12 @@ def to_json(topology: Topology, name: Optional[str] = None) -> str:
         f'"nodes": {_json_lines([json.dumps(_node_fields(node)) for node in topology.nodes])}',
         f'"distances": {_json_lines([json.dumps(row) for row in topology.distances])}',
         f'"gpus": {_json_lines([json.dumps(_gpu_fields(gpu)) for gpu in topology.gpus])}',
-        f'"cores": {json.dumps([_core_fields(core) for core in topology.cores])}',
     ]
+    if attached is not None:
+        nics = [json.dumps(_nic_fields(nic, topology)) for nic in attached.nics]
+        disks = [json.dumps(_disk_fields(disk, topology)) for disk in attached.disks]
+        parts += [f'"nics": {_json_lines(nics)}', f'"disks": {_json_lines(disks)}']
+    parts.append(f'"cores": {json.dumps([_core_fields(core) for core in topology.cores])}')
     return "{" + ",\n ".join(parts) + "}"
 
 
@@ -60,6 +67,38 @@ def _gpu_fields(gpu: Gpu) -> dict[str, object]:
         "cpus": format_cpulist(gpu.cpus),
         "memory_nodes": list(gpu.memory_nodes),
     }
+
+
+def _nic_fields(nic: Nic, topology: Topology) -> dict[str, object]:
+    return {
+        "bdf": nic.bdf,
+        "name": nic.name,
+        "kind": nic.kind,
+        "rdma": nic.for_rdma,
+        "interfaces": list(nic.interfaces),
+        "ports": list(nic.ports),
+        "up": nic.up,
+        "physical": nic.physical,
+        "bond": nic.bond,
+        "node": nic.node,
+        "source": nic.source,
+        "paths": _paths_fields(nic.paths, topology),
+    }
+
+
+def _disk_fields(disk: Disk, topology: Topology) -> dict[str, object]:
+    return {
+        "bdf": disk.bdf,
+        "name": disk.name,
+        "model": disk.model,
+        "node": disk.node,
+        "source": disk.source,
+        "paths": _paths_fields(disk.paths, topology),
+    }
+
+
+def _paths_fields(paths: Sequence[str], topology: Topology) -> dict[str, str]:
+    return {gpu.bdf: path for gpu, path in zip(topology.gpus, paths)}
 
 
 def from_json(text: str, path: str) -> Topology:

@@ -130,3 +130,11 @@ class Disk:
     node: Optional[int]
     source: str
     paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Attached:
+    """What hangs on the machine beside its GPUs, ascending by address."""
+
+    nics: tuple[Nic, ...] = ()
+    disks: tuple[Disk, ...] = ()
