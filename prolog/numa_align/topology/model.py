@@ -90,8 +90,7 @@ PATHS = ("PIX", "PXB", "PHB", "NODE", "SYS")
 NIC_KINDS = ("infiniband", "roce", "iwarp", "efa", "slingshot", "ethernet")
 
 
-@dataclass(frozen=True)
-class Nic:
+class Nic(NamedTuple):
     """One network card as programs name it: an RDMA device, or an interface of a card that has none.
 
     ``name`` is that of the RDMA device (``mlx5_0``), for Slingshot of the cxi device, else of the first
@@ -120,8 +119,7 @@ class Nic:
         return self.kind != NIC_KINDS[-1]
 
 
-@dataclass(frozen=True)
-class Disk:
+class Disk(NamedTuple):
     """One NVMe controller: ``name`` is ``nvme0``, None where it has no driver; the rest as for `Nic`."""
 
     bdf: str
@@ -132,8 +130,7 @@ class Disk:
     paths: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Attached:
+class Attached(NamedTuple):
     """What hangs on the machine beside its GPUs, ascending by address."""
 
     nics: tuple[Nic, ...] = ()
