@@ -151,7 +151,7 @@ static void make_step(struct na_step *step, struct bytes *bytes)
 	step->spec.on = true;
 	step->spec.smt = options & 1;
 	step->spec.mem = (enum na_mem)(options / 2 % 5);
-	step->spec.cpus = (enum na_cpus)(options / 10 % 5 % 3);
+	step->spec.cpus = (enum na_cpus)(options / 10 % 4);
 	step->task_count = 1 + (take(bytes) * 256 + take(bytes)) % most;
 	choose_set(bytes, &machine->cpus, &step->cpus);
 	if (take(bytes) > 250) /* what a table does not know, as after a CPU came online */
@@ -184,12 +184,15 @@ static void look(const struct na_step *step, struct na_task *task, int way, stru
 			task->visible[task->visible_count++] = step->gpus[i];
 }
 
-/* As the plugin counts: how many tasks came before with the same GPU, unless all see all. */
-static void take_turn(const struct na_step *step, struct na_task *task, int *turns)
+/* As the plugin's tasks tell one another. */
+static struct na_sight sight_of(const struct na_task *task)
 {
-	const int gpu = na_step_turn_gpu(step, task);
+	struct na_sight sight = { .count = (uint16_t)task->visible_count };
 
-	task->turn = gpu < 0 || task->visible_count >= step->gpu_count ? -1 : turns[gpu]++;
+	for (int i = 0; i < task->visible_count; i++)
+		sight.gpu[i] = (uint8_t)task->visible[i];
+	sight.cpus = (uint16_t)na_set_count(&task->mask);
+	return sight;
 }
 
 /* -- What is promised -------------------------------------------------------------------------- */
@@ -263,43 +266,27 @@ static int cores_of(const struct na_step *step)
 	return cores;
 }
 
-static bool share_a_gpu(const struct na_placement *one, const struct na_placement *other)
-{
-	for (int i = 0; i < one->gpu_count; i++)
-		for (int j = 0; j < other->gpu_count; j++)
-			if (one->gpus[i] == other->gpus[j])
-				return true;
-	return false;
-}
-
-/*
- * While there are as many cores as tasks and as GPUs, tasks of different GPUs have no CPU in common, and those
- * of one GPU only if its slice has fewer CPUs than they are.
- */
+/* While there are as many cores as tasks, no two of those that are placed have a CPU in common. */
 static void check_apart(const struct na_step *step, const struct na_placement *placements)
 {
 	for (int i = 0; i < step->task_count; i++)
 		for (int j = 0; j < i; j++) {
 			const struct na_placement *one = &placements[i], *other = &placements[j];
 
-			if (!one->set_cpus || !other->set_cpus || !na_set_meets(&one->cpus, &other->cpus))
-				continue;
-			check(step->gpu_count > 0, "tasks without GPUs have no CPU in common");
-			check(share_a_gpu(one, other), "tasks of different GPUs have no CPU in common");
-			check(na_set_count(&one->cpus) == 1 && na_set_count(&other->cpus) == 1,
-			      "tasks that share a CPU have no other");
+			check(!one->set_cpus || !other->set_cpus || !na_set_meets(&one->cpus, &other->cpus),
+			      "tasks have no CPU in common while there are cores for all");
 		}
 }
 
-static bool promises_apart(const struct na_step *step, int way, bool by_hand)
+static bool promises_apart(const struct na_step *step, bool by_hand)
 {
 	const int cores = cores_of(step);
 
 	for (int i = 0; i < step->gpu_count; i++)
 		if (step->machine->gpus[step->gpus[i]].node < 0)
 			return false;
-	return (way == SEE_ALL || way == SEE_EACH) && !by_hand && step->spec.cpus == NA_CPUS_SLICE &&
-	       step->task_count <= cores && step->gpu_count <= cores && step->task_count <= MOST_TASKS;
+	return step->sights && !by_hand && step->spec.cpus == NA_CPUS_SLICE && step->task_count <= cores &&
+	       step->task_count <= MOST_TASKS;
 }
 
 /* What the kernel may answer after all, which need not be what was asked for. */
@@ -318,14 +305,20 @@ static void check_memory_said(const struct na_task *task, const struct na_placem
 	check(judged.state >= placement->state, "memory elsewhere makes nothing better");
 }
 
-static void check_slices(const struct na_step *step)
+static void check_slices(const struct na_step *step, const struct na_placement *placement)
 {
-	struct na_set cpus, mems;
+	struct na_set *slices = memory((size_t)placement->gpu_count + 1, sizeof(*slices));
 
-	for (int i = 0; i < step->gpu_count; i++)
-		check(na_step_slice(step, step->gpus[i], &cpus, &mems) && na_set_subset(&cpus, &step->cpus) &&
-			      na_set_subset(&mems, &step->mems),
-		      "a slice within the step");
+	check(na_placement_slices(step, placement, slices), "memory enough");
+	for (int i = 0; i < placement->gpu_count; i++) {
+		struct na_set mems;
+
+		na_set_clear(&mems);
+		na_gpu_memory(step, placement->gpus[i], &mems);
+		check(na_set_subset(&slices[i], &placement->cpus) && na_set_subset(&mems, &step->mems),
+		      "a slice within the task");
+	}
+	free(slices);
 }
 
 /* Programs that all see all GPUs use them by their number: none is left out while there are tasks enough. */
@@ -341,42 +334,50 @@ static void check_all_used(const struct na_step *step, const struct na_placement
 	}
 }
 
-static void place_all(const struct na_step *step, struct bytes *bytes)
+static void place_all(struct na_step *step, struct bytes *bytes)
 {
 	struct na_placement *placements = memory((size_t)step->task_count, sizeof(*placements));
+	struct na_task *tasks = memory((size_t)step->task_count, sizeof(*tasks));
+	struct na_sight *sights = memory((size_t)step->task_count, sizeof(*sights));
 	const int way = below(bytes, WAYS_TO_SEE);
 	const bool cpus_by_hand = take(bytes) > 240, mem_by_hand = take(bytes) > 240;
-	int turns[MOST_GPUS] = { 0 };
 
 	for (int id = 0; id < step->task_count; id++) {
-		struct na_task task = { .id = id,
-					.cpus_by_hand = cpus_by_hand,
-					.mem_by_hand = mem_by_hand,
-					.cpus_by_variable = id & 1,
-					.mem_by_variable = id & 2 };
+		tasks[id] = (struct na_task){ .id = id,
+					      .turn = -1,
+					      .cpus_by_hand = cpus_by_hand,
+					      .mem_by_hand = mem_by_hand,
+					      .cpus_by_variable = id & 1,
+					      .mem_by_variable = id & 2 };
+		choose_set(bytes, &step->cpus, &tasks[id].mask);
+		look(step, &tasks[id], way, bytes);
+		sights[id] = sight_of(&tasks[id]);
+	}
+	/* One that has not come in time leaves all without the others' word. */
+	step->sights = take(bytes) > 20 ? sights : NULL;
+	for (int id = 0; id < step->task_count; id++) {
 		struct na_placement again;
 
-		choose_set(bytes, &step->cpus, &task.mask);
-		look(step, &task, way, bytes);
-		take_turn(step, &task, turns);
-		check(na_step_place(step, &task, &placements[id]), "memory enough");
-		check_placement(step, &task, &placements[id]);
-		if (task.visible_count > 0)
+		check(na_step_place(step, &tasks[id], &placements[id]), "memory enough");
+		check_placement(step, &tasks[id], &placements[id]);
+		if (tasks[id].visible_count > 0)
 			check_state(step, &placements[id]);
 		check_smt(step, &placements[id]);
+		check_slices(step, &placements[id]);
 		if (id == 0) {
-			check(na_step_place(step, &task, &again) &&
+			check(na_step_place(step, &tasks[id], &again) &&
 				      memcmp(&again, &placements[id], sizeof(again)) == 0,
 			      "the same answer for the same question");
-			check_memory_said(&task, &placements[id], bytes);
+			check_memory_said(&tasks[id], &placements[id], bytes);
 		}
 	}
-	if (promises_apart(step, way, cpus_by_hand))
+	if (promises_apart(step, cpus_by_hand))
 		check_apart(step, placements);
 	if (way == SEE_ALL && step->task_count <= NA_MAX_TASKS)
 		check_all_used(step, placements);
-	check_slices(step);
 	free(placements);
+	free(tasks);
+	free(sights);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
