@@ -89,7 +89,6 @@ bool na_step_place(const struct na_step *step, const struct na_task *task, struc
 bool na_placement_slices(const struct na_step *step, const struct na_placement *placement,
                          struct na_set *slices);
 void na_gpu_memory(const struct na_step *step, int gpu, struct na_set *mems);
-void na_own_cpus(const struct na_machine *machine, int node, struct na_set *cpus);
 void na_local_cpus(const struct na_machine *machine, int node, struct na_set *cpus);
 struct na_choice { int first, count, share, sharers; };
 struct na_choice na_choose_gpus(int id, int tasks, int visible);

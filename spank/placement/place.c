@@ -1,6 +1,5 @@
 #include "place.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "claim.h"

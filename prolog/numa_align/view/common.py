@@ -1,4 +1,4 @@
-"""What `check`, `job` and `audit` say of a process and its GPUs, in the same words. Pure."""
+"""What `check`, `job`, `audit` and `plan` say of a process and its GPUs, in the same words. Pure."""
 
 from __future__ import annotations
 

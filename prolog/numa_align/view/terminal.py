@@ -20,11 +20,11 @@ from ..placement.claim import Placement
 from ..placement.plan import Plan
 from ..topology.model import Core, Gpu, Node, Topology
 from ..topology.select import number_of
+from .common import STATE_STYLES
 
 _CHARACTERS = digits + ascii_lowercase + ascii_uppercase
 _COLOURS = ("green", "cyan", "magenta", "yellow", "blue", "red", "bright_green", "bright_cyan",
             "bright_magenta", "bright_yellow", "bright_blue", "bright_red")  # fmt: skip
-_STATES = {"aligned": "green", "partial": "yellow", "memory-only": "yellow", "unaligned": "red"}
 #: Tasks of a GPU that are named one by one.
 _FEW = 8
 #: In the step but nobody's; held by several tasks; not in the step.
@@ -161,7 +161,7 @@ def _tasks(topology: Topology, plan: Plan) -> Table:
             "\n".join(topology.gpus[gpu].bdf for gpu in placement.gpus) or "-",
             _cpus(placement),
             _memory(placement),
-            Text(placement.state, _STATES[placement.state]),
+            Text(placement.state, STATE_STYLES[placement.state]),
         )
     return table
 
@@ -189,7 +189,7 @@ def _remarks(plan: Plan) -> Iterator[Text]:
             said.setdefault(key, []).append(task)
     for (state, reason, advice), tasks in said.items():
         name = "Task" if len(tasks) == 1 else "Tasks"
-        line = Text(f"{name} {format_cpulist(tasks)} {state}", _STATES[state])
+        line = Text(f"{name} {format_cpulist(tasks)} {state}", STATE_STYLES[state])
         line.append(f": {reason}." if reason else ".", "default")
         if advice:
             line.append(
