@@ -124,8 +124,8 @@ class Machine(Started):
                 self.guest.connect(BOOT_LIMIT)
                 break
             except QemuError:
-                # QEMU 7.2 crashes now and then while it emulates a boot, and so does its guest, for its sake; a
-                # guest that panics for any other reason is none of that.
+                # QEMU 7.2 crashes now and then while it emulates a boot, or breaks its guest; a guest that panics
+                # for any other reason is none of that.
                 if attempt == BOOTS or not self.qemu.crashed():
                     raise
                 self.progress(f"the emulator has failed; booting {self.name} again")

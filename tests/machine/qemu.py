@@ -29,10 +29,10 @@ WITH_THREADS = (*TCG[:-1], f"{TCG[-1]},vendor=GenuineIntel")
 Linux 6.1 (Debian 12) takes every thread for a core."""
 
 PATCHED = b"Oops: int3: "
-"""The words of a kernel that has met a breakpoint that it does not know. It sets one while it patches a branch
-of its code (text_poke_bp_batch() of arch/x86/kernel/alternative.c) and takes it back once every CPU has seen
-the patch; a CPU that is emulated by a thread of its own can run its old translation after that. Real CPUs and
-KVM never do."""
+"""The words of a kernel that has met a breakpoint that it does not know. It sets one while it patches a
+branch of its code (text_poke_bp_batch() of arch/x86/kernel/alternative.c) and takes it back once every CPU
+has seen the patch; a CPU that is emulated by a thread of its own can run its old translation after that. Real
+CPUs and KVM never do."""
 
 KVM = ("-accel", "kvm", "-cpu", "host")
 
@@ -95,8 +95,8 @@ class Qemu:
         return self._process is None or self._process.poll() is not None
 
     def crashed(self) -> bool:
-        """Whether the emulator is at fault for the end: a signal killed it, or the guest stumbled over a patch
-        of its own code (see PATCHED)."""
+        """Whether the emulator is at fault for the end: a signal killed it, or the guest stumbled over a
+        patch of its own code (see PATCHED)."""
         if self._process is None or self._process.poll() is None:
             return False
         return self._process.returncode < 0 or PATCHED in self._console()
