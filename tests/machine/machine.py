@@ -26,6 +26,12 @@ SLURM_LIMIT = 240.0
 WAKE_LIMIT = 30.0
 BOOTS = SAVES = 3
 
+CLOCK_TRIAL = 1.0
+"""Seconds over which a booted guest's clock is compared with the host's."""
+
+CLOCK_ERROR = 1.3
+"""How many times too fast or too slow the clock may seem to be; one was four times too fast."""
+
 ADDRESS = "10.11.12.{}"
 """Of the machine with that number."""
 
@@ -122,15 +128,29 @@ class Machine(Started):
             self._start_qemu(arguments)
             try:
                 self.guest.connect(BOOT_LIMIT)
+                self._check_clock()
                 break
             except QemuError:
-                # QEMU 7.2 crashes now and then while it emulates a boot, or breaks its guest; a guest that panics
-                # for any other reason is none of that.
-                if attempt == BOOTS or not self.qemu.crashed():
+                # QEMU 7.2 crashes now and then while it emulates a boot, or breaks its guest; a guest that
+                # panics for any other reason is none of that.
+                if attempt == BOOTS or (self.qemu.ended() and not self.qemu.crashed()):
                     raise
                 self.progress(f"the emulator has failed; booting {self.name} again")
                 self.stop()
         self._add_gpus()
+
+    def _check_clock(self) -> None:
+        """Raise if the guest's clock is far off: on a busy host the kernel can measure a wrong frequency of
+        the TSC at boot, and every time limit in the guest is wrong from then on."""
+        times = []
+        for pause in (CLOCK_TRIAL, 0.0):
+            begin = time.monotonic()
+            uptime = self.guest.run(["cat", "/proc/uptime"], check=True).stdout
+            times.append((begin, float(uptime.split()[0]), time.monotonic()))
+            time.sleep(pause)
+        (begin, first, done), (begin_again, second, done_again) = times
+        if not (begin_again - done) / CLOCK_ERROR < second - first < (done_again - begin) * CLOCK_ERROR:
+            raise QemuError(f"{second - first:.2f} s of the guest are {begin_again - done:.2f} s of the host")
 
     def _save(self, arguments: Sequence[str], folder: Path) -> None:
         """A state that is known to wake up; none, if a few have not."""
