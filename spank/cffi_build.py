@@ -64,7 +64,6 @@ struct na_task {
     int id;
     int visible_count;
     int visible[256];
-    int turn;
     struct na_set mask;
     bool cpus_by_hand;
     bool mem_by_hand;

@@ -250,7 +250,7 @@ static void apply_memory(struct na_placement *placement)
 static void align(spank_t spank, int id, struct na_placement *placement)
 {
 	struct na_step *step = &context.step;
-	struct na_task task = { .id = id, .turn = -1 };
+	struct na_task task = { .id = id };
 	struct na_set nodes;
 	int error = na_bind_get_cpus(&task.mask);
 

@@ -128,9 +128,7 @@ static void count_cpus(const struct na_step *step, struct na_placement *placemen
 {
 	struct na_set own;
 
-	na_set_clear(&own);
-	for (int i = 0; i < placement->gpu_count; i++)
-		na_own_cpus(step->machine, step->machine->gpus[placement->gpus[i]].node, &own);
+	na_cpus_on_nodes(step, placement, &own);
 	na_set_and(&own, &placement->cpus);
 	placement->own = na_set_count(&own);
 	own = *local;
@@ -216,7 +214,6 @@ bool na_placement_slices(const struct na_step *step, const struct na_placement *
 					    .count = placement->gpu_count,
 					    .owners = placement->gpu_count };
 
-	for (int i = 0; i < placement->gpu_count; i++)
-		claimants[i] = (struct na_claimant){ i, step->machine->gpus[placement->gpus[i]].node, 1 };
+	na_claimants_of_gpus(step->machine, placement->gpus, placement->gpu_count, claimants);
 	return na_claim(step->machine, &request, slices);
 }

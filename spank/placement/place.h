@@ -44,7 +44,6 @@ struct na_task {
 	int id; /* local id */
 	int visible_count; /* the GPUs that it can use, in the order in which it counts them */
 	int visible[NA_MAX_GPUS];
-	int turn; /* where others see the same and nobody knows more: its number among them, -1 unknown */
 	struct na_set mask; /* the CPUs that Slurm gave it */
 	bool cpus_by_hand; /* --cpu-bind: leave the CPUs alone */
 	bool mem_by_hand; /* --mem-bind: leave the memory policy alone */

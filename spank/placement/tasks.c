@@ -2,8 +2,6 @@
 
 #include <stdlib.h>
 
-#include "claim.h"
-
 struct na_choice na_choose_gpus(int id, int tasks, int visible)
 {
 	struct na_choice choice = { .first = 0, .count = visible, .share = 0, .sharers = 1 };
@@ -84,8 +82,23 @@ static int gpu_position_in_step(const struct na_step *step, int gpu)
 	return -1;
 }
 
-/* Claims for the GPUs of the step; gives what some of them have together. */
-static bool claim_for_gpus(const struct na_step *step, const int *gpus, int count, struct na_set *slice)
+void na_claimants_of_gpus(const struct na_machine *machine, const int *gpus, int count,
+			  struct na_claimant *claimants)
+{
+	for (int i = 0; i < count; i++)
+		claimants[i] = (struct na_claimant){ i, machine->gpus[gpus[i]].node, 1 };
+}
+
+void na_cpus_on_nodes(const struct na_step *step, const struct na_placement *placement, struct na_set *cpus)
+{
+	na_set_clear(cpus);
+	for (int i = 0; i < placement->gpu_count; i++)
+		na_own_cpus(step->machine, step->machine->gpus[placement->gpus[i]].node, cpus);
+}
+
+/* Where a task knows only what it sees itself: the GPUs of the step claim, and it has what its own have. */
+static bool claim_by_gpus(const struct na_step *step, const struct na_placement *placement,
+			  struct na_set *slice)
 {
 	struct na_claimant claimants[NA_MAX_GPUS];
 	bool wanted[NA_MAX_GPUS] = { false };
@@ -94,63 +107,15 @@ static bool claim_for_gpus(const struct na_step *step, const int *gpus, int coun
 		.cpus = &cpus, .claimants = claimants, .count = step->gpu_count, .owners = step->gpu_count
 	};
 
-	for (int i = 0; i < step->gpu_count; i++)
-		claimants[i] = (struct na_claimant){ i, step->machine->gpus[step->gpus[i]].node, 1 };
-	for (int i = 0; i < count; i++) {
-		const int position = gpu_position_in_step(step, gpus[i]);
+	na_claimants_of_gpus(step->machine, step->gpus, step->gpu_count, claimants);
+	for (int i = 0; i < placement->gpu_count; i++) {
+		const int position = gpu_position_in_step(step, placement->gpus[i]);
 
 		if (position >= 0)
 			wanted[position] = true;
 	}
 	na_usable_cpus(step, &cpus);
 	return na_claim_some(step->machine, &request, wanted, slice, NULL);
-}
-
-/* Divides one GPU's slice among the tasks that share the GPU. */
-static bool share_slice(const struct na_step *step, int node, int share, int sharers, struct na_set *slice)
-{
-	struct na_claimant claimants[NA_MAX_TASKS];
-	bool wanted[NA_MAX_TASKS] = { false };
-	const struct na_set whole = *slice;
-	const struct na_request request = {
-		.cpus = &whole, .claimants = claimants, .count = sharers, .owners = sharers
-	};
-
-	for (int i = 0; i < sharers; i++)
-		claimants[i] = (struct na_claimant){ i, node, 1 };
-	wanted[share] = true;
-	return na_claim_some(step->machine, &request, wanted, slice, NULL);
-}
-
-/* Of tasks that see the same GPUs of one node, it does not matter which core is whose: all are as near. */
-static bool sees_one_node(const struct na_step *step, const struct na_task *task)
-{
-	const struct na_gpu *gpus = step->machine->gpus;
-
-	for (int i = 1; i < task->visible_count; i++)
-		if (gpus[task->visible[i]].node != gpus[task->visible[0]].node)
-			return false;
-	return true;
-}
-
-/*
- * Where a task knows only what it sees itself: the GPUs claim, and tasks that see the same divide what
- * these have. That their number is what an even spread over the step's GPUs makes it is assumed.
- */
-static bool claim_by_gpus(const struct na_step *step, const struct na_task *task,
-			  const struct na_placement *placement, struct na_set *cpus)
-{
-	const bool together = task->turn >= 0 && sees_one_node(step, task);
-	const long shared = together ? task->visible_count : 1;
-	const int sharers = (int)(((long)step->task_count * shared + step->gpu_count - 1) / step->gpu_count);
-
-	if (!claim_for_gpus(step, together && sharers > 1 ? task->visible : placement->gpus,
-			    together && sharers > 1 ? task->visible_count : placement->gpu_count, cpus))
-		return false;
-	if (task->turn < 0 || sharers <= 1)
-		return true;
-	return share_slice(step, step->machine->gpus[placement->gpus[0]].node, task->turn % sharers, sharers,
-			   cpus);
 }
 
 /* The GPUs of any task of the step: what it sees, as far as it is known. */
@@ -300,9 +265,8 @@ bool na_cpus_of_gpus(const struct na_step *step, const struct na_task *task,
 	na_set_clear(idle);
 	if (step->spec.cpus != NA_CPUS_NODE)
 		return tasks_are_known(step, task) ? claim_by_tasks(step, task, cpus, idle)
-						   : claim_by_gpus(step, task, placement, cpus);
-	for (int i = 0; i < placement->gpu_count; i++)
-		na_own_cpus(step->machine, step->machine->gpus[placement->gpus[i]].node, cpus);
+						   : claim_by_gpus(step, placement, cpus);
+	na_cpus_on_nodes(step, placement, cpus);
 	na_usable_cpus(step, &usable);
 	na_set_and(cpus, &usable);
 	return true;

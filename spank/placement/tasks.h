@@ -2,6 +2,7 @@
 #ifndef NUMA_ALIGN_TASKS_H
 #define NUMA_ALIGN_TASKS_H
 
+#include "claim.h"
 #include "place.h"
 
 /*
@@ -10,6 +11,13 @@
  * with that many GPUs each cannot all have their own.
  */
 struct na_choice na_task_choice(const struct na_step *step, int id, int visible);
+
+/* One claimant for each of some GPUs (positions in machine->gpus), where each has a part of its own. */
+void na_claimants_of_gpus(const struct na_machine *machine, const int *gpus, int count,
+			  struct na_claimant *claimants);
+
+/* The CPUs on the nodes of the GPUs that a task uses, in the step or not. */
+void na_cpus_on_nodes(const struct na_step *step, const struct na_placement *placement, struct na_set *cpus);
 
 /* The CPUs of the step that are dealt out: with smt=off one hardware thread of each core. */
 void na_usable_cpus(const struct na_step *step, struct na_set *cpus);

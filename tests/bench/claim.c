@@ -91,7 +91,7 @@ static double time_place(const struct na_machine *machine, int tasks, int gpus)
 {
 	struct na_step step = { .machine = machine, .spec = na_spec_built_in, .cpus = machine->cpus,
 				.task_count = tasks, .gpu_count = gpus };
-	struct na_task task = { .id = tasks / 2, .visible_count = gpus, .turn = -1, .mask = machine->cpus };
+	struct na_task task = { .id = tasks / 2, .visible_count = gpus, .mask = machine->cpus };
 	struct na_placement placement;
 	double best = 1e9;
 

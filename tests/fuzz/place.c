@@ -344,7 +344,6 @@ static void place_all(struct na_step *step, struct bytes *bytes)
 
 	for (int id = 0; id < step->task_count; id++) {
 		tasks[id] = (struct na_task){ .id = id,
-					      .turn = -1,
 					      .cpus_by_hand = cpus_by_hand,
 					      .mem_by_hand = mem_by_hand,
 					      .cpus_by_variable = id & 1,

@@ -23,7 +23,7 @@ static size_t table_length(const uint8_t *data, size_t size)
 static void place(const struct na_machine *machine, struct bytes *bytes)
 {
 	struct na_step step = { .machine = machine };
-	struct na_task task = { .turn = take(bytes) - 1 };
+	struct na_task task = { 0 };
 	struct na_placement placement;
 	struct na_set *slices, all;
 	const int options = take(bytes);

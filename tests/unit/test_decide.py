@@ -299,6 +299,17 @@ def test_workers_that_see_one_gpu_take_its_entry_of_the_map() -> None:
     assert [len(half) for half in halves] == [5, 5] and not set(halves[0]) & set(halves[1])
 
 
+@pytest.mark.parametrize("first", [0, 3])
+def test_more_workers_than_gpus_that_each_see_one_leave_no_cpu_idle(first: int) -> None:
+    """Ten on eight GPUs: two share, and those alone on a GPU have no more than they for that."""
+    seen: list[int] = []
+    for rank in range(10):
+        placed = big(worker(rank, 10, CUDA_VISIBLE_DEVICES=str((rank + first) % 8))).placement
+        assert placed.gpus == ((rank + first) % 8,)
+        seen += placed.cpus
+    assert sorted(seen) == list(EVERY)
+
+
 def test_workers_that_each_see_two_gpus_share_out_all_cpus() -> None:
     seen: list[int] = []
     for rank in range(4):

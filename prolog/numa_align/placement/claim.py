@@ -81,14 +81,12 @@ class Task:
     """What one task sees, and what it was given.
 
     ``visible`` are the GPUs it can use in the order in which it counts them, ``mask`` the CPUs that
-    Slurm gave it. ``turn`` is its number among the tasks that see the same, where the step's
-    ``sights`` are not known; None where all tasks see all GPUs, or nothing tells.
+    Slurm gave it.
     """
 
     id: int
     visible: tuple[int, ...]
     mask: tuple[int, ...]
-    turn: Optional[int] = None
     cpus_by_hand: bool = False
     memory_by_hand: bool = False
 
@@ -342,7 +340,6 @@ class Machine:
         made.id, made.visible_count = task.id, len(task.visible)
         for i, gpu in enumerate(task.visible):
             made.visible[i] = gpu
-        made.turn = -1 if task.turn is None else task.turn
         _fill(made.mask, task.mask)
         made.cpus_by_hand, made.mem_by_hand = task.cpus_by_hand, task.memory_by_hand
         return made

@@ -17,7 +17,7 @@ from ..names import CPUS, GPUS, MAP, VARIABLES, WORKER, State
 from ..slurm_env import place_of, to_number
 from ..topology.model import Gpu, Topology
 from ..topology.select import listed_by_slurm
-from .claim import Machine, Placement, Spec, Step, Task, choose_gpus, local_cpus
+from .claim import Machine, Placement, Sight, Spec, Step, Task, choose_gpus, local_cpus
 from .launcher import (
     Share,
     Worker,
@@ -202,7 +202,7 @@ def _alone(context: _Context, cpus: tuple[int, ...], gpus: tuple[int, ...]) -> t
     """The only task of a step that has these CPUs and GPUs."""
     by_hand = bound_by_hand(context.environment)
     step = Step(cpus, context.memory_nodes(), 1, gpus, context.spec)
-    return step, Task(0, gpus, context.own.cpus, None, *by_hand)
+    return step, Task(0, gpus, context.own.cpus, *by_hand)
 
 
 def _as_task(context: _Context, visible: tuple[int, ...]) -> tuple[Step, Task]:
@@ -218,10 +218,10 @@ def _as_task(context: _Context, visible: tuple[int, ...]) -> tuple[Step, Task]:
         if near.isdisjoint(own.cpus):
             spec = replace(context.spec, cpus="node" if context.spec.cpus == "slice" else context.spec.cpus)
             step = Step(cpus, context.memory_nodes(), 1, visible, spec)
-            return step, Task(0, visible, own.cpus, None, *by_hand)
+            return step, Task(0, visible, own.cpus, *by_hand)
         return _alone(context, own.cpus, visible)
     step = Step(cpus, context.memory_nodes(), place.tasks, visible, context.spec)
-    return step, Task(place.id, visible, own.cpus, None, *by_hand)
+    return step, Task(place.id, visible, own.cpus, *by_hand)
 
 
 def _sees_a_part(context: _Context, visible: tuple[int, ...], whole: tuple[int, ...]) -> bool:
@@ -245,9 +245,9 @@ def _by_what_it_sees(
     cpus = _mapped(context, visible)
     if cpus:
         step = Step(cpus, context.memory_nodes(), 1, visible, context.spec)
-        return step, Task(0, visible, context.own.cpus, None, *by_hand)
+        return step, Task(0, visible, context.own.cpus, *by_hand)
     step = Step(context.own.cpus, context.memory_nodes(), 1, whole, context.spec)
-    return step, Task(0, visible, context.own.cpus, None, *by_hand)
+    return step, Task(0, visible, context.own.cpus, *by_hand)
 
 
 # -- Workers of a launcher -------------------------------------------------------------------
@@ -350,12 +350,7 @@ def _as_worker(
         return step, Task(worker.rank, (), mask)
     shown = _shown(context, visible, whole, worker)
     if shown:
-        # Equal ones are taken to go round: workers r and r + n have the same GPU of n.
-        share, sharers = worker.rank // len(whole), -(-worker.count // len(whole))
-        cpus = _mapped(context, shown)
-        if cpus:
-            return Step(cpus, context.memory_nodes(), sharers, shown, context.spec), Task(share, shown, mask)
-        return step, Task(worker.rank, shown, mask, share)
+        return _as_shown(context, step, worker, shown)
     if 0 < len(visible) < len(whole):
         whole = visible
         step = replace(step, gpus=whole)
@@ -370,6 +365,25 @@ def _as_worker(
         return step, Task(worker.rank, whole, mask)
     part = Step(cpus, context.memory_nodes(), choice.sharers, mine, context.spec)
     return part, Task(choice.share, mine, mask)
+
+
+def _as_shown(context: _Context, step: Step, worker: Worker, shown: tuple[int, ...]) -> tuple[Step, Task]:
+    """A worker that was shown other GPUs than its siblings; of more workers than GPUs, each was shown one.
+
+    They are taken to go round from any GPU on: workers r and r + n have the same one of n.
+    """
+    whole, mask, rank = step.gpus, context.own.cpus, worker.rank
+    count = len(whole)
+    cpus = _mapped(context, shown)
+    if cpus:
+        sharers = len(range(rank % count, worker.count, count))
+        own = Step(cpus, context.memory_nodes(), sharers, shown, context.spec)
+        return own, Task(rank // count, shown, mask)
+    if worker.count > count:
+        first = whole.index(shown[0]) - rank
+        seen = [whole[(first + other) % count] for other in range(worker.count)]
+        step = replace(step, sights=tuple(Sight((gpu,), len(mask)) for gpu in seen))
+    return step, Task(rank, shown, mask)
 
 
 def _mapped(context: _Context, gpus: Sequence[int]) -> tuple[int, ...]:
