@@ -78,7 +78,7 @@ SHAPES = (
     Shape("uneven: 3 GPUs and 1", Machine(packages=2, cores=16, smt=2, gpus=on_nodes(0, 0, 0, 1))),
     Shape("step: 12 cores of 16 and 4 of 16", _SOCKETS, "0-11,16-19,32-43,48-51"),
     Shape("step: one socket of two", _SOCKETS, "0-15,32-47"),
-    Shape("step: 3 cores a socket, 4 GPUs each", _SOCKETS, "0-2,16-18,32-34,48-50"),
+    Shape("step: 3 cores per socket, 4 GPUs each", _SOCKETS, "0-2,16-18,32-34,48-50"),
     Shape(
         "GPUs without numa_node",
         Machine(packages=2, cores=16, smt=2, gpus=tuple(Device(None, source="none") for _ in range(4))),
