@@ -15,7 +15,6 @@ from typing import Any, Optional
 
 import psutil
 
-from ..cpulist import parse_cpulist
 from ..errors import KernelError, RequestError
 from ..names import GPUS
 from ..slurm_env import rank_of
@@ -23,9 +22,19 @@ from ..topology.model import Gpu, Topology
 from .all_nodes import owner_of
 from .jobs import processes_of_jobs
 from .node_memory import read_nodes_memory
-from .state import ProcessState, private_together, read_environment, read_process, shared_together
+from .state import (
+    ProcessState,
+    private_together,
+    read_environment,
+    read_process,
+    read_status,
+    shared_together,
+)
 from .undone import undone
 from .verdict import Verdict, judge, nodes_of
+
+#: Bytes of a name that the kernel keeps (TASK_COMM_LEN without the end).
+_KERNEL_NAME = 15
 
 
 @dataclass(frozen=True)
@@ -136,16 +145,14 @@ def with_children(pid: int) -> tuple[int, ...]:
 def look(pid: int, topology: Topology, holders: Mapping[int, Sequence[Gpu]]) -> Optional[Seen]:
     """What is to be seen of a process now, None if it has ended; ``holders`` are GPUs by process."""
     try:
-        process = psutil.Process(pid)
-        with process.oneshot():
-            name, status = process.name(), process.status()
-            cpus = () if status == psutil.STATUS_ZOMBIE else tuple(sorted(process.cpu_affinity()))
-    except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+        status = read_status(f"/proc/{pid}")
+    except KernelError:
         return None
+    cpus = () if status.zombie else status.cpus
     environment = _environment(pid)
     gpus = tuple(holders.get(pid, ())) or told_gpus(environment, topology)
     state, verdict, hidden, lost = None, None, None, None
-    if status == psutil.STATUS_ZOMBIE:
+    if status.zombie:
         hidden = "a zombie: it has ended, its parent has not asked for its status"
     else:
         try:
@@ -156,6 +163,7 @@ def look(pid: int, topology: Topology, holders: Mapping[int, Sequence[Gpu]]) -> 
             if not psutil.pid_exists(pid):
                 return None
             hidden = str(error)
+    name = _whole_name(pid, status.name)
     return Seen(
         pid, name, rank_of(environment), cpus, nodes_of(cpus, topology), threads_of(pid),
         gpus, state, verdict, _distance(cpus, gpus, topology), hidden, lost,
@@ -168,21 +176,30 @@ def told_gpus(environment: Mapping[str, str], topology: Topology) -> tuple[Gpu, 
     return tuple(gpu for gpu in topology.gpus if gpu.bdf in names)
 
 
-def threads_of(pid: int, proc: Path = Path("/proc")) -> tuple[Thread, ...]:
+def _whole_name(pid: int, name: str) -> str:
+    """The kernel keeps 15 bytes of a name; psutil finds the rest of a longer one in the command line."""
+    if len(name) < _KERNEL_NAME:
+        return name
+    try:
+        return psutil.Process(pid).name()
+    except psutil.Error:
+        return name
+
+
+def threads_of(pid: int, proc: str = "/proc") -> tuple[Thread, ...]:
     """The threads of a process that are there when they are looked at, by number."""
+    folder = f"{proc}/{pid}/task"
     threads = []
     try:
-        numbers = sorted(int(entry.name) for entry in (proc / str(pid) / "task").iterdir())
+        numbers = sorted(map(int, os.listdir(folder)))  # noqa: PTH208 - thousands of processes
     except OSError:
         return ()
     for tid in numbers:
         try:
-            text = (proc / str(pid) / "task" / str(tid) / "status").read_text(errors="replace")
-            fields = dict(line.partition(":\t")[::2] for line in text.splitlines())
-            cpus = parse_cpulist(fields.get("Cpus_allowed_list", ""))
-        except (OSError, ValueError):
+            status = read_status(f"{folder}/{tid}")
+        except KernelError:
             continue  # ended meanwhile
-        threads.append(Thread(tid, fields.get("Name", "?"), cpus))
+        threads.append(Thread(tid, status.name, status.cpus))
     return tuple(threads)
 
 

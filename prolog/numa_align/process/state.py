@@ -6,12 +6,13 @@ Sources: proc_pid_status(5), proc_pid_numa_maps(5), set_mempolicy(2), cpuset(7).
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ..cpulist import parse_cpulist
 from ..errors import HiddenError, KernelError
@@ -55,8 +56,7 @@ Kind = Literal["private", "shared", "cache"]
 _SHARED_FILES = ("/dev/zero", "/dev/shm/", "/memfd:", "/SYSV", "/anon_hugepage", "/dev/hugepages/")
 
 
-@dataclass(frozen=True)
-class MappedArea:
+class MappedArea(NamedTuple):
     """One line of numa_maps: where it begins, its policy, and the bytes present by node."""
 
     start: int
@@ -97,9 +97,10 @@ class ProcessState:
 
 
 def _sum(parts: Iterable[Mapping[int, int]]) -> dict[int, int]:
-    total: Counter[int] = Counter()
+    total: dict[int, int] = {}
     for part in parts:
-        total.update(part)
+        for node, present in part.items():
+            total[node] = total.get(node, 0) + present
     return dict(sorted(total.items()))
 
 
@@ -141,7 +142,12 @@ def parse_numa_maps_line(line: str) -> MappedArea:
     Fields are separated by spaces, but so are the words of ``prefer (many):0``.
     """
     address, _, rest = line.partition(" ")
-    start = int(address, 16)
+    return MappedArea(int(address, 16), *_parse_mapping(rest))
+
+
+@lru_cache(maxsize=4096)  # the processes of a task map the same files, most of their lines alike
+def _parse_mapping(rest: str) -> tuple[Policy, Mapping[int, int], Kind]:
+    """What stands behind the address: policy, bytes by node, kind."""
     if rest.startswith(("prefer (many)", "weighted interleave")):
         first, second, *fields = rest.split()
         policy = parse_policy(f"{first} {second}")
@@ -161,7 +167,7 @@ def parse_numa_maps_line(line: str) -> MappedArea:
         elif key == "file":
             name = value
     kind = _kind_of(name, all_anonymous=anonymous == sum(pages.values()), huge="huge" in fields)
-    return MappedArea(start, policy, {node: count * size for node, count in pages.items()}, kind)
+    return policy, {node: count * size for node, count in pages.items()}, kind
 
 
 def _kind_of(name: str, *, all_anonymous: bool, huge: bool) -> Kind:
@@ -173,15 +179,39 @@ def _kind_of(name: str, *, all_anonymous: bool, huge: bool) -> Kind:
 
 def task_policy(mappings: Iterable[MappedArea]) -> Policy:
     """The policy of the task: that of the mappings without one of their own, by far the most."""
-    counts = Counter((mapping.policy.mode, mapping.policy.nodes) for mapping in mappings)
-    if not counts:
-        return Policy("default")
-    mode, nodes = counts.most_common(1)[0][0]
-    return Policy(mode, nodes)
+    counts = Counter(mapping.policy for mapping in mappings)
+    return counts.most_common(1)[0][0] if counts else Policy("default")
 
 
-def _status_fields(text: str) -> dict[str, str]:
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+class Status(NamedTuple):
+    """What /proc/PID/status says of a process, or of a thread (proc_pid_status(5))."""
+
+    name: str
+    zombie: bool
+    cpus: tuple[int, ...]
+    mems: tuple[int, ...]
+
+
+def read_status(folder: str) -> Status:
+    """From ``folder``/status. Raises KernelError: it has ended, or the file is not understood."""
+    try:
+        with open(f"{folder}/status", "rb") as file:  # noqa: PTH123 - thousands of threads
+            text = file.read().decode("utf-8", "replace")
+    except (FileNotFoundError, ProcessLookupError):
+        raise KernelError(f"there is no process {folder.rpartition('/')[2]}") from None
+    except OSError as error:
+        raise KernelError(f"cannot read {folder}/status: {error.strerror}") from error
+    fields = dict(_STATUS_FIELDS.findall(text))
+    try:
+        cpus = _known_list(fields.get("Cpus_allowed_list", ""))
+        mems = _known_list(fields.get("Mems_allowed_list", ""))
+    except ValueError as error:
+        raise KernelError(f"{folder}/status is not understood: {error}") from error
+    return Status(fields.get("Name") or "?", fields.get("State", "").startswith("Z"), cpus, mems)
+
+
+_STATUS_FIELDS = re.compile(r"^(Name|State|Cpus_allowed_list|Mems_allowed_list):\s*(.*?)\s*$", re.MULTILINE)
+_known_list = lru_cache(maxsize=256)(parse_cpulist)
 
 
 def _read(path: Path, pid: int) -> str:
@@ -242,8 +272,8 @@ def read_process(pid: int, root: Path = Path("/"), *, memory: bool = True) -> Pr
     is empty.
     """
     folder = root / "proc" / str(pid)
-    status = _status_fields(_read(folder / "status", pid))
-    if status.get("State", "").startswith("Z"):
+    status = read_status(str(folder))
+    if status.zombie:
         raise KernelError(f"process {pid} is a zombie: it has ended, and has neither memory nor a policy")
     maps = []
     for line in _read_maps(folder, pid, memory).splitlines():
@@ -254,12 +284,7 @@ def read_process(pid: int, root: Path = Path("/"), *, memory: bool = True) -> Pr
     counted = maps if memory else []
     private = _sum(mapping.bytes_by_node for mapping in counted if mapping.kind == "private")
     shared = _pieces([mapping for mapping in counted if mapping.kind == "shared"], folder, pid)
-    try:
-        cpus = parse_cpulist(status.get("Cpus_allowed_list", ""))
-        mems = parse_cpulist(status.get("Mems_allowed_list", ""))
-    except ValueError as error:
-        raise KernelError(f"{folder}/status is not understood: {error}") from error
-    return ProcessState(pid, cpus, mems, task_policy(maps), private, shared)
+    return ProcessState(pid, status.cpus, status.mems, task_policy(maps), private, shared)
 
 
 def _pieces(areas: Sequence[MappedArea], folder: Path, pid: int) -> dict[Piece, Mapping[int, int]]:
