@@ -9,9 +9,10 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import pytest
 from builder import Machine, on_nodes
@@ -33,9 +34,13 @@ from numa_align.audit.model import (
 from numa_align.audit.rehearsal import gpus_rehearsed, rehearsed
 from numa_align.audit.report import ADVICE, make_report
 from numa_align.audit.take import take_sample
+from numa_align.bench.as_json import read_near_and_far
+from numa_align.bench.as_json import to_json as bench_to_json
+from numa_align.bench.gpu_copies import Copy
+from numa_align.bench.host_memory import Cell
 from numa_align.cli.audit import command as audit
 from numa_align.cli.report import command as report_command
-from numa_align.errors import AuditError
+from numa_align.errors import AuditError, RequestError
 from numa_align.names import STATES, State
 from numa_align.process.jobs import JobProcess, jobs_with_steps, processes_of_jobs
 from numa_align.view.audit import report_page, show_samples
@@ -424,6 +429,48 @@ def test_the_report_counts_the_last_days(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     CliRunner().invoke(report_command, [str(log), "--html", str(page)], catch_exceptions=False)
     assert page.read_text().startswith("<!doctype html>")
+
+
+def bench_json(copies: Sequence[tuple[int, str, float]], memory: Sequence[tuple[int, int, float]]) -> str:
+    """What `numa-align bench --json` prints, as far as an estimate reads it."""
+    cells = [Cell(cpu, node, rate, None) for cpu, node, rate in memory]
+    measured = [Copy(node, gpu, rate, 50.0, 9.0, 9.0, 5.0, 9.0) for node, gpu, rate in copies]
+    return json.dumps(bench_to_json(cells, measured, None, None))
+
+
+@pytest.mark.parametrize(
+    ("copies", "memory", "most"),
+    [
+        ([(0, "a", 50.0), (1, "a", 25.0)], [(0, 0, 100.0), (0, 1, 90.0)], 0.5),  # copies lose more
+        ([(0, "a", 50.0), (1, "a", 49.0)], [(0, 0, 100.0), (0, 1, 40.0)], 0.6),  # memory does
+        ([], [(0, 0, 100.0), (0, 1, 120.0)], 0.0),  # far is no slower
+    ],
+)
+def test_loss_is_estimated_from_the_sites_figures(
+    tmp_path: Path, copies: Any, memory: Any, most: float
+) -> None:
+    log, now, figures = tmp_path / "log.json", time.time(), tmp_path / "bench.json"
+    for ago in (7200, 7140):
+        append(log, sample(task(1, "partial", "a"), at=now - ago))
+    figures.write_text(bench_json(copies, memory))
+    words = [str(log), "--bench", str(figures)]
+    result = CliRunner().invoke(report_command, [*words, "--json"], catch_exceptions=False)
+    estimate = json.loads(result.output)["estimate"]
+    assert estimate["misplaced_hours"] == pytest.approx(60 / 3600)
+    assert estimate["lost_hours_at_most"] == pytest.approx(most * 60 / 3600)
+    assert "GPU hours were lost" in CliRunner().invoke(report_command, words, catch_exceptions=False).output
+
+
+def test_without_figures_nothing_is_estimated(tmp_path: Path) -> None:
+    append(tmp_path / "log.json", sample(task(1, "partial", "a"), at=time.time()))
+    result = CliRunner().invoke(report_command, [str(tmp_path / "log.json"), "--json"])
+    assert json.loads(result.output)["estimate"] is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"memory": 3, "gpus": []}', bench_json([], [(0, 0, 9.0)])])
+def test_figures_that_tell_no_difference_are_one_line(text: str) -> None:
+    with pytest.raises(RequestError, match=r"bench --json prints|one NUMA node"):
+        read_near_and_far(text)
 
 
 def test_what_does_not_go_together_is_said(tmp_path: Path) -> None:

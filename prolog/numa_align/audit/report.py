@@ -52,6 +52,26 @@ class Report:
         """GPU hours in all states."""
         return sum(self.hours.values())
 
+    @property
+    def misplaced(self) -> float:
+        """GPU hours in all states but ``aligned``."""
+        return self.total - self.hours.get("aligned", 0.0)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What misplaced GPU hours can have cost at most, by what the site has measured on a node of its own.
+
+    ``what`` was measured, ``near`` and ``far`` in GB/s. A job that does nothing but that loses the whole
+    difference; one that only computes loses nothing.
+    """
+
+    misplaced_hours: float
+    lost_hours_at_most: float
+    what: str
+    near: float
+    far: float
+
 
 #: GPU hours by state.
 Hours = dict[str, float]

@@ -55,12 +55,9 @@ def command(
     cells, copies = _measure(topology, Effort.quick() if quick else Effort(), kit)
     ratio = local_to_remote(cells)
     if as_json:
-        fields = {
-            "version": 1, "local_to_remote": ratio, "toolkit": name,
-            "memory": [dataclasses.asdict(cell) for cell in cells],
-            "gpus": [dataclasses.asdict(copy) for copy in copies],
-        }  # fmt: skip
-        click.echo(json.dumps(fields, indent=1))
+        from ..bench.as_json import to_json  # noqa: PLC0415
+
+        click.echo(json.dumps(to_json(cells, copies, ratio, name), indent=1))
     else:
         _print(cells, copies, ratio)
     if draw is not None:

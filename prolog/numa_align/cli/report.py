@@ -7,11 +7,14 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 import click
 
-from ..errors import AuditError
+from ..errors import AuditError, RequestError
+
+if TYPE_CHECKING:
+    from ..audit.report import Estimate
 
 
 @click.command(
@@ -32,12 +35,27 @@ from ..errors import AuditError
 @click.option(
     "--html", "page", metavar="FILE", type=click.Path(path_type=Path), help="Write one page of HTML."
 )
+@click.option(
+    "--bench",
+    "measured",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Estimate what was lost at most from this output of `numa-align bench --json` on a node of yours.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/audit.md has the schema.")
-def command(*, logs: tuple[Path, ...], days: float, worst: int, page: Optional[Path], as_json: bool) -> None:
+def command(
+    *,
+    logs: tuple[Path, ...],
+    days: float,
+    worst: int,
+    page: Optional[Path],
+    measured: Optional[Path],
+    as_json: bool,
+) -> None:
     """Sum up GPU hours by state, user and partition, and name the worst jobs with the line to change.
 
-    LOG is what `numa-align audit --log` wrote, or a folder with the logs of several nodes. What is lost is
-    not estimated: multiply the hours with figures of your own, see `numa-align bench`.
+    LOG is what `numa-align audit --log` wrote, or a folder with the logs of several nodes. What was lost is
+    estimated only from figures of your own (--bench).
     Exit status: 0, or 2 if the logs cannot be read.
     """
     from ..audit.log import read_logs  # noqa: PLC0415
@@ -45,19 +63,35 @@ def command(*, logs: tuple[Path, ...], days: float, worst: int, page: Optional[P
 
     now = time.time()
     report = make_report(read_logs(logs), now - days * 86400, now, worst)
+    estimate = None if measured is None else _estimate(report.misplaced, measured)
     if page is not None:
         from ..view.audit import report_page  # noqa: PLC0415
 
         try:
-            page.write_text(report_page(report), encoding="utf-8")
+            page.write_text(report_page(report, estimate), encoding="utf-8")
         except OSError as error:
             raise AuditError(f"{page}: cannot be written: {error.strerror}") from error
     elif as_json:
-        click.echo(json.dumps({"version": 1, **asdict(report)}))
+        estimated = None if estimate is None else asdict(estimate)
+        click.echo(json.dumps({"version": 1, **asdict(report), "estimate": estimated}))
     else:
         from rich.console import Console  # noqa: PLC0415
 
         from ..view.audit import show_report  # noqa: PLC0415
 
         width = None if sys.stdout.isatty() else 140
-        Console(highlight=False, width=width).print(show_report(report))
+        Console(highlight=False, width=width).print(show_report(report, estimate))
+
+
+def _estimate(misplaced: float, file: Path) -> Estimate:
+    from ..audit.report import Estimate  # noqa: PLC0415
+    from ..bench.as_json import read_near_and_far  # noqa: PLC0415
+
+    try:
+        rates = read_near_and_far(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"{file}: cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, RequestError) as error:
+        why = error if isinstance(error, RequestError) else "this is not text"
+        raise RequestError(f"{file}: {why}") from error
+    return Estimate(misplaced, misplaced * rates.loss, rates.what, rates.near, rates.far)

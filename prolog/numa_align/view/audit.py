@@ -8,7 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Optional
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..audit.model import Sample, TaskSample, Totals, state_of_gpus, totals
-from ..audit.report import Report
+from ..audit.report import Estimate, Report
 from ..names import STATES
 from ..slurm_files.hostlist import fold
 from .common import STATE_STYLES
@@ -148,9 +148,11 @@ def _sums(total: Totals) -> Iterator[Text]:
 # -- Report ----------------------------------------------------------------------------------
 
 
-def show_report(report: Report) -> RenderableType:
+def show_report(report: Report, estimate: Optional[Estimate] = None) -> RenderableType:
     """GPU hours by state, user and partition, and the worst jobs."""
     parts: list[RenderableType] = [Text(_period(report))]
+    if estimate is not None:
+        parts.append(Text(_estimated(estimate)))
     parts += [Text(), _hours_table("All", {"all": report.hours})]
     for title, rows in (("User", report.by_user), ("Partition", report.by_partition)):
         if rows:
@@ -168,6 +170,14 @@ def _period(report: Report) -> str:
     return (
         f"{begin} to {end}: {report.total:.1f} GPU hours on {report.nodes} nodes, {report.samples} samples, "
         f"{_share(report.hours)} aligned"
+    )
+
+
+def _estimated(estimate: Estimate) -> str:
+    return (
+        f"At most {estimate.lost_hours_at_most:.1f} of {estimate.misplaced_hours:.1f} misplaced GPU hours "
+        f"were lost, if these jobs did nothing but move data ({estimate.what} as measured on this site: "
+        f"{estimate.near:.1f} GB/s near, {estimate.far:.1f} GB/s far); jobs that mostly compute lose less"
     )
 
 
@@ -202,7 +212,7 @@ svg {{ width: 100%; height: 1.5em; display: block }}
 body {{ font-size: 14px; margin: 1em auto }} th, td {{ padding: .25em .3em }} .bar {{ display: none }}
 }}
 </style></head><body>
-<h1>How well GPU jobs were placed</h1><p>{period}</p>
+<h1>How well GPU jobs were placed</h1><p>{period}</p>{estimate}
 <p class="key">{key}</p>
 {bars}
 <h2>By user</h2>{users}
@@ -212,7 +222,7 @@ body {{ font-size: 14px; margin: 1em auto }} th, td {{ padding: .25em .3em }} .b
 """
 
 
-def report_page(report: Report) -> str:
+def report_page(report: Report, estimate: Optional[Estimate] = None) -> str:
     """The report as HTML; no script, and nothing is loaded from elsewhere."""
     key = "".join(
         f'<span style="background:{_COLOURS[state]}"></span><span class="word">{state}</span>'
@@ -220,6 +230,7 @@ def report_page(report: Report) -> str:
     )
     return _PAGE.format(
         period=html.escape(_period(report)),
+        estimate="" if estimate is None else f"<p>{html.escape(_estimated(estimate))}.</p>",
         key=key,
         bars=_bar(report.hours),
         users=_hours_rows("User", report.by_user),

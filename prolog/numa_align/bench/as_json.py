@@ -1,0 +1,74 @@
+"""What ``numa-align bench --json`` prints, and what of it is read back for an estimate. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import mean
+from typing import TYPE_CHECKING, Any, Optional
+
+from ..errors import RequestError
+
+if TYPE_CHECKING:
+    from .gpu_copies import Copy
+    from .host_memory import Cell
+
+
+def to_json(
+    cells: Sequence[Cell], copies: Sequence[Copy], ratio: Optional[float], toolkit: Optional[str]
+) -> dict[str, Any]:
+    """The schema of docs/users.md."""
+    return {
+        "version": 1,
+        "local_to_remote": ratio,
+        "toolkit": toolkit,
+        "memory": [dataclasses.asdict(cell) for cell in cells],
+        "gpus": [dataclasses.asdict(copy) for copy in copies],
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class NearAndFar:
+    """Mean rates in GB/s from the best and from the worst node, and of what."""
+
+    what: str
+    near: float
+    far: float
+
+    @property
+    def loss(self) -> float:
+        """The part of its time that a program loses far away if it does nothing else."""
+        return max(0.0, 1 - self.far / self.near)
+
+
+def read_near_and_far(text: str) -> NearAndFar:
+    """From the JSON of a bench: whatever loses more, memory or copies from pinned memory to the GPUs.
+
+    Raises RequestError if it is not such JSON, or was measured on one NUMA node, where nothing is far.
+    """
+    try:
+        data = json.loads(text)
+        found = [*_memory(data["memory"]), *_copies(data["gpus"])]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise RequestError("this is not what numa-align bench --json prints") from None
+    if not found:
+        raise RequestError("this was measured on one NUMA node, where nothing is far")
+    return max(found, key=lambda one: one.loss)
+
+
+def _memory(cells: Sequence[Mapping[str, Any]]) -> list[NearAndFar]:
+    near = [float(cell["bandwidth_gb_s"]) for cell in cells if cell["cpu_node"] == cell["memory_node"]]
+    far = [float(cell["bandwidth_gb_s"]) for cell in cells if cell["cpu_node"] != cell["memory_node"]]
+    return [NearAndFar("memory bandwidth", mean(near), mean(far))] if near and far and mean(near) > 0 else []
+
+
+def _copies(copies: Sequence[Mapping[str, Any]]) -> list[NearAndFar]:
+    rates: dict[str, list[float]] = defaultdict(list)
+    for copy in copies:
+        rates[copy["gpu"]].append(float(copy["pinned_to_gpu"]))
+    several = [own for own in rates.values() if len(own) > 1 and max(own) > 0]
+    if not several:
+        return []
+    return [NearAndFar("copies to the GPUs", mean(map(max, several)), mean(map(min, several)))]
