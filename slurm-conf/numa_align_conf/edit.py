@@ -9,6 +9,7 @@ from typing import Optional
 
 from numa_align.errors import ConfError
 from numa_align.slurm_files.conffile import ConfFile, Line, parse_conf, physical_lines
+from numa_align.slurm_files.gres_lines import GresLine, core_numbers, detection, faults, gpu_lines
 from numa_align.slurm_files.hostlist import HostlistError, expand, fold
 from numa_align.slurm_files.node_lines import node_lines as declarations
 
@@ -126,6 +127,8 @@ def edited_gres(
         line.pairs for line in parse_conf("\n".join(new), file.path, "gres.conf").lines
     ]:
         return {}
+    if all(_says_the_same(file, new, name) for name in ours):
+        return {}
     _refuse_what_others_need(old, others)
     # Comments of an earlier run of ours would be there twice.
     draft = _Draft(file, without={line for line in new if line.startswith("#")})
@@ -135,6 +138,30 @@ def edited_gres(
         kept = [_with_pairs(left, line)] if left else []
         draft.replace(line, [*(() if position else new), *kept])
     return draft.texts()
+
+
+def _says_the_same(file: ConfFile, new: Sequence[str], node: str) -> bool:
+    """Whether the file already has what our lines say of a node's GPUs: devices, in this order, and cores.
+
+    How the lines are divided, for whom else they hold, and their flags are the site's to choose.
+    """
+    wanted = gpu_lines(parse_conf("\n".join(new), file.path, "gres.conf"), node)
+    lines = gpu_lines(file, node)
+    if detection(lines) != detection(wanted) or not any(line.named for line in lines):
+        return False
+    counted = (line for line in lines if line.number is not None)
+    if any(line.number != str(len(line.devices)) for line in counted) or any(faults(file)):
+        return False
+    return _gpus_of(lines) == _gpus_of(wanted)
+
+
+def _gpus_of(lines: Sequence[GresLine]) -> list[tuple[object, ...]]:
+    return [
+        (device, (line.type or "").lower(), None if line.cores is None else core_numbers(line.cores))
+        for line in lines
+        if line.named
+        for device in line.devices or ((),)
+    ]
 
 
 def _refuse_what_others_need(

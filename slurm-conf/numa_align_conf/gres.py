@@ -159,12 +159,25 @@ def gres_of(kind: Kind, layout: Layout, version: Version) -> Gres:
         prefix = gpu.device.removesuffix(str(gpu.minor))
         cores = None if near is None else near.numbers
         _append(records, Record(type_of(gpu), (gpu.minor,), prefix, cores, line, flags))
+    divided = _divided(gpus)
+    if divided:
+        remarks.append(
+            f"{divided} AMD GPUs are divided (CPX, TPX, ...): each partition is a GPU to Slurm, with a "
+            "render node of its own, and has to be here, or with ConstrainDevices no job can open it. "
+            "Generate again when the mode changes."
+        )
     order = [gpu.minor for gpu in gpus if gpu.minor is not None]
     if order != sorted(order):
         remarks.append(
             "In the order of the PCI addresses, which CUDA and NVML count by; the minors have another."
         )
     return Gres(kind, layout, tuple(records), tuple(remarks))
+
+
+def _divided(gpus: Sequence[Gpu]) -> int:
+    """How many AMD GPUs have several partitions, which differ by the number in the function's place."""
+    cards = Counter(gpu.bdf.rpartition(".")[0] for gpu in gpus if gpu.vendor == "amd")
+    return sum(count > 1 for count in cards.values())
 
 
 def _autodetect(kind: Kind) -> Optional[tuple[str, str]]:

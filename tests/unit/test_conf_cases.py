@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from builder import Device, Machine
 from click.testing import CliRunner, Result
 from numa_align.slurm_files.hostlist import expand, fold
 from numa_align_conf.cli.conf import command
@@ -83,6 +84,9 @@ def test_the_sites_types_stay_in_gres_conf(tmp_path: Path) -> None:
     site.mkdir()
     for name in ("gres.conf", "slurm.conf"):
         (site / name).write_text((CASES / "06-diff-changes-types" / name).read_text())
+    assert conf("gres", root, "gpu[01-04]", "--diff", str(site / "gres.conf")).output == ""
+    text = (site / "gres.conf").read_text()
+    (site / "gres.conf").write_text(text.replace("Cores=0-47", "Cores=0-95"))
     result = conf("gres", root, "gpu[01-04]", "--diff", str(site / "gres.conf"))
     lines = [line[1:] for line in result.output.splitlines() if line.startswith("+NodeName=")]
     assert lines and all("Type=nvidia_h100_80gb_hbm3 " in line for line in lines), result.output
@@ -111,6 +115,37 @@ def test_nodes_that_cut_packages_get_no_cores(tmp_path: Path) -> None:
     assert records and not any("Cores=" in line for line in records)
     assert "numa_node_as_socket" not in text
     assert "contradict each other" in " ".join(text.replace("# ", "").split())
+
+
+def partitioned(tmp_path: Path, parts: int, *words: str, part: str = "gres") -> Result:
+    """Two AMD GPUs on a node each, in as many partitions."""
+    devices = tuple(
+        Device(node=node, vendor=0x1002, class_code=0x120000, driver="amdgpu", minor=128 + parts * node)
+        for node in (0, 1)
+    )
+    root = Machine(packages=2, cores=8, gpus=devices).write(tmp_path / "partitioned")
+    for number in range(2 * parts):
+        own = root / "sys/class/kfd/kfd/topology/nodes" / str(2 + number)
+        own.mkdir(parents=True)
+        location = number % parts << 28 | 0x11 + 0x10 * (number // parts) << 8
+        (own / "properties").write_text(f"location_id {location}\ndrm_render_minor {128 + number}\n")
+    return conf(part, root, "n1", *words)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 8])
+def test_every_partition_of_an_amd_gpu_is_named(parts: int, tmp_path: Path) -> None:
+    text = partitioned(tmp_path, parts).output
+    first, second = (line.split()[3] for line in text.splitlines() if line.startswith("NodeName="))
+    assert first == f"File=/dev/dri/renderD[128-{127 + parts}]"
+    assert second == f"File=/dev/dri/renderD[{128 + parts}-{127 + 2 * parts}]"
+    assert "2 AMD GPUs are divided" in text
+
+
+@needs_cases
+def test_the_partitions_of_the_case_stay(tmp_path: Path) -> None:
+    case = "20-amd-cpx"
+    assert node_lines(proposed(case, "slurm.conf", tmp_path, "n1")) == []
+    assert proposed(case, "gres.conf", tmp_path / "again", "n1", part="gres") == []
 
 
 # -- The same, without the cases' files ------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Optional
 
 import pytest
 from builder import Device, Machine, on_nodes
+from numa_align.placement.choose_gpus import bridges_of
 from numa_align.sysfs import Tree
 from numa_align.topology.gpu import nvidia
 from numa_align.topology.gpu.nvidia import mig_instances
@@ -168,12 +169,47 @@ def test_the_kfd_topology_says_what_older_kernels_do_not(tmp_path: Path) -> None
     ):
         (nodes / str(number)).mkdir(parents=True)
         (nodes / str(number) / "properties").write_text(text + "\n")
-    (gpu,) = read_at(root).gpus
+    gpu, partition = read_at(root).gpus
+    assert (partition.bdf, partition.device) == ("0000:11:00.1", "/dev/dri/renderD131")
     assert (gpu.minor, gpu.device, gpu.uuid) == (
         130,
         "/dev/dri/renderD130",
         f"GPU-{17798941254597420999:016x}",
     )
+
+
+def partitioned(tmp_path: Path, parts: int, numbered: bool = True, without: tuple[int, ...] = ()) -> Path:
+    """Two GPUs in as many partitions each, on two nodes; ``without`` have no render node of their own."""
+    devices = tuple(
+        Device(node=node, vendor=0x1002, class_code=0x120000, driver="amdgpu", minor=128 + parts * node)
+        for node in (0, 1)
+    )
+    root = Machine(packages=2, cores=8, gpus=devices).write(tmp_path)
+    for gpu in (0, 1):
+        for part in range(parts):
+            own = root / "sys/class/kfd/kfd/topology/nodes" / str(2 + parts * gpu + part)
+            own.mkdir(parents=True)
+            minor = 0 if part in without else 128 + parts * gpu + part
+            location = (part << 28 if numbered else 0) | (0x11 + 0x10 * gpu) << 8
+            text = f"location_id {location}\ndomain 0\ndrm_render_minor {minor}\n"
+            (own / "properties").write_text(text)
+    return root
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+@pytest.mark.parametrize("parts", [1, 2, 3, 8])
+def test_each_partition_of_an_amd_gpu_is_a_gpu_beside_it(parts: int, numbered: bool, tmp_path: Path) -> None:
+    gpus = read_at(partitioned(tmp_path, parts, numbered)).gpus
+    assert [gpu.device for gpu in gpus] == [f"/dev/dri/renderD{128 + i}" for i in range(2 * parts)]
+    assert [gpu.node for gpu in gpus] == [0] * parts + [1] * parts
+    assert [gpu.bdf for gpu in gpus[:parts]] == [f"0000:11:00.{i}" for i in range(parts)]
+    assert len({bridges_of(gpu, str(tmp_path)) for gpu in gpus[:parts]}) == 1
+
+
+def test_a_partition_that_cannot_be_opened_is_no_gpu(tmp_path: Path) -> None:
+    gpus = read_at(partitioned(tmp_path, 3, without=(1,))).gpus
+    assert [gpu.minor for gpu in gpus] == [128, 130, 131, 133]
+    assert [gpu.bdf[-1] for gpu in gpus] == ["0", "2", "0", "2"]
 
 
 def divided(tmp_path: Path, *instances: tuple[int, ...]) -> Path:

@@ -6,13 +6,14 @@ then as many pairs as possible behind one switch, then the lowest addresses.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Optional
 
 from ..errors import RequestError
+from ..sysfs import Tree
+from ..topology.gpu.pci import route
 from ..topology.model import Gpu, Topology
 
 #: Subsets of a node's GPUs are tried up to this many; above, the lowest addresses are taken.
@@ -29,10 +30,7 @@ class Best:
 
 def bridges_of(gpu: Gpu, root: str = "/") -> tuple[str, ...]:
     """The bridges above a GPU from the root bus down, as sysfs nests them; () where it does not."""
-    path = os.path.realpath(f"{root}/sys/bus/pci/devices/{gpu.bdf}")
-    parts = path.split("/")
-    start = next((i for i, part in enumerate(parts) if part.startswith("pci")), None)
-    return tuple(parts[start:-1]) if start is not None and parts[-1] == gpu.bdf else ()
+    return route(Tree(root), gpu.bdf)[:-1]
 
 
 def behind_one_switch(a: Sequence[str], b: Sequence[str]) -> bool:

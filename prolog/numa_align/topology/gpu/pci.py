@@ -105,8 +105,13 @@ def candidates(tree: Tree, base_classes: Sequence[int] = _BASE_CLASSES) -> tuple
 
 
 def read_clue(tree: Tree, bdf: str) -> Clue:
-    """What the function itself says about its locality."""
-    return _clue(tree, _DEVICES + bdf)
+    """What the function itself says about its locality; a partition is where its GPU is."""
+    return _clue(tree, _DEVICES + _function(tree, bdf))
+
+
+def _function(tree: Tree, bdf: str) -> str:
+    """The function of this address; of a partition of a GPU (see `amd`) the first of the device."""
+    return bdf if tree.exists(_DEVICES + bdf) else f"{bdf[:-1]}0"
 
 
 def _clue(tree: Tree, path: str) -> Clue:
@@ -121,7 +126,7 @@ def bridge_clues(tree: Tree, bdf: str) -> Iterator[Clue]:
 
     Lazily: nearly always the function itself says enough.
     """
-    parts = _device_path(tree.link(_DEVICES + bdf) or "")
+    parts = _device_path(tree.link(_DEVICES + _function(tree, bdf)) or "")
     for depth in range(len(parts) - 1, max(0, len(parts) - _MAX_BRIDGES), -1):
         path = "sys/" + "/".join(parts[:depth])
         name = parts[depth - 1]
@@ -150,7 +155,7 @@ def route(tree: Tree, bdf: str) -> tuple[str, ...]:
 
     Just the function where the kernel does not say.
     """
-    return route_of_link(tree.link(_DEVICES + bdf) or "") or (bdf,)
+    return route_of_link(tree.link(_DEVICES + _function(tree, bdf)) or "") or (bdf,)
 
 
 def route_of_link(link: str) -> tuple[str, ...]:
