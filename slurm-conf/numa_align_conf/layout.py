@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Callable, Optional
 
+from numa_align.topology.contradictions import nodes_cut_packages
 from numa_align.topology.model import Core, Gpu, Topology
 
 from .version import Version
@@ -52,6 +53,11 @@ class Layout:
     def threads(self) -> int:
         """Threads of a core, of the first if they differ."""
         return len(self.cores[0].cpus)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Sockets, cores of each, threads of each: what slurm.conf has to declare."""
+        return len(self.sockets), self.cores_per_socket, self.threads
 
     @property
     def socket_name(self) -> str:
@@ -146,21 +152,6 @@ def _flaw(machine: Topology, layout: Layout) -> Optional[str]:
     if len(sizes) > 1:
         return f"{layout.socket_name} has {sizes[0]} to {sizes[-1]} cores, and slurmd counts them by division"
     return None
-
-
-def nodes_cut_packages(machine: Topology) -> bool:
-    """Whether a node has some cores of one package and some of another: neither in one nor around one."""
-    packages: dict[int, set[int]] = {}
-    nodes: dict[int, set[int]] = {}
-    for core in machine.cores:
-        packages.setdefault(core.package, set()).update(core.cpus)
-        if core.node is not None:
-            nodes.setdefault(core.node, set()).update(core.cpus)
-    return any(
-        not node.isdisjoint(package) and not node <= package and not package <= node
-        for node in nodes.values()
-        for package in packages.values()
-    )
 
 
 def choose_kind(machine: Topology, version: Version) -> str:

@@ -9,6 +9,7 @@ import click
 
 from ..cpulist import format_cpulist
 from ..topology.as_json import to_json
+from ..topology.contradictions import contradictions
 from ..topology.model import Attached, Gpu, Node, Topology
 from .recorded import attached_at, machine_at, machine_options, node_name_at
 
@@ -60,6 +61,7 @@ def command(
     """
     name = node_name_at(root, node_name)
     topology = machine_at(root, override=override, gres_conf=gres_conf, node_name=name)
+    topology = topology._replace(warnings=(*topology.warnings, *contradictions(topology)))
     if svg is not None:
         from ..view.svg import draw, write  # noqa: PLC0415
 

@@ -15,6 +15,7 @@ CHECKS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
     slurm_checks.release,
     slurm_checks.given_files,
     gres_checks.gpus_have_a_node,
+    system_checks.contradicting,
     gres_detect.autodetect,
     gres_compare.refused_lines,
     gres_compare.records,

@@ -7,6 +7,7 @@ from typing import Optional
 
 from numa_align.cpulist import format_cpulist
 from numa_align.slurm_files.gres_lines import GresLine, core_numbers
+from numa_align.slurm_files.hostlist import fold
 from numa_align.topology.model import Gpu
 
 from ..layout import accepted, cores_of, restricted_at_most
@@ -40,81 +41,95 @@ def gres_lines(facts: Facts) -> Iterator[Finding]:
         return  # see gres_detect
     if all(gpu.device is None for gpu in facts.topology.gpus) and facts.missing_files:
         return  # the driver is not loaded, which is said once
-    findings = [finding for gpu in facts.topology.gpus for finding in _gpu(facts, gpu)]
-    # Several GPUs of a line have the same fault: it is to be changed once.
-    seen: dict[tuple[str, str], Finding] = {}
-    for finding in findings:
-        seen.setdefault((finding.check, finding.change), finding)
-    yield from seen.values()
+    findings = [*_absent(facts), *_cores_of_lines(facts)]
+    yield from findings
     if not findings:
         yield Finding("gres-cores", "ok", "Cores= of every GPU are those of its node")
 
 
-def _gpu(facts: Facts, gpu: Gpu) -> Iterator[Finding]:
-    line = next((line for line in facts.gres if gpu.device in line.files), None)
+def _line_of(facts: Facts, gpu: Gpu) -> Optional[GresLine]:
+    return next((line for line in facts.gres if gpu.device in line.files), None)
+
+
+def _absent(facts: Facts) -> Iterator[Finding]:
     place = facts.gres_conf or "gres.conf"
-    if line is None:
+    absent = [gpu for gpu in facts.topology.gpus if _line_of(facts, gpu) is None]
+    if absent:
+        names = ", ".join(f"{gpu.bdf} ({gpu.device or 'no device file'})" for gpu in absent)
         yield Finding(
             "gres-gpu",
             "fail",
-            f"GPU {gpu.bdf} ({gpu.device or 'no device file'}) is not in {place}",
-            "no job can get it",
+            f"GPU {names} is not in {place}" if len(absent) == 1 else f"GPUs {names} are not in {place}",
+            "no job can get it" if len(absent) == 1 else "no job can get them",
             f"{place}: see `numa-align conf gres`",
         )
-    elif line.cores is None:
-        if _has_far_cores(facts, gpu):
-            yield _fault(facts, gpu, line, "gres-cores-missing", "no Cores=")
-    else:
-        yield from _cores(facts, gpu, line, line.cores)
+
+
+def _cores_of_lines(facts: Facts) -> Iterator[Finding]:
+    """One finding for each fault of a line, whichever of its GPUs have it."""
+    faulty: dict[tuple[GresLine, str, str], list[str]] = {}
+    for gpu in facts.topology.gpus:
+        line = _line_of(facts, gpu)
+        fault = None if line is None else _fault(facts, gpu, line)
+        if line is not None and fault is not None:
+            faulty.setdefault((line, *fault), []).append(gpu.device or gpu.bdf)
+    for (line, check, what), devices in faulty.items():
+        change = f"{line.place}: {_proposal(facts, line)}"
+        yield Finding(check, "fail", f"{line.place}: {fold(devices)}: {what}", _COST_CORES, change)
 
 
 def _has_far_cores(facts: Facts, gpu: Gpu) -> bool:
     """Whether a missing Cores=, which makes every core near, is wrong for this GPU."""
-    exact = facts.layout.numbers(gpu.cpus)
-    return gpu.node is not None and 0 < len(exact) < len(facts.layout.cores)
+    exact = facts.aimed.numbers(gpu.cpus)
+    return gpu.node is not None and 0 < len(exact) < len(facts.aimed.cores)
 
 
-def _fault(facts: Facts, gpu: Gpu, line: GresLine, check: str, what: str) -> Finding:
-    change = f"{line.place}: {_proposal(facts, gpu)}"
-    return Finding(check, "fail", f"{line.place}: {gpu.device}: {what}", _COST_CORES, change)
+def _proposal(facts: Facts, line: GresLine) -> str:
+    """What the line is to say of all its GPUs: several lines, where they are near to different cores."""
+    layout = facts.aimed
+    if layout.flaw is not None:
+        return f"leave Cores= out: {layout.flaw}"
+    parts: dict[str, list[str]] = {}
+    for gpu in facts.topology.gpus:
+        if gpu.device in line.files:
+            cores = format_cpulist(cores_of(layout, gpu, facts.checked_version).numbers)
+            parts.setdefault(cores, []).append(gpu.device or "")
+    if len(parts) == 1:
+        return f"Cores={next(iter(parts))}"
+    lines = (f"File={fold(devices)} Cores={cores}" for cores, devices in parts.items())
+    return "a line for each: " + ", and ".join(lines)
 
 
-def _proposal(facts: Facts, gpu: Gpu) -> str:
-    if facts.layout.flaw is not None:
-        return f"leave Cores= out: {facts.layout.flaw}"
-    return f"Cores={format_cpulist(cores_of(facts.layout, gpu, facts.checked_version).numbers)}"
-
-
-def _cores(facts: Facts, gpu: Gpu, line: GresLine, text: str) -> Iterator[Finding]:
-    layout, version = facts.layout, facts.checked_version
-    numbers = core_numbers(text)
+def _fault(facts: Facts, gpu: Gpu, line: GresLine) -> Optional[tuple[str, str]]:
+    """What is wrong with a line's Cores= for a GPU, as the name of the check and in words."""
+    if line.cores is None:
+        return ("gres-cores-missing", "no Cores=") if _has_far_cores(facts, gpu) else None
+    numbers = core_numbers(line.cores)
     if numbers is None:
-        yield _fault(facts, gpu, line, "gres-cores-list", f"Cores={text} is no list of numbers")
-        return
-    right = cores_of(layout, gpu, version).numbers
-    if numbers == right:
-        return
+        return "gres-cores-list", f"Cores={line.cores} is no list of numbers"
+    if numbers == cores_of(facts.aimed, gpu, facts.checked_version).numbers:
+        return None
+    return _wrong_cores(facts, gpu, line.cores, numbers)
+
+
+def _wrong_cores(facts: Facts, gpu: Gpu, text: str, numbers: tuple[int, ...]) -> Optional[tuple[str, str]]:
+    layout = facts.aimed
     exact = layout.numbers(gpu.cpus)
     if exact and set(numbers) == set(gpu.cpus) != set(exact):
-        yield _fault(facts, gpu, line, "gres-cores-cpus", f"Cores={text} are the GPU's CPUs, not its cores")
-        return
-    refused = accepted(layout, numbers, version)
+        return "gres-cores-cpus", f"Cores={text} are the GPU's CPUs, not its cores"
+    refused = accepted(layout, numbers, facts.checked_version)
     if refused is not None:
-        yield _fault(facts, gpu, line, "gres-cores-socket", f"Cores={text}: {refused}")
-        return
+        return "gres-cores-socket", f"Cores={text}: {refused}"
     if len(numbers) == len(layout.cores) and _has_far_cores(facts, gpu):
-        what = f"Cores={text} are all cores, which is what no Cores= means"
-        yield _fault(facts, gpu, line, "gres-cores-missing", what)
-        return
+        return "gres-cores-missing", f"Cores={text} are all cores, which is what no Cores= means"
     near = _near(facts, gpu, numbers)
-    if near is not None:
-        yield near if isinstance(near, Finding) else _fault(facts, gpu, line, "gres-cores-node", near)
+    return None if near is None else ("gres-cores-node", near)
 
 
 def _near(facts: Facts, gpu: Gpu, numbers: tuple[int, ...]) -> Optional[str]:
     """Why these cores are not the GPU's; None if they are, or if nobody knows the GPU's."""
-    cores = facts.layout.cores
-    exact = facts.layout.numbers(gpu.cpus)
+    cores = facts.aimed.cores
+    exact = facts.aimed.numbers(gpu.cpus)
     if not exact or set(exact) == set(numbers) or len(numbers) == len(cores):
         return None
     common = len(set(exact) & set(numbers))
@@ -141,7 +156,7 @@ def restricted_cores(facts: Facts) -> Iterator[Finding]:
         )
         return
     bare = not detects(facts) and any(line.cores is None for line in facts.gres if line.named)
-    most = 0 if bare else restricted_at_most(facts.layout, facts.topology.gpus)
+    most = 0 if bare else restricted_at_most(facts.aimed, facts.topology.gpus)
     if most == 0 or int(number) > most:
         said_by_slurm = "doesn't have access to that many unique cores" if most else "don't have any topology"
         yield Finding(

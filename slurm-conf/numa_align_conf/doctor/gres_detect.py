@@ -159,7 +159,7 @@ def _counted(facts: Facts) -> Iterator[Finding]:
 def _cores(facts: Facts) -> Iterator[Finding]:
     """Cores= beside what Slurm detects have to be the same; what it detects has to be whole sockets."""
     for gpu in facts.topology.gpus:
-        exact = facts.layout.numbers(gpu.cpus)
+        exact = facts.aimed.numbers(gpu.cpus)
         line = next((line for line in facts.gres if gpu.device in line.files and line.cores), None)
         if line is not None and exact and core_numbers(line.cores or "") != exact:
             yield Finding(
@@ -176,10 +176,10 @@ def _cores(facts: Facts) -> Iterator[Finding]:
     refused = [
         reason
         for gpu in facts.topology.gpus
-        if (exact := facts.layout.numbers(gpu.cpus))
-        and (reason := accepted(facts.layout, exact, facts.checked_version)) is not None
+        if (exact := facts.aimed.numbers(gpu.cpus))
+        and (reason := accepted(facts.aimed, exact, facts.checked_version)) is not None
     ]
-    if refused and facts.layout.flaw is None:
+    if refused and facts.aimed.flaw is None:
         place = next(line.place for line in facts.gres if line.autodetect)
         yield Finding(
             "gres-cores-detected",

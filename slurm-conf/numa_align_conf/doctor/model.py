@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Optional
 
 from numa_align.slurm_files.gres_lines import Fault, GresLine
 from numa_align.topology.model import Topology
 
-from ..layout import Layout
+from ..layout import PARAMETERS, Layout, layout_of
 from ..model import Declared
 from ..version import KNOWN, Version
 
@@ -101,6 +102,21 @@ class Facts:
     def has_gpus(self) -> bool:
         """Whether this is a node whose GPUs matter: login nodes have none."""
         return bool(self.topology.gpus)
+
+    @cached_property
+    def aimed(self) -> Layout:
+        """The machine with the sockets that the site means: by these Cores= are judged.
+
+        Where slurm.conf declares the shape that the machine has with NUMA nodes or caches as sockets, and no
+        parameter says so, it is the parameter that is missing, and nothing else is wrong.
+        """
+        if self.layout.kind != "package" or self.declared is None:
+            return self.layout
+        told = (self.declared.sockets, self.declared.cores_per_socket, self.declared.threads)
+        if self.layout.shape == told:
+            return self.layout
+        others = (layout_of(self.topology, kind) for kind in PARAMETERS if kind != "package")
+        return next((one for one in others if one.flaw is None and one.shape == told), self.layout)
 
     @property
     def configless(self) -> bool:

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 
 from numa_align.cpulist import format_cpulist
 
-from ..layout import PARAMETERS
+from ..facts import Machine, kind_of_one
+from ..gres import gres_of
+from ..layout import PARAMETERS, Layout, choose_kind, layout_of
 from ..slurm import PROLOG_LIMIT
 from ..version import remark_on
+from .gres_checks import gres_lines
 from .model import Facts, Finding, Plugin
 
 #: Seconds above which the prolog delays the start of jobs noticeably.
@@ -88,40 +91,77 @@ def declared_shape(facts: Facts) -> Iterator[Finding]:
     declared = facts.declared
     if declared is None:
         return
-    layout = facts.layout
-    real = (len(layout.sockets), layout.cores_per_socket, layout.threads)
+    real = facts.layout.shape
     told = (declared.sockets, declared.cores_per_socket, declared.threads)
     if real == told:
         words = "{} sockets of {} cores of {} threads".format(*real)
         yield Finding("node-shape", "ok", f"{facts.name} is declared as it is: {words}")
         return
-    names = ("Sockets", "CoresPerSocket", "ThreadsPerCore")
-    line = " ".join(f"{name}={value}" for name, value in zip(names, real))
-    said = " ".join(f"{name}={value}" for name, value in zip(names, told))
+    said = f"{facts.place('nodename')}: {facts.name} is declared as {_words(told)} ({declared.source})"
+    if facts.aimed is not facts.layout:
+        yield Finding(
+            "node-shape",
+            "fail",
+            f"{said}, with {facts.aimed.socket_name} for a socket, and nothing tells slurmd to count so",
+            f"slurmd counts {_words(real)}: the node does not register as it is declared",
+            _parameter(facts, facts.aimed),
+        )
+        return
     yield Finding(
         "node-shape",
         "fail",
-        f"{facts.place('nodename')}: {facts.name} is declared as {said} ({declared.source}) and is {line}",
+        f"{said} and is {_words(real)}",
         "Slurm's core numbers mean other cores, so that binding goes wrong: 40 % lost were reported",
-        f"{facts.place('nodename')}: {line}",
+        f"{facts.place('nodename')}: {_words(real)}",
     )
 
 
+def _words(shape: tuple[int, int, int]) -> str:
+    return "Sockets={} CoresPerSocket={} ThreadsPerCore={}".format(*shape)
+
+
+def _parameter(facts: Facts, layout: Layout) -> str:
+    """The line that makes slurmd count sockets so: the node's own, or, before 25.11, one for all nodes."""
+    own = facts.checked_version.has_node_parameters
+    place, key = ("nodename", "Parameters") if own else ("slurmdparameters", "SlurmdParameters")
+    there = facts.node.get("parameters", "") if own else facts.settings.get("slurmdparameters", "")
+    words = [*(word for word in there.split(",") if word), str(PARAMETERS[layout.kind])]
+    return f"{facts.place(place)}: {key}={','.join(words)}"
+
+
 def numa_sockets(facts: Facts) -> Iterator[Finding]:
-    """NUMA nodes smaller than what Slurm takes for a socket, on a node with GPUs."""
+    """NUMA nodes smaller than what Slurm takes for a socket, where Slurm could tell them apart.
+
+    The change is one: parameter, shape and Cores= together, as any of them alone is refused. Where Cores=
+    or the shape are wrong by packages, that comes first, and this is not said beside it.
+    """
     if not facts.has_gpus or facts.slurm_conf is None or facts.layout.kind != "package":
         return
-    nodes = {core.node for core in facts.layout.cores}
-    if len(nodes) > len(facts.layout.sockets):
-        key = "Parameters" if facts.checked_version.has_node_parameters else "SlurmdParameters"
-        yield Finding(
-            "numa-sockets",
-            "warn",
-            f"{len(nodes)} NUMA nodes on {len(facts.layout.sockets)} sockets: Slurm cannot tell nodes apart",
-            "cores near a job's GPUs are chosen by package only",
-            f"{facts.slurm_conf}: {key}={PARAMETERS['numa']}; see `numa-align conf slurm --diff "
-            f"{facts.slurm_conf}`",
-        )
+    kind = choose_kind(facts.topology, facts.checked_version)
+    if kind == "package" or facts.aimed is not facts.layout:
+        return
+    wrong = (one for check in (declared_shape, gres_lines) for one in check(facts) if one.status != "ok")
+    if any(one.check.startswith(("gres-cores", "node-shape")) for one in wrong):
+        return
+    target = layout_of(facts.topology, kind)
+    everyone = "" if facts.checked_version.has_node_parameters else " (which holds for all nodes)"
+    yield Finding(
+        "numa-sockets",
+        "warn",
+        f"{len({core.node for core in target.cores})} NUMA nodes on {len(facts.layout.sockets)} sockets: "
+        "Slurm cannot tell nodes apart",
+        "cores near a job's GPUs are chosen by package only",
+        f"{_parameter(facts, target)}{everyone}, with {_words(target.shape)} and, in "
+        f"{facts.gres_conf or 'gres.conf'}, {_cores(facts, target)}: all of it together",
+    )
+
+
+def _cores(facts: Facts, layout: Layout) -> str:
+    kind = kind_of_one(facts.name, Machine(facts.topology))
+    records = gres_of(kind, layout, facts.checked_version).records
+    return ", ".join(
+        f"File={record.file} Cores={format_cpulist(record.cores)}" for record in records if record.cores
+    )
 
 
 def task_plugins(facts: Facts) -> Iterator[Finding]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from numa_align.topology.contradictions import contradictions
+
 from .model import Facts, Finding
 
 #: What a setting of the kernel does to memory near GPUs, where it is the site's to weigh and no fault. The
@@ -21,6 +23,13 @@ _RECLAIM = (
     "every process on a full node waits for page cache to be dropped before it gets memory elsewhere; "
     "preferred-many, which --numa-align sets, keeps memory near without it"
 )
+
+
+def contradicting(facts: Facts) -> Iterator[Finding]:
+    """NUMA nodes that contradict packages, or that the kernel was not told of."""
+    for sentence in contradictions(facts.topology) if facts.has_gpus else ():
+        what, _, how = sentence.partition(": ")
+        yield Finding("machine", "warn", what, how, "see `numa-align topo`")
 
 
 def kernel_settings(facts: Facts) -> Iterator[Finding]:
