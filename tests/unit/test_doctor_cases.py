@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builder import Machine, on_nodes
+from builder import Device, Machine, on_nodes
 from click.testing import CliRunner
+from numa_align.cli.topo import command as topo
 from numa_align_conf.cli.doctor import command
 from unit.site_cases import CASES, machine_of, needs_cases
 
@@ -332,3 +333,154 @@ def test_no_path_shows_the_root(gres: str, tmp_path: Path) -> None:
     (root / "etc/slurm/one.conf").write_text("Name=gpu File=/dev/nvidia[0-9]\n")
     found = [one["what"] + one["cost"] + one["change"] for one in below(root)]
     assert found and not [text for text in found if str(tmp_path) in text]
+
+
+# -- Findings that name every place, and changes that hold together -----------------------------------
+
+ALL_IN_ONE = "Name=gpu File=/dev/nvidia[0-7]"
+EIGHT = f"NodeName=gpu01 {SHAPE} Gres=gpu:8"
+TYPED = NEAR.replace("Name=gpu", "Name=gpu Type=h100")
+
+
+@pytest.mark.parametrize("cores", ["", " Cores=0-95", " Cores=0-47", " Cores=x", " Cores=0-23"])
+def test_a_line_for_gpus_of_two_nodes_gets_one_change(cores: str, tmp_path: Path) -> None:
+    findings = [one for one in of_files(tmp_path, ALL_IN_ONE + cores, EIGHT) if "gres-cores" in one["check"]]
+    changes = {one["change"].partition(": ")[2] for one in findings}
+    assert changes == {
+        "a line for each: File=/dev/nvidia[0-3] Cores=0-47, and File=/dev/nvidia[4-7] Cores=48-95"
+    }
+
+
+def test_every_device_and_place_of_a_fault_is_named(tmp_path: Path) -> None:
+    twice = [
+        one["what"] for one in of_files(tmp_path, NEAR + NEAR, EIGHT) if one["check"] == "gres-file-twice"
+    ]
+    assert [what.partition("already")[0].split(": ")[1] for what in twice] == [
+        f"/dev/nvidia[0-3] are in {tmp_path}/site/gres.conf:1 ",
+        f"/dev/nvidia[4-7] are in {tmp_path}/site/gres.conf:2 ",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gres", "check", "places"),
+    [
+        (f"AutoDetect=nvml\n{BACKWARDS}", "gres-cores-detected", (2, 3)),
+        (f"{TYPED}Name=gpu Count=1\nName=gpu Count=2\n", "gres-mixed", (3, 4)),
+        (NEAR.replace("[0-3]", "[8-9]").replace("[4-7]", "[10-11]"), "gres-file", (1, 2)),
+        (NEAR.replace("[4-7]", "[4-5]"), "gres-count", (1, 2)),
+    ],
+)  # fmt: skip
+def test_all_lines_with_the_fault_are_named(
+    gres: str, check: str, places: tuple[int, ...], tmp_path: Path
+) -> None:
+    said = " ".join(one["what"] for one in of_files(tmp_path, gres, EIGHT) if one["check"] == check)
+    assert [place for place in range(1, 6) if f"gres.conf:{place}" in said] == list(places), said
+
+
+def test_gpus_that_gres_conf_lacks_are_one_finding_and_gres_stays(tmp_path: Path) -> None:
+    found = about_gres(of_files(tmp_path, NEAR.replace("[4-7]", "4"), EIGHT))
+    assert found["gres-gpu"]["what"].count("/dev/nvidia") == 3
+    assert "Gres=" not in found["gres-count"]["change"]
+
+
+@pytest.mark.parametrize(
+    ("number", "says"), [(8, None), (9, "(8 < 9)"), (4, "4 more configured than expected")]
+)
+@pytest.mark.parametrize("more", ["", "Name=gpu File=/dev/nvidia[0-7]\n"])
+def test_what_nvml_finds_is_counted(number: int, says: str | None, more: str, tmp_path: Path) -> None:
+    found = about_gres(
+        of_files(tmp_path, f"AutoDetect=nvml\n{more}", EIGHT.replace("gpu:8", f"gpu:{number}"))
+    )
+    assert (says in found["gres-count"]["what"]) if says else found == {}
+
+
+def test_instances_of_a_divided_gpu_are_not_counted(tmp_path: Path) -> None:
+    gpus = (Device(0, mig_instances=(1, 2)), Device(1))
+    Machine(packages=2, cores=48, smt=2, gpus=gpus).write(tmp_path / "m")
+    site = tmp_path / "site"
+    site.mkdir()
+    gres = "Gres=gpu:a100:1,gpu:a100_3g.40gb:2"
+    (site / "slurm.conf").write_text(f"{HEAD}GresTypes=gpu\nNodeName=gpu01 {SHAPE} {gres}\n")
+    (site / "gres.conf").write_text("AutoDetect=nvml\n")
+    assert about_gres(doctor(tmp_path / "m", site / "slurm.conf", "gpu01")) == {}
+
+
+SMALL_NODES = Machine(packages=2, nodes=4, cores=16, smt=2, gpus=on_nodes(3, 3, 1, 1, 7, 7, 5, 5))
+
+
+def on_small_nodes(tmp_path: Path, node: str, gres: str, version: str) -> list[dict[str, Any]]:
+    if not (tmp_path / "m").exists():
+        SMALL_NODES.write(tmp_path / "m")
+    (tmp_path / "slurm.conf").write_text(f"{HEAD}GresTypes=gpu\nNodeName=gpu01 Gres=gpu:8 {node}\n")
+    (tmp_path / "gres.conf").write_text(gres)
+    found = doctor(tmp_path / "m", tmp_path / "slurm.conf", "gpu01", version)
+    about = ("gres", "node-shape", "numa-sockets")
+    return [one for one in found if one["status"] != "ok" and one["check"].startswith(about)]
+
+
+BY_PACKAGE = "Sockets=2 CoresPerSocket=64 ThreadsPerCore=2 RealMemory=1000"
+BY_NODE = "Sockets=8 CoresPerSocket=16 ThreadsPerCore=2 RealMemory=1000"
+OF_PACKAGES = NEAR.replace("48-95", "64-127").replace("0-47", "0-63")
+OF_NODES = "".join(
+    f"Name=gpu File=/dev/nvidia[{2 * i}-{2 * i + 1}] Cores={cores}\n"
+    for i, cores in enumerate(("48-63", "16-31", "112-127", "80-95"))
+)
+
+
+@pytest.mark.parametrize("version", ["24.11", "25.11", "26.05"])
+def test_cores_by_package_and_nodes_as_sockets_are_not_advised_at_once(version: str, tmp_path: Path) -> None:
+    first = on_small_nodes(tmp_path, BY_PACKAGE, ALL_IN_ONE, version)
+    assert [one["check"] for one in first] == ["gres-cores-missing"]
+    (then,) = on_small_nodes(tmp_path, BY_PACKAGE, OF_PACKAGES, version)
+    assert then["check"] == "numa-sockets"
+    for word in ("numa_node_as_socket", "Sockets=8 CoresPerSocket=16", *OF_NODES.split()[1::1]):
+        assert word in then["change"] or word == "Name=gpu"
+    own = version != "24.11"
+    done = (
+        f"{BY_NODE} Parameters=numa_node_as_socket"
+        if own
+        else f"{BY_NODE}\nSlurmdParameters=numa_node_as_socket"
+    )
+    assert on_small_nodes(tmp_path, done, OF_NODES, version) == []
+
+
+@pytest.mark.parametrize("version", ["24.11", "25.11"])
+def test_where_all_but_the_parameter_is_for_nodes_it_is_what_is_missing(version: str, tmp_path: Path) -> None:
+    (finding,) = on_small_nodes(tmp_path, BY_NODE, OF_NODES, version)
+    assert finding["check"] == "node-shape" and finding["change"].endswith("Parameters=numa_node_as_socket")
+
+
+@pytest.mark.parametrize(
+    ("cells", "packages", "cores", "says"),
+    [
+        ({0: "0-3,8-11", 1: "4-7,12-15"}, 2, 4, "contradict"),
+        ({0: "0-7", 1: "8-15"}, 2, 4, None),
+        (None, 2, 4, "share one NUMA node"),
+        (None, 8, 1, None),
+        (None, 1, 8, None),
+    ],
+)
+def test_a_machine_that_contradicts_itself_is_a_warning(
+    cells: dict[int, str] | None, packages: int, cores: int, says: str | None, tmp_path: Path
+) -> None:
+    everything = {0: f"0-{2 * packages * cores - 1}"}
+    nodes = sorted(cells or everything)
+    root = tmp_path / "m"
+    Machine(packages=packages, cores=cores, smt=2, siblings_apart=False, gpus=on_nodes(0)).write(root)
+    for own in root.glob("sys/devices/system/node/node*"):
+        if int(own.name[4:]) not in nodes:
+            shutil.rmtree(own)
+        else:
+            (own / "cpulist").write_text(
+                (cells or {0: f"0-{2 * packages * cores - 1}"})[int(own.name[4:])] + "\n"
+            )
+    for name in ("online", "possible"):
+        path = root / "sys/devices/system/node" / name
+        if path.exists():
+            path.write_text(f"0-{max(nodes)}\n")
+    words = ["--root", str(root), "--node-name", "gpu01", "--slurm-version", "25.05", "--json"]
+    findings = json.loads(CliRunner().invoke(command, words).output)["findings"]
+    said = [one["what"] + one["cost"] for one in findings if one["check"] == "machine"]
+    assert len(said) == bool(says) and all(str(says) in text for text in said)
+    shown = CliRunner().invoke(topo, ["--root", str(root)]).output
+    assert ("Warning: " in shown) == bool(says), shown

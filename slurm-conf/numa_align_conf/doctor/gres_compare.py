@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Optional
 
 from numa_align.slurm_files.gres_lines import Fault, GresLine
+from numa_align.slurm_files.hostlist import fold
 
 from ..gres_words import Wanted, count_of, misspelt, wanted_gpus
 from .gres_detect import detects
@@ -71,15 +72,15 @@ def _mixed(lines: Sequence[GresLine]) -> Iterator[Finding]:
         ("Type", [bool(line.type) for line in lines]),
     ):
         if any(having) and not all(having):
-            first = next(line for line, has in zip(lines, having) if not has)
+            without = _places([line for line, has in zip(lines, having) if not has])
             said = (
                 f'some records have "{key}{"=" if key == "Type" else ""}" specification while others do not'
             )
             yield _fail(
                 "gres-mixed",
-                f"{first.place}: has no {key}=, and others have ({said})",
+                f"{without}: has no {key}=, and others have ({said})",
                 _DEAD,
-                f"{first.place}: {key}= on every line of this node's GPUs, or on none",
+                f"{without}: {key}= on every line of this node's GPUs, or on none",
             )
 
 
@@ -142,15 +143,15 @@ def _missing(facts: Facts, lines: Sequence[GresLine]) -> Iterator[Finding]:
         return
     first = missing[0]
     unloaded = all(gpu.device is None for gpu in facts.topology.gpus)
-    names = f"{first} to {missing[-1]}" if len(missing) > 1 else first
+    names, where = fold(missing), ", ".join(dict.fromkeys(places[file] for file in missing))
     yield _fail(
         "gres-driver" if unloaded else "gres-file",
-        f"{places[first]}: {names} {'are' if missing[1:] else 'is'} not there (can't stat gres.conf file "
+        f"{where}: {names} {'are' if missing[1:] else 'is'} not there (can't stat gres.conf file "
         f"{first})" + (": the driver of the GPUs is not loaded" if unloaded else ""),
         _DEAD,
         "load the driver before slurmd starts (nvidia-modprobe, nvidia-persistenced)"
         if unloaded
-        else f"{places[first]}: name the files that there are",
+        else f"{where}: name the files that there are",
     )
 
 
@@ -230,18 +231,21 @@ def _compared(facts: Facts, place: str, told: tuple[Wanted, ...], lines: list[Gr
         short = sum(count for _, count in merged.missing)
         yield _fail(
             "gres-count",
-            f"{place}: Gres= has {wanted} GPUs, {lines[0].place} has {wanted - short} of them (gres/gpu "
+            f"{place}: Gres= has {wanted} GPUs, {_places(lines)} has {wanted - short} of them (gres/gpu "
             f"count reported lower than configured ({wanted - short} < {wanted}))",
             _INVALID,
-            f"{place}: {_with_count(facts.declared_gres or '', found)}",
+            # Where the machine has them all it is gres.conf that lacks some, which is said of each GPU.
+            f"{facts.gres_conf}: the GPUs that it lacks, see `numa-align conf gres`"
+            if wanted == len(facts.topology.gpus)
+            else f"{place}: {_with_count(facts.declared_gres or '', found)}",
         )
     elif merged.extra:
-        line, count = merged.extra[0]
+        count = sum(count for _, count in merged.extra)
         yield _fail(
             "gres-count",
-            f"{place}: Gres= has {wanted} GPUs, {lines[0].place} has {found} (A line in gres.conf for GRES "
+            f"{place}: Gres= has {wanted} GPUs, {_places(lines)} has {found} (A line in gres.conf for GRES "
             f"gpu has {count} more configured than expected in slurm.conf. Ignoring extra GRES)",
-            f"what is in excess of {line.place} is given to no job",
+            f"what is in excess in {_places([line for line, _ in merged.extra])} is given to no job",
             f"{place}: {_with_count(facts.declared_gres or '', found)}",
         )
 
@@ -251,39 +255,50 @@ def _other_type(facts: Facts, place: str, unknown: str, lines: Sequence[GresLine
     if not types:
         return _fail(
             "gres-type",
-            f"{place}: Gres=gpu:{unknown}, and {lines[0].place} has no Type= (Ignoring extra GRES)",
+            f"{place}: Gres=gpu:{unknown}, and {_places(lines)} has no Type= (Ignoring extra GRES)",
             f"the node is INVALID: {_NO_GPU}",
-            f"{lines[0].place}: Type={unknown} on every line of this node's GPUs, or no type in {place}",
+            f"{_places(lines)}: Type={unknown} on every line of this node's GPUs, or no type in {place}",
         )
     total = sum(slots(line) for line in lines)
     return _fail(
         "gres-type",
-        f"{place}: Gres=gpu:{unknown}, and {lines[0].place} has Type={', '.join(types)} (Ignoring extra "
+        f"{place}: Gres=gpu:{unknown}, and {_places(lines)} has Type={', '.join(types)} (Ignoring extra "
         "GRES)",
         f"the node is INVALID: {_NO_GPU}",
-        f"{place}: Gres=gpu:{types[0]}:{total}, or Type={unknown} in {lines[0].place}"
+        f"{place}: Gres=gpu:{types[0]}:{total}, or Type={unknown} in {_places(lines)}"
         if len(types) == 1
         else f"{place}: one of these types",
     )
 
 
 def _twice(merged: Merged, lines: Sequence[GresLine]) -> Iterator[Finding]:
-    """A device on two lines: if Slurm takes both it ends, else the later one counts for nothing."""
+    """Devices on two lines: if Slurm takes both it ends, else the later one counts for nothing."""
     places: dict[str, str] = {}
     for line in lines:
+        again: dict[str, list[str]] = {}
         for file in line.files if not line.multiple else ():
-            if file in places:
-                both = sum(file in device for one in merged.taken for device in one.devices) > 1
-                said = "gpu duplicate device file name"
-                said = said if both else f"Ignoring extra GRES; with a greater count in Gres=, {said}"
-                yield _fail(
-                    "gres-file-twice",
-                    f"{line.place}: {file} is in {places[file]} already ({said})",
-                    _DEAD if both else f"what {places[file]} says of it counts, and this line does not",
-                    f"{line.place}: remove {file}; lines without NodeName= hold for this node too",
-                )
-                return
-            places[file] = line.place
+            if places.setdefault(file, line.place) != line.place:
+                again.setdefault(places[file], []).append(file)
+        for earlier, files in again.items():
+            names, counted = fold(files), _times(merged, files[0])
+            said = "gpu duplicate device file name"
+            said = said if counted > 1 else f"Ignoring extra GRES; with a greater count in Gres=, {said}"
+            yield _fail(
+                "gres-file-twice",
+                f"{line.place}: {names} {'are' if files[1:] else 'is'} in {earlier} already ({said})",
+                _DEAD if counted > 1 else f"what {earlier} says of it counts, and this line does not",
+                f"{line.place}: remove {names}; lines without NodeName= hold for this node too",
+            )
+
+
+def _times(merged: Merged, file: str) -> int:
+    """How often Slurm takes a device."""
+    return sum(file in device for one in merged.taken for device in one.devices)
+
+
+def _places(lines: Sequence[GresLine]) -> str:
+    """Where the lines stand, each place once."""
+    return ", ".join(dict.fromkeys(line.place for line in lines))
 
 
 def _with_count(gres: str, count: int) -> str:

@@ -136,16 +136,14 @@ def detected_gres(facts: Facts) -> Iterator[Finding]:
 
 def _counted(facts: Facts) -> Iterator[Finding]:
     word = detection(facts.gres, facts.version)
-    if (
-        word not in ("nvml", "nvidia")
-        or facts.declared_gres is None
-        or any(line.named for line in facts.gres)
-    ):
+    # Under NVML each MIG instance is one more, and nobody here knows how many.
+    if word not in ("nvml", "nvidia") or facts.declared_gres is None or (facts.divided and word == "nvml"):
         return
-    found = sum(gpu.vendor == "nvidia" for gpu in facts.topology.gpus)
+    detected = {gpu.device or gpu.bdf for gpu in facts.topology.gpus if gpu.vendor == "nvidia"}
+    found = len(detected.union(file for line in facts.gres if line.named for file in line.files))
     wanted = sum(count for _, count in wanted_gpus(facts.declared_gres))
     place = facts.place("nodename")
-    if found and wanted > found:
+    if wanted > found > 0:
         yield Finding(
             "gres-count",
             "fail",
@@ -154,25 +152,35 @@ def _counted(facts: Facts) -> Iterator[Finding]:
             "slurmctld sets the node INVALID: no job runs here",
             f"{place}: Gres= with {found} GPUs",
         )
+    elif 0 < wanted < found:
+        yield Finding(
+            "gres-count",
+            "fail",
+            f"{place}: Gres= has {wanted} GPUs, AutoDetect={word} finds {found} ({found - wanted} more "
+            "configured than expected in slurm.conf. Ignoring extra GRES)",
+            "what is in excess is given to no job",
+            f"{place}: Gres= with {found} GPUs",
+        )
 
 
 def _cores(facts: Facts) -> Iterator[Finding]:
     """Cores= beside what Slurm detects have to be the same; what it detects has to be whole sockets."""
+    contradicting: dict[GresLine, None] = {}
     for gpu in facts.topology.gpus:
         exact = facts.aimed.numbers(gpu.cpus)
         line = next((line for line in facts.gres if gpu.device in line.files and line.cores), None)
         if line is not None and exact and core_numbers(line.cores or "") != exact:
-            yield Finding(
-                "gres-cores-detected",
-                "fail",
-                f"{line.place}: Cores={line.cores} beside AutoDetect are not those of the GPU's node (This "
-                "GPU "
-                "specified in [slurm|gres].conf has mismatching Cores or Links from the device found on the "
-                "system)",
-                "Slurm drops these GPUs, and the node is INVALID",
-                f"{line.place}: leave Cores= out",
-            )
-            return
+            contradicting[line] = None
+    for line in contradicting:
+        yield Finding(
+            "gres-cores-detected",
+            "fail",
+            f"{line.place}: Cores={line.cores} beside AutoDetect are not those of the GPU's node (This GPU "
+            "specified in [slurm|gres].conf has mismatching Cores or Links from the device found on the "
+            "system)",
+            "Slurm drops these GPUs, and the node is INVALID",
+            f"{line.place}: leave Cores= out",
+        )
     refused = [
         reason
         for gpu in facts.topology.gpus

@@ -69,6 +69,7 @@ class Facts:
     ``node`` has the keys of the node's line. ``controller``: the host whose files these are a copy of, None
     where they are no copy. ``patterns``: places in plugstack.conf that include by a pattern.
     ``gpu_plugins``: Slurm's own plugins for GPUs (gpu_nvml.so), None where nobody knows where they are.
+    ``divided``: a GPU has MIG instances.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Facts:
     node: Mapping[str, str] = field(default_factory=dict)
     controller: Optional[str] = None
     patterns: tuple[str, ...] = ()
+    divided: bool = False
 
     @property
     def has_gpus(self) -> bool:

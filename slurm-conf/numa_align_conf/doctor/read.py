@@ -23,6 +23,7 @@ from numa_align.slurm_files.gres_index import USUAL_FOLDERS
 from numa_align.slurm_files.gres_lines import GresLine, faults, gpu_lines
 from numa_align.slurm_files.node_lines import NodeLine, node_line
 from numa_align.sysfs import Tree, read_text
+from numa_align.topology.gpu.nvidia import mig_instances
 from numa_align.topology.model import Topology
 from numa_align.topology.read import read_at
 
@@ -100,6 +101,7 @@ def read_facts(
         gpu_plugins=_gpu_plugins(tree, settings),
         gres_faults=() if gres_file is None else tuple(faults(gres_file)),
         node={} if own is None else own.settings,
+        divided=any(gpu.minor is not None and bool(mig_instances(tree, gpu.minor)) for gpu in topology.gpus),
         controller=_controller(slurm, lines, root),
         patterns=() if stack is None else tuple(shown(place, root) for place in stack.patterns),
     )
