@@ -23,6 +23,11 @@ PLUGSTACKDIR = $(SLURM_CONF_DIR)/plugstack.conf.d
 TMPFILESDIR = $(PREFIX)/lib/tmpfiles.d
 MANDIR = $(PREFIX)/share/man
 MAN_PAGES = $(wildcard docs/man/*.[1-8])
+# Where the shells look for what they complete; Debian's zsh looks elsewhere below /usr.
+BASH_COMPLETION_DIR ?= $(PREFIX)/share/bash-completion/completions
+ZSH_COMPLETION_DIR ?= $(PREFIX)/share/zsh/$(if $(and $(filter /usr,$(PREFIX)),$(wildcard /etc/debian_version)),vendor-completions,site-functions)
+FISH_COMPLETION_DIR ?= $(PREFIX)/share/fish/vendor_completions.d
+COMPLETIONS = $(BASH_COMPLETION_DIR)/numa-align $(ZSH_COMPLETION_DIR)/_numa-align $(FISH_COMPLETION_DIR)/numa-align.fish
 STAGE = $(CURDIR)/build/stage
 # The Python of the nodes, not the one of a virtual environment.
 PYTHON ?= /usr/bin/python3
@@ -74,6 +79,9 @@ stage: plugin claim $(FILLED)
 	site=$(SITE_FOLDER); test -z "$$site" || { $(INSTALL) -d "$(STAGE)$$site" && \
 		echo $(LIBDIR)/python >"$(STAGE)$$site/numa-align.pth"; }
 	$(INSTALL) -m 644 build/plugstack.conf $(STAGE)$(PLUGSTACKDIR)/numa-align.conf
+	for file in $(COMPLETIONS); do \
+		$(INSTALL) -D -m 644 packaging/completion/$${file##*/} "$(STAGE)$$file" || exit; \
+	done
 	for page in $(MAN_PAGES); do \
 		$(INSTALL) -D -m 644 -t $(STAGE)$(MANDIR)/man$${page##*.} $$page || exit; \
 	done
@@ -90,13 +98,14 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/numa-align bin/numa-align-task-prolog sbin/numa-align-prolog \
 		sbin/numa-align-epilog) $(DESTDIR)$(TMPFILESDIR)/numa-align.conf $(DESTDIR)$(PLUGSTACKDIR)/numa-align.conf
 	site=$(SITE_FOLDER); test -z "$$site" || { rm -f "$(DESTDIR)$$site/numa-align.pth"; }
+	rm -f $(addprefix $(DESTDIR),$(COMPLETIONS))
 	rm -f $(foreach page,$(MAN_PAGES),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
-	@test -n "$(DESTDIR)" || for folder in $(TMPFILESDIR) $(PLUGSTACKDIR) $(addprefix $(MANDIR)/man,1 5 7 8); do \
+	@test -n "$(DESTDIR)" || for folder in $(TMPFILESDIR) $(PLUGSTACKDIR) $(addprefix $(MANDIR)/man,1 5 7 8) $(dir $(COMPLETIONS)); do \
 		rmdir "$$folder" 2>/dev/null || true; \
 	done
 	@# An image's own folders stay, empty ones too (/proc, /sys, /run): only those go that install makes, if they are empty.
 	@test -z "$(DESTDIR)" || { cd "$(DESTDIR)" && for folder in $(SITE_FOLDER) $(TMPFILESDIR) $(PLUGSTACKDIR) \
-		$(addprefix $(MANDIR)/man,1 5 7 8) $(PREFIX)/bin $(PREFIX)/sbin $(PREFIX)/lib; do \
+		$(addprefix $(MANDIR)/man,1 5 7 8) $(dir $(COMPLETIONS)) $(PREFIX)/bin $(PREFIX)/sbin $(PREFIX)/lib; do \
 		while test "$$folder" != / && test -n "$$folder" && rmdir ".$$folder" 2>/dev/null; do folder=$$(dirname "$$folder"); done; \
 	done; }
 	@test -n "$(DESTDIR)" || rm -rf /run/numa-align
@@ -225,6 +234,7 @@ test-matrix: setup
 docs: setup
 	$(RUN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	$(RUN)/python docs/make_man.py
+	$(RUN)/python docs/make_completion.py
 	$(RUN)/mkdocs build --strict
 
 # What only real GPUs show, and figures of this machine; as root. The Python is one that has PyTorch, pytest,

@@ -86,7 +86,9 @@ def overview() -> str:
         lines += [".TP", f".BR numa\\-align\\-{escape(name)} ({section})", escape(summary)]
     lines += [
         ".SH EXIT STATUS", "That of the command; 2 for wrong usage or input, 130 after an interrupt.",
-        ".SH COMPLETION", "In bash, also with zsh or fish in its place:", ".EX",
+        ".SH COMPLETION",
+        "bash, zsh and fish find what was installed by packages or below /usr.",
+        "With pip, in bash, also with zsh or fish in its place:", ".EX",
         'eval "$(_NUMA_ALIGN_COMPLETE=bash_source numa\\-align)"', ".EE",
         ".SH SEE ALSO", ".BR srun (1)",
     ]  # fmt: skip

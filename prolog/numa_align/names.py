@@ -21,6 +21,16 @@ MEM_WORDS: tuple[MemWord, ...] = get_args(MemWord)
 CpusWord = Literal["slice", "fair", "node", "all"]
 CPUS_WORDS: tuple[CpusWord, ...] = get_args(CpusWord)
 
+#: What ``--numa-align`` takes: words, and keys with their values.
+SPEC_WORDS: tuple[str, ...] = ("on", "off", "strict", "verbose", "help")
+SPEC_VALUES: dict[str, tuple[str, ...]] = {
+    "mem": MEM_WORDS,
+    "cpus": CPUS_WORDS,
+    "smt": ("on", "off"),
+    "tell": ("on", "off"),
+    "steps": ("gpus", "all"),
+}
+
 #: Kinds of NUMA node. ``cpu``: CPUs and memory; ``cpu-only``: CPUs, no memory; ``memory``:
 #: memory without CPUs (HBM, CXL, persistent memory); ``gpu-memory``: memory of a GPU that the
 #: kernel onlined as a node (POWER9, Grace). Host memory is never placed on the last.

@@ -29,6 +29,9 @@ EXPECTED = {
     "usr/lib/tmpfiles.d/numa-align.conf",
     "usr/sbin/numa-align-prolog",
     "usr/sbin/numa-align-epilog",
+    "usr/share/bash-completion/completions/numa-align",
+    "usr/share/fish/vendor_completions.d/numa-align.fish",
+    "usr/share/zsh/vendor-completions/_numa-align",
     "usr/share/man/man8/numa-align-doctor.8",
 }
 

@@ -10,6 +10,7 @@ from ..placement.claim import read_spec, spec_help
 from ..placement.plan import VISIBLE, Request, make_plan, select_cpus, select_gpus, to_json
 from ..sysfs import Tree
 from .recorded import machine_at, machine_options
+from .words import spec_option
 
 
 @click.command(
@@ -31,9 +32,7 @@ from .recorded import machine_at, machine_options
     show_default=True,
     help="What a task sees: all GPUs of the step, its own, or those near the CPUs that Slurm gave it.",
 )
-@click.option(
-    "--numa-align", "spec", metavar="SPEC", help="Words of srun --numa-align=SPEC; the word help lists them."
-)
+@spec_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; its schema is in docs/claim.md.")
 @click.option("--svg", metavar="FILE", help="Draw the plan into this file instead.")
 def command(

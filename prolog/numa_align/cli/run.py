@@ -16,6 +16,7 @@ from ..cpulist import format_cpulist
 from ..errors import ClaimError, NumaAlignError, RequestError
 from ..placement.claim import spec_help
 from . import say
+from .words import spec_option
 
 if TYPE_CHECKING:
     from ..placement.decide import Request
@@ -44,9 +45,7 @@ class _Wish:
 @click.option(
     "--gpus", metavar="LIST", help="GPUs: Slurm's indexes, PCI addresses or UUIDs.  [default: those it sees]"
 )
-@click.option(
-    "--numa-align", "spec", metavar="SPEC", help="Words of srun --numa-align=SPEC; the word help lists them."
-)
+@spec_option
 @click.option(
     "--local-rank",
     type=click.IntRange(0, 4095),

@@ -11,6 +11,7 @@ import click
 
 from ..sysfs import Tree
 from .recorded import is_live, machine_at, machine_options
+from .words import spec_option
 
 if TYPE_CHECKING:
     from ..placement.claim import Spec
@@ -34,9 +35,7 @@ _TOOLS = ("numactl", "taskset", "docker", "podman", "compose", "apptainer", "enr
     help="GPUs: Slurm's indexes (else in the order of addresses), PCI addresses or UUIDs.",
 )
 @click.option("--as", "tool", type=click.Choice(_TOOLS), required=True, help="The tool to write for.")
-@click.option(
-    "--numa-align", "spec", metavar="SPEC", help="Words of srun --numa-align=SPEC; the word help lists them."
-)
+@spec_option
 @click.option(
     "--cpus", "cores", type=click.IntRange(min=1), metavar="N", help="So many whole cores of the share."
 )
