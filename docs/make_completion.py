@@ -81,7 +81,7 @@ def commands() -> Iterator[Command]:
 # -- bash ------------------------------------------------------------------------------------
 
 _BASH = r"""
-# Without the bash-completion package too. Readline itself completes names of files where COMPREPLY stays empty.
+# Without the bash-completion package too. Readline completes names of files where COMPREPLY stays empty.
 _numa_align_words() {{
 	local IFS=$' \t\n'
 	COMPREPLY=($(compgen -W "$1" -- "$2"))
@@ -95,7 +95,7 @@ _numa_align_spec() {{
 	_numa_align_words '{spec}' "$last"
 	for one in "${{!COMPREPLY[@]}}"; do
 		COMPREPLY[one]=$before${{COMPREPLY[one]}}
-		case $COMP_WORDBREAKS in *=*) case $1 in *=*) COMPREPLY[one]=${{COMPREPLY[one]#"${{1%=*}}="}} ;; esac ;; esac
+		case $COMP_WORDBREAKS:$1 in *=*:*=*) COMPREPLY[one]=${{COMPREPLY[one]#"${{1%=*}}="}} ;; esac
 	done
 }}
 
@@ -177,9 +177,7 @@ def bash(known: Sequence[Command]) -> str:
     """A function, and what it has to know of each option."""
     arguments, options, kinds = [], [], []
     for command in known:
-        options.append(
-            f"\t{command.name}) echo '{' '.join(n for o in command.options for n in o.names)}' ;;"
-        )
+        options.append(f"\t{command.name}) echo '{' '.join(n for o in command.options for n in o.names)}' ;;")
         for option in command.options:
             if option.takes_value:
                 patterns = " | ".join(f"{command.name}:{name}" for name in option.names)
@@ -233,7 +231,9 @@ def zsh(known: Sequence[Command]) -> str:
     lines += [f"\t_values -s , word {' '.join(SPEC_WORDS)} {values}", "}", "", "_numa_align() {"]
     lines += ["\tlocal curcontext=$curcontext state line", "\ttypeset -A opt_args"]
     lines += ["\t_arguments -C '(- *)'{-h,--help}'[Show this message and exit]' \\"]
-    lines += ["\t\t'(- *)--version[Show the version and exit]' '1:command:->command' '*::argument:->argument'"]
+    lines += [
+        "\t\t'(- *)--version[Show the version and exit]' '1:command:->command' '*::argument:->argument'"
+    ]
     lines += ["\tcase $state in", "\tcommand)", "\t\tlocal -a commands=("]
     lines += [f"\t\t\t'{command.name}:{_zsh_help(command.help)}'" for command in known]
     lines += ["\t\t)", "\t\t_describe -t commands command commands", "\t\t;;", "\targument)"]
@@ -346,7 +346,9 @@ def fish(known: Sequence[Command]) -> str:
             lines.append(" ".join(word for word in words if word))
         if command is run:
             lines.append(f"{inside} -a '(__fish_complete_command)'")
-            lines.append("complete -c numa-align -n '__numa_align_run >/dev/null' -a '(__numa_align_run_arguments)'")
+            lines.append(
+                "complete -c numa-align -n '__numa_align_run >/dev/null' -a '(__numa_align_run_arguments)'"
+            )
         elif command.value == "file":
             lines.append(f"{inside} -F")
         elif command.value == "choice":
@@ -358,11 +360,13 @@ def main(folder: Path) -> None:
     """All three below ``folder``, by the names under which the shells look for them."""
     known = list(commands())
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (("numa-align", bash(known)), ("_numa-align", zsh(known)), ("numa-align.fish", fish(known))):
+    for name, text in (
+        ("numa-align", bash(known)),
+        ("_numa-align", zsh(known)),
+        ("numa-align.fish", fish(known)),
+    ):
         (folder / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(
-        Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "packaging" / "completion"
-    )
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "packaging" / "completion")

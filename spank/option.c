@@ -76,12 +76,21 @@ void na_option_register(spank_t spank)
 
 void na_option_site(int count, char **arguments)
 {
-	char error[400];
+	char error[500];
+	bool understood = true;
 
 	site = (struct na_site){ .spec = na_spec_built_in };
 	for (int i = 0; i < count; i++)
-		if (!na_site_parse(&site, arguments[i], error, sizeof(error)))
-			slurm_error("numa-align: plugstack.conf: %s; this argument is ignored", error);
+		if (!na_site_parse(&site, arguments[i], error, sizeof(error))) {
+			slurm_error(
+				"numa-align: plugstack.conf: %s; until that is right the site's \"on\" does "
+				"not hold",
+				error);
+			understood = false;
+		}
+	/* "on dyr" was to be a rehearsal, "on exept-users=…" to leave somebody alone: not to align everybody. */
+	if (!understood)
+		site.spec.on = false;
 }
 
 /* What the user turns on in the environment. */

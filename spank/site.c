@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/types.h>
 
+#include "placement/suggest.h"
+
 #define USERS "except-users="
 #define PARTITIONS "except-partitions="
 
@@ -55,10 +57,38 @@ static bool take_word(struct na_site *site, struct word word, char *rest, size_t
 	return pass_on(word, rest, size);
 }
 
+/* The site's own word that one which --numa-align lacks may have been meant for, or NULL. */
+static const char *meant(const char *argument)
+{
+	static const char *const own[] = { "dry", USERS, PARTITIONS };
+
+	for (const char *at = argument; *at; at += *at == ',') {
+		const size_t length = strcspn(at, ","), key = strcspn(at, "=,");
+
+		for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+			if (na_is_like(at, key + (at[key] == '='), own[i]))
+				return own[i];
+		at += length;
+	}
+	return NULL;
+}
+
+/* A word that nobody knows: what was meant, else what --numa-align says of it, and the site's own words. */
+static void explain(const char *argument, const char *error_of_words, char *error, size_t size)
+{
+	const char *known = meant(argument);
+
+	if (known)
+		snprintf(error, size, "\"%.40s\": did you mean %s?", argument, known);
+	else
+		snprintf(error, size, "%s; and of a site dry, " USERS "LIST, " PARTITIONS "LIST",
+			 error_of_words);
+}
+
 bool na_site_parse(struct na_site *site, const char *argument, char *error, size_t size)
 {
 	struct na_site read = *site;
-	char rest[NA_SPEC_MAX + 1] = "";
+	char rest[NA_SPEC_MAX + 1] = "", of_words[400];
 
 	for (const char *at = argument; *at; at += *at == ',') {
 		const struct word word = { at, strcspn(at, ",") };
@@ -69,8 +99,10 @@ bool na_site_parse(struct na_site *site, const char *argument, char *error, size
 		}
 		at += word.length;
 	}
-	if (!na_spec_parse(&read.spec, rest, error, size))
+	if (!na_spec_parse(&read.spec, rest, of_words, sizeof(of_words))) {
+		explain(argument, of_words, error, size);
 		return false;
+	}
 	*site = read;
 	return true;
 }

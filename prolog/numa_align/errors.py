@@ -5,6 +5,8 @@ Commands print it after ``numa-align: `` and exit with ``exit_status``; the prol
 epilog log it and exit 0, because a failing prolog drains the node.
 """
 
+import signal
+
 
 class NumaAlignError(Exception):
     """Anything this package reports to a person in one line."""
@@ -63,3 +65,6 @@ class OutputError(NumaAlignError):
         """The system's error."""
         super().__init__(f"cannot write the output: {error.strerror}; is there room, and is it still open?")
         self.quiet = isinstance(error, BrokenPipeError)
+        if self.quiet:
+            # As of a program that SIGPIPE ends, which shells expect of `... | head`; no verdict is 141.
+            self.exit_status = 128 + signal.SIGPIPE

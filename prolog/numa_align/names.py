@@ -16,7 +16,7 @@ PolicyMode = Literal[
 MODES: tuple[PolicyMode, ...] = get_args(PolicyMode)[:-1]
 
 #: What ``mem=`` and ``cpus=`` of ``--numa-align`` take.
-MemWord = Literal["preferred", "bind", "interleave", "local", "none"]
+MemWord = Literal["preferred", "bind", "interleave", "local", "none", "interleave-all"]
 MEM_WORDS: tuple[MemWord, ...] = get_args(MemWord)
 CpusWord = Literal["slice", "fair", "node", "all"]
 CPUS_WORDS: tuple[CpusWord, ...] = get_args(CpusWord)

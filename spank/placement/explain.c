@@ -120,7 +120,8 @@ static void explain_partial(const struct na_step *step, const struct na_task *ta
 static void explain_far(const struct na_step *step, const struct na_task *task,
 			struct na_placement *placement, const struct na_set *local)
 {
-	const bool memory = placement->set_memory && step->spec.mem != NA_MEM_LOCAL;
+	const bool memory = placement->set_memory && step->spec.mem != NA_MEM_LOCAL &&
+			    step->spec.mem != NA_MEM_INTERLEAVE_ALL;
 	char by_hand[96];
 	const char *cause;
 
@@ -165,6 +166,23 @@ void na_judge(const struct na_step *step, const struct na_task *task, struct na_
 		placement->state = NA_ALIGNED;
 	}
 	mention_many_nodes(step->machine, placement);
+}
+
+void na_judge_spread(struct na_placement *placement, const struct na_set *near)
+{
+	const size_t used = strlen(placement->reason);
+	char over[64];
+
+	if (na_set_subset(&placement->mems, near))
+		return;
+	if (!na_set_format(&placement->mems, over, sizeof(over)))
+		say(over, sizeof(over), "of the step");
+	if (placement->state == NA_ALIGNED)
+		placement->state = NA_PARTIAL;
+	say(placement->reason + used, sizeof(placement->reason) - used,
+	    "%smem=interleave-all spreads its memory over NUMA nodes %s", used ? "; " : "", over);
+	if (!placement->advice[0])
+		ADVICE(placement, "--numa-align=mem=interleave keeps to the nodes of its GPUs");
 }
 
 void na_judge_memory(const struct na_task *task, struct na_placement *placement, const struct na_set *nodes)

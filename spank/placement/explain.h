@@ -12,6 +12,9 @@
 void na_judge(const struct na_step *step, const struct na_task *task, struct na_placement *placement,
 	      const struct na_set *local, int unknown);
 
+/* Says that memory is spread over more nodes than those `near` its GPUs, where it is. */
+void na_judge_spread(struct na_placement *placement, const struct na_set *near);
+
 /*
  * Adds what the kernel says of the memory policy once everything is set: its `nodes`, none for default
  * and local. A task whose memory is bound away from its GPUs is not aligned, wherever its CPUs are.

@@ -102,6 +102,7 @@ static void choose_policy(const struct na_step *step, const struct na_task *task
 		[NA_MEM_INTERLEAVE] = NA_POLICY_INTERLEAVE,
 		[NA_MEM_LOCAL] = NA_POLICY_LOCAL,
 		[NA_MEM_NONE] = NA_POLICY_DEFAULT,
+		[NA_MEM_INTERLEAVE_ALL] = NA_POLICY_INTERLEAVE,
 	};
 
 	placement->policy = policies[step->spec.mem];
@@ -109,6 +110,19 @@ static void choose_policy(const struct na_step *step, const struct na_task *task
 				(step->spec.mem == NA_MEM_LOCAL || !na_set_empty(&placement->mems));
 	if (!placement->set_memory)
 		placement->policy = NA_POLICY_DEFAULT;
+}
+
+/* Interleaves over all nodes for host memory that the step may use, wherever the task's GPUs are. */
+static void spread_memory(const struct na_step *step, struct na_placement *placement)
+{
+	const struct na_machine *machine = step->machine;
+	const enum na_node_kind kind = host_memory(machine);
+
+	if (!placement->set_memory || step->spec.mem != NA_MEM_INTERLEAVE_ALL)
+		return;
+	for (int i = 0; i < machine->node_count; i++)
+		if (machine->nodes[i].kind == kind && na_set_has(&step->mems, machine->nodes[i].id))
+			na_set_add(&placement->mems, machine->nodes[i].id);
 }
 
 bool na_near_gpu_of_step(const struct na_step *step, const struct na_set *cpus)
@@ -140,7 +154,7 @@ static bool place_with_gpus(const struct na_step *step, const struct na_task *ta
 			    struct na_placement *placement)
 {
 	const struct na_choice choice = na_task_choice(step, task->id, task->visible_count);
-	struct na_set local, wanted, idle;
+	struct na_set local, wanted, idle, near;
 	int unknown;
 
 	for (int i = 0; i < choice.count; i++)
@@ -164,6 +178,9 @@ static bool place_with_gpus(const struct na_step *step, const struct na_task *ta
 	count_cpus(step, placement, &local);
 	choose_policy(step, task, placement);
 	na_judge(step, task, placement, &local, unknown);
+	near = placement->mems;
+	spread_memory(step, placement);
+	na_judge_spread(placement, &near);
 	if (placement->set_cpus)
 		na_mention_fewer(step, placement, na_set_count(&idle));
 	return true;
@@ -185,6 +202,7 @@ static bool place_without_gpus(const struct na_step *step, const struct na_task 
 		if (na_set_meets(&machine->nodes[i].cpus, &placement->cpus))
 			local_memory(step, i, &placement->mems);
 	choose_policy(step, task, placement);
+	spread_memory(step, placement);
 	na_judge_without_gpus(step, placement);
 	return true;
 }

@@ -3,9 +3,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "suggest.h"
+
 const struct na_spec na_spec_built_in = { .smt = true, .tell = true };
 
-const char na_spec_words[] = "on, off, strict, verbose, mem=preferred|bind|interleave|local|none, "
+const char na_spec_words[] = "on, off, strict, verbose, mem=preferred|bind|interleave|local|none|"
+			     "interleave-all, "
 			     "cpus=slice|fair|node|all, smt=on|off, tell=on|off, steps=gpus|all, help";
 
 const char na_spec_help[] =
@@ -16,6 +19,8 @@ const char na_spec_help[] =
 	"  mem=preferred    memory near the GPUs while there is some (default)\n"
 	"  mem=bind         memory near the GPUs only; what does not fit is killed\n"
 	"  mem=interleave   page by page over the nodes of the task's GPUs\n"
+	"  mem=interleave-all  the same over all nodes of the step, for a large task; never over memory of "
+	"GPUs\n"
 	"  mem=local        memory of the node that a thread runs on\n"
 	"  mem=none         leave the memory policy alone\n"
 	"  cpus=slice       the task's own share of the cores (default)\n"
@@ -31,7 +36,7 @@ const char na_spec_help[] =
 
 static const char *const mem_names[] = {
 	[NA_MEM_PREFERRED] = "preferred", [NA_MEM_BIND] = "bind", [NA_MEM_INTERLEAVE] = "interleave",
-	[NA_MEM_LOCAL] = "local",	  [NA_MEM_NONE] = "none",
+	[NA_MEM_LOCAL] = "local",	  [NA_MEM_NONE] = "none", [NA_MEM_INTERLEAVE_ALL] = "interleave-all",
 };
 static const char *const cpus_names[] = {
 	[NA_CPUS_SLICE] = "slice",
@@ -115,17 +120,48 @@ static bool apply(struct na_spec *spec, struct word word)
 	return true;
 }
 
+/* The known word that this one may have been meant for; false if there is none. */
+static bool suggest(struct word word, char *known, size_t size)
+{
+	static const char *const plain[] = { "on", "off", "strict", "verbose", "help" };
+	static const struct {
+		const char *key;
+		const char *const *values;
+		int count;
+	} keys[] = {
+		{ "mem", mem_names, COUNT(mem_names) },	      { "cpus", cpus_names, COUNT(cpus_names) },
+		{ "smt", switch_names, COUNT(switch_names) }, { "tell", switch_names, COUNT(switch_names) },
+		{ "steps", steps_names, COUNT(steps_names) },
+	};
+
+	for (int i = 0; i < COUNT(plain); i++) {
+		snprintf(known, size, "%s", plain[i]);
+		if (na_is_like(word.at, word.length, known))
+			return true;
+	}
+	for (int i = 0; i < COUNT(keys); i++)
+		for (int j = 0; j < keys[i].count; j++) {
+			snprintf(known, size, "%s=%s", keys[i].key, keys[i].values[j]);
+			if (na_is_like(word.at, word.length, known))
+				return true;
+		}
+	return false;
+}
+
 /* Names the bad word: cut to a line's worth, and without bytes that could write to a terminal. */
 static void explain(struct word word, char *error, size_t size)
 {
-	char shown[41];
+	char shown[41], known[41];
 	size_t length = word.length < sizeof(shown) - 1 ? word.length : sizeof(shown) - 1;
 
 	for (size_t i = 0; i < length; i++)
 		shown[i] = word.at[i] >= ' ' && word.at[i] <= '~' ? word.at[i] : '?';
 	shown[length] = '\0';
-	snprintf(error, size, "unknown word \"%s%s\"; valid words are %s", shown,
-		 word.length > length ? "..." : "", na_spec_words);
+	if (!suggest(word, known, sizeof(known)))
+		known[0] = '\0';
+	snprintf(error, size, "unknown word \"%s%s\"%s%s%s; valid words are %s", shown,
+		 word.length > length ? "..." : "", *known ? ", did you mean \"" : "", known,
+		 *known ? "\"?" : "", na_spec_words);
 }
 
 bool na_spec_parse(struct na_spec *spec, const char *text, char *error, size_t size)

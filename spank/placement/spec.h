@@ -8,7 +8,14 @@
 /* Longer texts are refused as a whole; the longest that says something has about 60 characters. */
 #define NA_SPEC_MAX 1024
 
-enum na_mem { NA_MEM_PREFERRED, NA_MEM_BIND, NA_MEM_INTERLEAVE, NA_MEM_LOCAL, NA_MEM_NONE };
+enum na_mem {
+	NA_MEM_PREFERRED,
+	NA_MEM_BIND,
+	NA_MEM_INTERLEAVE,
+	NA_MEM_LOCAL,
+	NA_MEM_NONE,
+	NA_MEM_INTERLEAVE_ALL
+};
 enum na_cpus { NA_CPUS_SLICE, NA_CPUS_FAIR, NA_CPUS_NODE, NA_CPUS_ALL };
 
 struct na_spec {

@@ -39,6 +39,29 @@ def test_a_rehearsal_decides_and_sets_nothing(native: Native, job: str) -> None:
     assert mems == f"mems={real.environment['NUMA_ALIGN_MEMS']}"
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("on dyr", '"dyr": did you mean dry?'),
+        ("on,dyr", "did you mean dry?"),
+        ("on exept-users=user", "did you mean except-users=?"),
+        ("on mem=bnid", 'did you mean "mem=bind"?'),
+    ],
+)
+def test_a_mistyped_word_of_the_site_aligns_nobody_and_is_in_slurmd_s_log(
+    native: Native, job: str, words: str, meant: str
+) -> None:
+    """A site that meant to rehearse is not to bind its users; who asks himself is served all the same."""
+    lines = int(native.run("cat /var/log/slurm/*.log | wc -l", check=True).stdout)
+    with site(native, words):
+        rank = ask(native, job, "-c1 --gpus=1")
+        asked = ask(native, job, "-c1 --gpus=1 --numa-align")
+    assert not rank.environment and (rank.mode, rank.nodes) == DEFAULT
+    assert asked.environment["NUMA_ALIGN_STATE"] == "aligned"
+    log = native.run(f"cat /var/log/slurm/*.log | tail -n +{lines}", check=True).stdout
+    assert "numa-align: plugstack.conf: " in log and meant in log
+
+
 def test_audit_tells_what_the_rehearsal_would_change(native: Native, job: str) -> None:
     """The native cluster has no cgroups: audit finds the step by its slurmstepd."""
     with site(native, "on,dry"):

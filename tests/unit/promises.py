@@ -146,12 +146,15 @@ def check_state(topology: Topology, placement: Placement) -> None:
     unknown = [gpu for gpu in placement.gpus if topology.gpus[gpu].node is None]
     near = set(placement.cpus) & local_cpus(topology, placement.gpus)
     aligned = set(placement.cpus) == near and near and not unknown
+    # mem=interleave-all, and nothing else, takes memory away from the GPUs.
+    spread = "spreads its memory over NUMA nodes" in (placement.reason or "")
+    assert not spread or placement.policy == "interleave"
     if not placement.gpus:
         assert placement.state == "aligned"
     elif placement.state == "aligned":
         assert aligned
     elif placement.state == "partial":
-        assert near and not aligned
+        assert near and not (aligned and not spread)
     elif placement.state == "memory-only":
         assert not near and placement.sets_memory and placement.policy not in ("local", "default")
     else:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from builder import Machine as Built
 from builder import on_nodes
+from builder.own import OWN
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numa_align.errors import ClaimError
@@ -120,6 +121,23 @@ def test_several_nodes_are_preferred_together() -> None:
     placement = Machine.of(SOCKETS).place(step, Task(0, (0, 1, 2, 3), SOCKETS.online))
     assert (placement.policy, placement.memory_nodes) == ("preferred-many", (0, 1))
     assert (placement.state, placement.cpus) == ("aligned", SOCKETS.online)
+
+
+def test_interleave_all_takes_every_node_of_the_step_for_host_memory_and_says_that_this_is_not_near() -> None:
+    placement = place(Spec(on=True, mem="interleave-all"))
+    assert (placement.policy, placement.memory_nodes) == ("interleave", (0, 1))
+    assert placement.state == "partial" and "spreads its memory over NUMA nodes 0-1" in (
+        placement.reason or ""
+    )
+
+
+def test_interleave_all_never_takes_memory_of_gpus() -> None:
+    grace = OWN["four-superchips"].topology()
+    step = Step(
+        grace.online, tuple(node.id for node in grace.nodes), 1, (0,), Spec(True, mem="interleave-all")
+    )
+    assert any(node.kind == "gpu-memory" and node.memory_bytes for node in grace.nodes)
+    assert Machine.of(grace).place(step, Task(0, (0,), grace.online)).memory_nodes == (0, 1, 2, 3)
 
 
 def test_mem_none_leaves_the_policy_alone() -> None:

@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 from subprocess import PIPE
+from typing import Optional
 
 import pytest
 from builder import Machine, on_nodes
+from builder.own import OWN
 from numa_align.cli import COMMANDS
 
 NUMA_ALIGN = [sys.executable, "-m", "numa_align"]
@@ -31,13 +33,22 @@ def test_without_a_command_it_says_which_there_are() -> None:
     ("arguments", "says"),
     [
         (["nosuch"], "no such command 'nosuch'; see `numa-align --help`"),
+        (["chekc"], "no such command 'chekc', did you mean 'check'?; see `numa-align --help`"),
+        (["plna", "-n1"], "no such command 'plna', did you mean 'plan'?"),
+        (["topo", "--jsno"], "--json"),
+        (["plan", "-n1", "--numa-align", "strcit"], 'did you mean "strict"?'),
+        (["run", "--gpus", "", "true"], "run: --gpus: the list is empty; without --gpus it takes the GPUs"),
+        (["run", "--gpus", " , ", "true"], "run: --gpus: the list is empty"),
         (["topo", "--nosuch"], "no such option '--nosuch'"),
         (["show", "--gpus", "0"], "numactl, taskset, docker, podman, compose,"),
         (["show", "--gpus", "0", "--as", "rkt"], "'rkt' is not one of 'numactl',"),
         (["run"], "there is no COMMAND to run; see `numa-align run --help`"),
         (["job", "1", "--all-nodes", "--svg", "x"], "--all-nodes goes with neither --watch nor --svg"),
         (["job", "1", "--watch", "--json"], "--watch goes with neither --svg nor --json"),
-        (["job"], "say either a JOBID or --pid PID; see `numa-align job --help`"),
+        (
+            ["job"],
+            "say either a JOBID or --pid PID; inside a job neither is needed; see `numa-align job --help`",
+        ),
         (["gpus", "x"], "'COUNT'"),
         (["bench", "--plot", "no-such-folder/x.png"], "cannot draw no-such-folder/x.png"),
         (["bench", "--plot", "x.nosuch"], "its name ends in none of"),
@@ -117,7 +128,7 @@ def test_a_reader_that_goes_away_is_no_noise_and_no_verdict(name: str, tmp_path:
         assert process.stdout and process.stderr
         process.stdout.close()
         assert process.stderr.read() == ""
-    assert process.returncode == 2
+    assert process.returncode == 141, "that of a program that SIGPIPE ends; 1 would be a verdict"
 
 
 def test_what_a_stream_s_encoding_lacks_is_written_as_an_escape() -> None:
@@ -126,6 +137,46 @@ def test_what_a_stream_s_encoding_lacks_is_written_as_an_escape() -> None:
         [*NUMA_ALIGN, "topo", "--r\xf6\xf6t"], env=environment, capture_output=True, text=True, check=False
     )
     assert result.returncode == 2 and "no such option '--r\\xf6\\xf6t'" in result.stderr
+
+
+#: Machines whose output has most: several GPUs a node, memory without CPUs, GPU memory, no locality.
+ELOQUENT = ("nps4-3-1-7-5", "memory-only-nodes", "four-superchips", "virtual-without-locality")
+OVER_MACHINES = (
+    ["topo"],
+    ["topo", "--json"],
+    ["plan", "-n4"],
+    ["plan", "-n4", "--json"],
+    ["show", "--gpus", "0", "--as", "docker"],
+    ["show", "--gpus", "0", "--as", "kubernetes"],
+    ["gpus", "2"],
+)
+
+
+@pytest.mark.parametrize("name", [*ELOQUENT, None], ids=str)
+def test_a_stream_of_ascii_gets_ascii_and_never_a_traceback(name: Optional[str], tmp_path: Path) -> None:
+    """Over machines, and every command of this one."""
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "100"}
+    root = str(OWN[name or ELOQUENT[0]].write(tmp_path))
+    if name is None:
+        lines = [
+            ["numa-align-\xf6"],
+            *([word if word != "MACHINE" else root for word in one] for one in SPEAKING.values()),
+        ]
+    else:
+        lines = [[*words, "--root", root] for words in OVER_MACHINES]
+    for words in lines:
+        done = subprocess.run(
+            [*NUMA_ALIGN, *words], env=environment, capture_output=True, check=False, timeout=60
+        )
+        assert b"Traceback" not in done.stderr and done.returncode in (0, 1, 2), (words, done.stderr)
+        assert (done.stdout + done.stderr).isascii(), words
+        assert b"\\x" not in done.stdout and b"\\u" not in done.stdout, words
+
+
+def test_inside_a_job_the_job_is_this_one() -> None:
+    environment = {**os.environ, "SLURM_JOB_ID": "4194301"}
+    done = subprocess.run([*NUMA_ALIGN, "job"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "numa-align: job 4194301 has no process on this node" in done.stderr
 
 
 def test_no_file_gets_the_number_of_a_stream_that_is_closed(tmp_path: Path) -> None:

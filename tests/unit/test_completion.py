@@ -1,7 +1,8 @@
-"""Completion in the shells themselves: each is typed into on a terminal of its own, and asked what became of it."""
+"""Completion in the shells themselves: each is typed into on a terminal, and asked what became of it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import shutil
@@ -17,7 +18,10 @@ COMPLETION = ROOT / "packaging/completion"
 
 START = {
     "bash": (["bash", "--norc", "--noprofile", "-i"], "source {folder}/numa-align"),
-    "zsh": (["zsh", "-f", "-i"], "fpath=({folder} $fpath); autoload -Uz compinit; compinit -u -D; bindkey -e"),
+    "zsh": (
+        ["zsh", "-f", "-i"],
+        "fpath=({folder} $fpath); autoload -Uz compinit; compinit -u -D; bindkey -e",
+    ),
     "fish": (["fish", "--no-config", "-i"], "source {folder}/numa-align.fish"),
 }
 
@@ -79,10 +83,8 @@ def _wait_for(file: Path, terminal: int) -> None:
     os.set_blocking(terminal, False)
     seen = b""
     for _ in range(600):
-        try:
+        with contextlib.suppress(OSError):
             seen += os.read(terminal, 65536)
-        except (BlockingIOError, OSError):
-            pass
         if file.exists() and file.stat().st_size:
             return
         time.sleep(0.05)

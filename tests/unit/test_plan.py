@@ -196,7 +196,7 @@ def test_what_cannot_be_a_step_is_refused(tasks: int, cpus: tuple[int, ...]) -> 
 def test_picture_shows_cores_by_task_and_gpus_by_node() -> None:
     text = picture(SOCKETS, Request(4, (0, 1, 2, 3), (*range(1, 16), 17)))
     blocks = text.split("╭")
-    assert "node 0 · package 0 · 64 GiB" in blocks[1]
+    assert "node 0, package 0, 64 GiB" in blocks[1]
     # Four cores for GPU 1, in the cache that has four left; three for GPU 2.
     assert "-222  1111" in blocks[1] and "GPU 1  0000:21:00.0  task 1" in blocks[1]
     assert "0000  3333" in blocks[2] and "GPU 0  0000:11:00.0  task 0" in blocks[2]

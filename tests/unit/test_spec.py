@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numa_align.errors import SpecError
-from numa_align.names import CPUS_WORDS, MEM_WORDS
+from numa_align.names import CPUS_WORDS, MEM_WORDS, SPEC_VALUES, SPEC_WORDS
 from numa_align.placement.claim import Spec, read_spec, spec_help, spec_words
 
 ON = Spec(on=True)
@@ -91,3 +91,27 @@ def test_any_text_is_taken_or_refused(text: str) -> None:
         assert not known
     else:
         assert known
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("strcit", "strict"), ("mem=bnid", "mem=bind"), ("mem=intreleave", "mem=interleave"), ("offf", "off"),
+        ("on,cpu=node", "cpus=node"), ("verbos", "verbose"), ("mem-local", "mem=local"),
+    ],
+)  # fmt: skip
+def test_a_mistyped_word_gets_the_word_that_was_meant(text: str, meant: str) -> None:
+    with pytest.raises(SpecError, match=rf'did you mean "{meant}"\?'):
+        read_spec(text)
+
+
+@pytest.mark.parametrize("text", ["x", "nonsense", "dry", "mem"])
+def test_what_is_like_nothing_gets_no_guess(text: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        read_spec(text)
+    assert "did you mean" not in str(caught.value)
+
+
+def test_the_words_of_the_help_and_of_completion_are_those_of_the_parser() -> None:
+    parts = (*SPEC_WORDS, *(f"{key}={'|'.join(values)}" for key, values in SPEC_VALUES.items()))
+    assert set(parts) == set(spec_words().split(", "))

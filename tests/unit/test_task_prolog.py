@@ -31,6 +31,7 @@ def test_it_binds_the_task_and_not_itself_and_says_so(task: subprocess.Popen[byt
     if len(mine) < 2:
         pytest.skip("needs two CPUs")
     environment = {"SLURM_LOCALID": "1", "SLURM_NODEID": "0", "SLURM_STEP_TASKS_PER_NODE": "2"}
+    environment["NUMA_ALIGN"] = "verbose"
     masks = {"SLURM_CPU_BIND_LIST": hex(sum(1 << cpu for cpu in mine)), "SLURM_PROCID": "1"}
     lines = list(speak({**environment, **masks, "SLURM_STEP_ID": "0"}, task.pid))
     assert os.sched_getaffinity(0) == mine
@@ -39,8 +40,29 @@ def test_it_binds_the_task_and_not_itself_and_says_so(task: subprocess.Popen[byt
     assert f"export NUMA_ALIGN_CPUS={','.join(map(str, sorted(bound)))}" in lines
     assert "export NUMA_ALIGN_STATE=aligned" in lines and "unset NUMA_ALIGN_MAP" in lines
     assert any(line.startswith("print numa-align: task 1: aligned") for line in lines)
-    assert any("memory policy of another process cannot be set" in line for line in lines)
     assert not any("\n" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("local", "words", "said"), [("0", "", 1), ("1", "", 0), ("1", "verbose", 1), ("", "", 1)]
+)
+def test_an_aligned_node_is_one_line(
+    task: subprocess.Popen[bytes], local: str, words: str, said: int
+) -> None:
+    environment = {"SLURM_NODEID": "0", "SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_STEP_ID": "0"}
+    environment |= {"SLURM_LOCALID": local} if local else {}
+    environment["NUMA_ALIGN"] = words
+    lines = [line for line in speak(environment, task.pid) if line.startswith("print ")]
+    assert len(lines) == said
+    assert ("memory policy of another process cannot be set" in "".join(lines)) == (local != "1")
+
+
+def test_a_task_that_is_not_aligned_says_so_wherever_it_is(task: subprocess.Popen[bytes]) -> None:
+    task.kill()
+    task.wait()
+    environment = {"SLURM_LOCALID": "1", "SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_STEP_ID": "0"}
+    (line,) = [line for line in speak(environment, task.pid) if line.startswith("print ")]
+    assert "unaligned" in line and "No such process" in line
 
 
 def test_off_and_an_aligned_task_are_left_alone() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from builder import Machine, on_nodes
+from builder.own import OWN
 from numa_align.process.node_memory import NodeMemory
 from numa_align.process.state import Policy, ProcessState
 from numa_align.process.verdict import judge
@@ -55,3 +56,17 @@ def test_nodes_are_not_asked_where_memory_is_near() -> None:
         raise AssertionError("asked")
 
     assert judge(process(100, 1), TWO.gpus[:1], TWO, ask).state == "aligned"
+
+
+def test_interleaving_over_the_memory_of_gpus_is_told() -> None:
+    """`numactl --interleave=all` on Grace names the nodes of the GPUs' memory as well."""
+    grace = OWN["four-superchips"].topology()
+    gpu = grace.gpus[0]
+    state = ProcessState(
+        1, grace.nodes[0].cpus, (0,), Policy("interleave", (0, 1, 2, 3, 4)), {0: 1 << 30}, {}
+    )
+    verdict = judge(state, [gpu], grace)
+    assert verdict.state == "partial"
+    assert verdict.reason == "its memory policy interleaves over memory of GPUs too (nodes 4)"
+    own = ProcessState(1, grace.nodes[0].cpus, (0,), Policy("interleave", (0, 1)), {0: 1 << 30}, {})
+    assert judge(own, [gpu], grace).state == "aligned"

@@ -51,6 +51,20 @@ class _Commands(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[Optional[str], Optional[click.Command], list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib  # noqa: PLC0415 (for this alone)
+
+            name = next(iter(difflib.get_close_matches(args[0], COMMANDS, 1)), None)
+            # Newer releases of click say so themselves.
+            if name is None or name in error.message:
+                raise
+            raise click.UsageError(f"{error.message.rstrip('.')}, did you mean {name!r}?", ctx) from error
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))

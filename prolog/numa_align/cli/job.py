@@ -62,11 +62,15 @@ def command(
 ) -> None:
     """Show every process of a running job on this node: CPUs, memory policy, pages by node, GPUs, state.
 
-    The job does not have to cooperate. Its owner and root see everything, others only CPUs.
+    The job does not have to cooperate. Its owner and root see everything, others only CPUs. Without JOBID and
+    --pid it is the job that this is in (SLURM_JOB_ID).
     Exit status: 0 all processes with a GPU are aligned, 1 one is not or has undone it, 2 nothing can be told.
     """
+    if job is None and pid is None:
+        here = os.environ.get("SLURM_JOB_ID", "")
+        job = int(here) if here.isascii() and here.isdigit() and len(here) < 11 else None
     if (job is None) == (pid is None):
-        raise click.UsageError("say either a JOBID or --pid PID", ctx)
+        raise click.UsageError("say either a JOBID or --pid PID; inside a job neither is needed", ctx)
     if all_nodes and (watch or svg):
         raise click.UsageError("--all-nodes goes with neither --watch nor --svg", ctx)
     if watch and (svg or as_json):

@@ -125,6 +125,10 @@ def command(
     if not command_line:
         raise click.UsageError("there is no COMMAND to run", ctx)
     asked = parse_room(room) if room else None
+    if gpus is not None and not gpus.strip(", "):
+        raise click.UsageError(
+            "run: --gpus: the list is empty; without --gpus it takes the GPUs that it sees", ctx
+        )
     if read.on:
         request = Request(read, None, local_rank, local_world_size, insists=spec is not None)
         wish = _Wish(threads, not leave_visible, asked)

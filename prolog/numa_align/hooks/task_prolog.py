@@ -27,6 +27,12 @@ from ..slurm_env import to_number
 from ..topology.model import Topology
 from ..topology.read import read_here
 
+#: Once for each node, as it is the same for all.
+_MEMORY = (
+    "the memory policy of another process cannot be set: use `numa-align run` before the program, or the "
+    "plugin; memory comes from where the task runs first"
+)
+
 
 def main() -> None:
     """Entry point of numa-align-task-prolog."""
@@ -42,9 +48,13 @@ def main() -> None:
 
 
 def speak(environment: Mapping[str, str], task: int) -> Iterator[str]:
-    """Bind the process ``task`` and yield what slurmstepd is to be told."""
+    """Bind the process ``task`` and yield what slurmstepd is to be told.
+
+    A line for people comes from the first task of each node, and from one that is not aligned.
+    """
     spec, warning = spec_of(None, environment)
-    if warning:
+    first = environment.get("SLURM_LOCALID", "0") == "0"
+    if warning and first:
         yield f"print numa-align: {_one_line(warning)}"
     if not spec.on or (environment.get(STATE) and not _inherited(environment)):
         return  # off, or the plugin has done it
@@ -62,15 +72,12 @@ def speak(environment: Mapping[str, str], task: int) -> Iterator[str]:
         yield f"unset {name}" if said is None else f"export {name}={said}"
     if is_batch(environment):
         yield from later_steps(topology, decision, environment, spec, own)
-    yield f"print numa-align: {_who(environment)}{_one_line(line_of(decision, topology, state))}"
-    for text in (failure, warning_of(decision), *decision.doubts):
-        if text:
-            yield f"print numa-align: {_one_line(text)}"
-    if placed.sets_memory:
-        yield (
-            "print numa-align: the memory policy of another process cannot be set: use "
-            "`numa-align run` before the program, or the plugin; memory comes from where the task runs first"
-        )
+    more = [text for text in (failure, warning_of(decision), *decision.doubts) if text]
+    if first or more or spec.verbose or state != "aligned":
+        if first and placed.sets_memory:
+            more.append(_MEMORY)
+        words = "; ".join(_one_line(text) for text in (line_of(decision, topology, state), *more))
+        yield f"print numa-align: {_who(environment)}{words}"
 
 
 def _inherited(environment: Mapping[str, str]) -> bool:

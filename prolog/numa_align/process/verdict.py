@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
+from ..cpulist import format_cpulist
 from ..names import State
 from ..placement.claim import local_cpus
 from ..topology.model import Gpu, Topology
@@ -57,6 +58,14 @@ def _cpu_state(cpus: set[int], local: frozenset[int]) -> tuple[State, Optional[s
     return "partial", f"{far} of {len(cpus)} CPUs are not local to its GPUs"
 
 
+def _gpu_memory_of_policy(state: ProcessState, topology: Topology) -> tuple[int, ...]:
+    """The nodes of GPUs' memory over which it interleaves, as by `numactl --interleave=all` on Grace."""
+    if state.policy.mode not in ("interleave", "weighted-interleave"):
+        return ()
+    kinds = {node.id: node.kind for node in topology.nodes if node.memory_bytes}
+    return tuple(node for node in state.policy.nodes if kinds.get(node) == "gpu-memory")
+
+
 #: What asks how full nodes are; nobody, where a recorded process is judged.
 AskNodes = Callable[[Iterable[int]], Sequence[NodeMemory]]
 
@@ -105,6 +114,11 @@ def judge(
             word, reason = "partial", where
         elif word == "memory-only":
             word, reason = "unaligned", f"{reason}, and {where}"
+    lent = _gpu_memory_of_policy(state, topology)
+    if lent and word == "aligned":
+        # Its next pages go there: few programs are meant to fill the memory of GPUs from the host's side.
+        nodes = format_cpulist(lent)
+        word, reason = "partial", f"its memory policy interleaves over memory of GPUs too (nodes {nodes})"
     if word == "memory-only" and state.policy.mode == "default":
         # First touch put what is there near the GPU by chance: nothing keeps it there.
         word = "unaligned"

@@ -63,9 +63,9 @@ def _block(topology: Topology, plan: Plan, node: Node, width: int) -> Renderable
     packages = sorted({core.package for core in cores if core.package >= 0})
     title = f"node {node.id}"
     if packages:
-        title += f" · package {format_cpulist(packages)}"
+        title += f", package {format_cpulist(packages)}"
     if node.memory_bytes:
-        title += f" · {node.memory_bytes / (1 << 30):.0f} GiB"
+        title += f", {node.memory_bytes / (1 << 30):.0f} GiB"
     parts: list[RenderableType] = []
     if cores:
         parts.append(_cores(plan, cores, width - 4))
