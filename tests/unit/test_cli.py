@@ -33,7 +33,7 @@ def test_without_a_command_it_says_which_there_are() -> None:
     ("arguments", "says"),
     [
         (["nosuch"], "no such command 'nosuch'; see `numa-align --help`"),
-        (["chekc"], "no such command 'chekc', did you mean 'check'?; see `numa-align --help`"),
+        (["benhc"], "no such command 'benhc', did you mean 'bench'?; see `numa-align --help`"),
         (["plna", "-n1"], "no such command 'plna', did you mean 'plan'?"),
         (["topo", "--jsno"], "--json"),
         (["plan", "-n1", "--numa-align", "strcit"], 'did you mean "strict"?'),
