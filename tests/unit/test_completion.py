@@ -82,7 +82,7 @@ def typed(shell: str, folder: Path, line: str) -> str:
 def _wait_for(file: Path, terminal: int) -> None:
     os.set_blocking(terminal, False)
     seen = b""
-    for _ in range(600):
+    for _ in range(6000):
         with contextlib.suppress(OSError):
             seen += os.read(terminal, 65536)
         if file.exists() and file.stat().st_size:
