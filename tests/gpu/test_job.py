@@ -80,6 +80,24 @@ def test_each_task_holds_the_gpu_that_cuda_opened_and_no_other(
         _agrees(task, _of_rank(processes, task.rank), by_driver)
 
 
+@pytest.mark.gpus(2)
+def test_audit_names_the_gpu_that_each_task_computes_on(
+    running: tuple[int, subprocess.Popen[str]], gpus: tuple[Gpu, ...]
+) -> None:
+    number, _ = running
+    command = [sys.executable, "-m", "numa_align", "audit", "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    print(done.stdout)
+    sample = json.loads(done.stdout)
+    tasks = [task for task in sample["tasks"] if task["job"] == number]
+    by_driver = {gpu.bdf: running_on(gpu.bdf) for gpu in gpus[:2]}
+    computing = {process["pid"]: process["task"] for process in job(number)}
+    of_task = {computing[pid]: bdf for bdf, pids in by_driver.items() for pid in pids if pid in computing}
+    assert {task["task"]: task["gpus"] for task in tasks} == {rank: [bdf] for rank, bdf in of_task.items()}
+    assert {task["state"] for task in tasks} == {"aligned"}
+    assert sample["totals"]["by_state"]["aligned"] == sample["totals"]["in_use"] == 2
+
+
 def _agrees(task: Task, processes: list[dict[str, Any]], by_driver: dict[str, set[int]]) -> None:
     """The task itself and its two DataLoader processes, all inside its CPUs; the task's GPU is CUDA's."""
     assert len(processes) == 1 + LOADERS
