@@ -143,6 +143,15 @@ bool na_devices_not_named(spank_t spank)
 	return !get_list(spank, "SLURM_STEP_GPUS", list, sizeof(list));
 }
 
+bool na_devices_told_apart(spank_t spank)
+{
+	char bind[LIST_MAX];
+	/* "gpu:single:1" (22.05), "gres/gpu:single:1"; a long list of masks does not fit. */
+	const spank_err_t status = spank_getenv(spank, "SLURMD_TRES_BIND", bind, sizeof(bind));
+
+	return status == ESPANK_NOSPACE || (status == ESPANK_SUCCESS && strstr(bind, "gpu:"));
+}
+
 static int entries(const char *list)
 {
 	int count = 1;

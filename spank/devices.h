@@ -26,4 +26,10 @@ int na_devices_of_task(spank_t spank, const struct na_machine *machine, const in
  */
 bool na_devices_not_named(spank_t spank);
 
+/*
+ * Whether Slurm was told which task is to see which GPUs (--gpu-bind, --gpus-per-task): then one may see
+ * all while others do not. Called in a task. Without that all see the same.
+ */
+bool na_devices_told_apart(spank_t spank);
+
 #endif

@@ -180,16 +180,17 @@ static bool first_to_warn(void)
 }
 
 /* Tells the others what this task sees, and learns what they see where that is not all the same. */
-static void meet(const struct na_task *task)
+static void meet(spank_t spank, const struct na_task *task)
 {
 	struct na_sight sight = { .count = (uint16_t)task->visible_count };
+	const bool differ = task->visible_count < context.step.gpu_count ||
+			    context.step.spec.cpus == NA_CPUS_FAIR || na_devices_told_apart(spank);
 
 	for (int i = 0; i < task->visible_count; i++)
 		sight.gpu[i] = (uint8_t)task->visible[i];
 	sight.cpus = (uint16_t)na_set_count(&task->mask);
-	context.step.sights = na_meeting_meet(context.meeting, task->id, context.step.task_count, &sight,
-					      task->visible_count < context.step.gpu_count ||
-						      context.step.spec.cpus == NA_CPUS_FAIR);
+	context.step.sights =
+		na_meeting_meet(context.meeting, task->id, context.step.task_count, &sight, differ);
 }
 
 static void fail_with(struct na_placement *placement, const char *what, int error)
@@ -274,7 +275,7 @@ static void align(spank_t spank, int id, struct na_placement *placement)
 		na_bind_set_cpus(&task.mask);
 		return;
 	}
-	meet(&task);
+	meet(spank, &task);
 	if (!na_step_place(step, &task, placement)) {
 		fail_with(placement, "claiming cores failed", ENOMEM);
 		placement->cpus = task.mask;

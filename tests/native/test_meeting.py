@@ -1,0 +1,19 @@
+"""Tasks of which one sees all GPUs and the other only some know what each other sees."""
+
+from __future__ import annotations
+
+import pytest
+from e2e.steps import PROBE, ranks_of
+
+from native import Native
+
+pytestmark = pytest.mark.native
+
+
+def test_a_task_that_sees_all_gpus_shares_no_core_with_one_that_sees_some(native: Native) -> None:
+    """Task 1 uses the second four of the eight that it sees and so comes first, before task 0 with the last."""
+    command = f"srun --numa-align -n2 --gpus=8 --gpu-bind=mask_gpu:0x80,0xff {PROBE}"
+    first, second = ranks_of(native.run(command, user="user", check=True))
+    assert len(first.environment["NUMA_ALIGN_GPUS"].split(",")) == 1
+    assert len(second.environment["NUMA_ALIGN_GPUS"].split(",")) == 4
+    assert first.cpus and second.cpus and not set(first.cpus) & set(second.cpus)
