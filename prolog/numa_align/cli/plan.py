@@ -7,7 +7,7 @@ from typing import Optional
 import click
 
 from ..placement.claim import read_spec, spec_help
-from ..placement.plan import VISIBLE, Request, make_plan, select_cpus, select_gpus, to_json
+from ..placement.plan import VISIBLE, Request, make_plan, select_cpus, select_gpus, select_release, to_json
 from ..sysfs import Tree
 from .recorded import machine_at, machine_options
 from .words import spec_option
@@ -32,6 +32,11 @@ from .words import spec_option
     show_default=True,
     help="What a task sees: all GPUs of the step, its own, or those near the CPUs that Slurm gave it.",
 )
+@click.option(
+    "--slurm-version",
+    metavar="RELEASE",
+    help="Slurm's release, by which it tells tasks apart, as in 22.05.  [default: the newest]",
+)
 @spec_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; its schema is in docs/claim.md.")
 @click.option("--svg", metavar="FILE", help="Draw the plan into this file instead.")
@@ -44,6 +49,7 @@ def command(
     no_gpus: bool,
     cpus: Optional[str],
     visible: str,
+    slurm_version: Optional[str],
     spec: Optional[str],
     as_json: bool,
     svg: Optional[str],
@@ -65,7 +71,8 @@ def command(
 
     topology = machine_at(root, node_name=node_name)
     chosen = () if no_gpus else select_gpus(topology, gpus, Tree(root))
-    plan = make_plan(topology, Request(tasks, chosen, select_cpus(topology, cpus), visible, read))
+    step_cpus, release = select_cpus(topology, cpus), select_release(slurm_version)
+    plan = make_plan(topology, Request(tasks, chosen, step_cpus, visible, read, release))
     if as_json:
         click.echo(json.dumps(to_json(topology, plan), indent=1))
         return

@@ -15,7 +15,8 @@ from ..errors import ClaimError, RequestError
 from ..sysfs import Tree
 from ..topology.model import Gpu, Topology
 from ..topology.select import select
-from .claim import MAX_TASKS, Machine, Placement, Sight, Spec, Step, Task, choose_gpus
+from .claim import MAX_TASKS, Machine, Placement, Sight, Spec, Step, Task
+from .shown import Release, shown_closest, shown_each
 
 JSON_VERSION = 1
 
@@ -32,13 +33,17 @@ ON = Spec(on=True)
 
 @dataclass(frozen=True)
 class Request:
-    """A step on one node: ``gpus`` are positions in the topology's GPUs, ``cpus`` Linux numbers."""
+    """A step on one node: ``gpus`` are positions in the topology's GPUs, ``cpus`` Linux numbers.
+
+    ``slurm``: the release whose rules hold, None: the newest.
+    """
 
     tasks: int
     gpus: tuple[int, ...]
     cpus: tuple[int, ...]
     visible: str = "all"
     spec: Spec = ON
+    slurm: Optional[Release] = None
 
 
 @dataclass(frozen=True)
@@ -68,32 +73,39 @@ def make_plan(topology: Topology, request: Request) -> Plan:
         spec=spec,
     )
     masks = machine.divide(request.cpus, request.tasks)
-    tasks = [
-        Task(number, _visible(topology, request, number, mask), mask) for number, mask in enumerate(masks)
-    ]
+    visible = _visible(topology, request, masks)
+    tasks = [Task(number, seen, mask) for number, (seen, mask) in enumerate(zip(visible, masks))]
     step = replace(step, sights=tuple(Sight(task.visible, len(task.mask)) for task in tasks))
     placements = [machine.place(step, task) for task in tasks]
     return Plan(request, tuple(placements))
 
 
-def _visible(topology: Topology, request: Request, task: int, mask: Sequence[int]) -> tuple[int, ...]:
-    """The GPUs that Slurm shows to a task."""
-    count = len(request.gpus)
-    if not count or request.visible == "all":
-        return request.gpus
+def _visible(topology: Topology, request: Request, masks: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    """The GPUs that Slurm shows to each task, to which it gave these CPUs."""
+    if not request.gpus or request.visible == "all":
+        return [request.gpus] * len(masks)
+    order = sorted(request.gpus, key=lambda gpu: _index(topology.gpus[gpu], gpu))
+    gpus = [topology.gpus[gpu] for gpu in order]
     if request.visible == "each":
-        if request.tasks > count:
-            return (request.gpus[task * count // request.tasks],)
-        own = choose_gpus(task, request.tasks, count)
-        return request.gpus[own.first : own.first + own.count]
-    near = tuple(gpu for gpu in request.gpus if _is_near(topology.gpus[gpu], mask))
-    # Slurm then "binds to the first device of the allocation" (gres.c, _get_closest_usable_gres).
-    return near or request.gpus[:1]
+        shown = shown_each(gpus, masks, request.slurm)
+    else:
+        shown = shown_closest(gpus, masks)
+    return [tuple(sorted(order[number] for number in numbers)) for numbers in shown]
 
 
-def _is_near(gpu: Gpu, mask: Sequence[int]) -> bool:
-    # Slurm takes a GPU whose cores it does not know for near to everything.
-    return gpu.node is None or not set(gpu.cpus).isdisjoint(mask)
+def _index(gpu: Gpu, position: int) -> int:
+    """Slurm goes through GPUs by its own index."""
+    return position if gpu.index is None else gpu.index
+
+
+def select_release(text: Optional[str]) -> Optional[Release]:
+    """Slurm's release as in "24.11"; None: the newest. Raises RequestError."""
+    if text is None:
+        return None
+    words = text.split(".")
+    if len(words) < 2 or not all(word.isascii() and word.isdigit() for word in words[:2]):
+        raise RequestError(f"--slurm-version: {text!r} is no release of Slurm; one is 24.11")
+    return int(words[0]), int(words[1])
 
 
 def to_json(topology: Topology, plan: Plan) -> dict[str, object]:
