@@ -25,7 +25,15 @@ bool na_set_parse(struct na_set *set, const char *text);
 bool na_set_format(const struct na_set *set, char *text, size_t size);
 
 struct na_gpu { char bdf[24]; int node; int index; ...; };
-struct na_machine { int node_count, core_count, gpu_count; struct na_gpu *gpus; struct na_set cpus; ...; };
+typedef uint64_t na_nics;
+struct na_nic { char name[64]; char bdf[24]; char device[64]; int fabric, port, node; ...; };
+struct na_machine {
+    int node_count, core_count, gpu_count, nic_count;
+    struct na_gpu *gpus;
+    struct na_nic *nics;
+    struct na_set cpus;
+    ...;
+};
 struct na_machine *na_table_parse(const char *text, size_t length, char *error, size_t size);
 int na_node_position(const struct na_machine *machine, int id);
 void na_machine_free(struct na_machine *machine);
@@ -49,6 +57,13 @@ bool na_claim(const struct na_machine *machine, const struct na_request *request
 bool na_claim_part(const struct na_machine *machine, const struct na_set *cpus, int part, int parts,
                    struct na_set *slice);
 
+na_nics na_nics_of_one_fabric(const struct na_machine *machine, na_nics usable);
+na_nics na_nearest_nics(const struct na_machine *machine, int gpu, na_nics usable);
+struct na_nic_user { int owner, weight; na_nics near; };
+bool na_deal_nics(const struct na_nic_user *users, int count, int owners, na_nics *dealt);
+const char *na_fabric_name(int fabric);
+const char *na_path_name(int path);
+
 struct na_sight { uint16_t count; uint8_t gpu[256]; uint16_t cpus; };
 struct na_step {
     const struct na_machine *machine;
@@ -58,6 +73,7 @@ struct na_step {
     int task_count;
     int gpu_count;
     int gpus[256];
+    na_nics nics;
     const struct na_sight *sights;
 };
 struct na_task {
@@ -80,6 +96,7 @@ struct na_placement {
     bool set_memory;
     int policy;
     struct na_set mems;
+    na_nics nics;
     char reason[240];
     char advice[480];
     char note[240];
@@ -117,7 +134,17 @@ def builder(root: Path) -> FFI:
         "numa_align._claim",
         "".join(
             f'#include "{name}.h"\n'
-            for name in ("by_hand", "claim", "explain", "place", "programs", "spec", "table", "variables")
+            for name in (
+                "by_hand",
+                "claim",
+                "explain",
+                "nics",
+                "place",
+                "programs",
+                "spec",
+                "table",
+                "variables",
+            )
         ),
         sources=[str(root / source) for source in SOURCES],
         include_dirs=[str(HERE / "placement")],

@@ -15,10 +15,35 @@
  * the file's mode counts for the user, but where the kernel is older than 5.8 glibc works that out itself
  * and asks no cgroup.
  */
+static bool may_open_file(const char *device)
+{
+	return device[0] && access(device, R_OK | W_OK) == 0 &&
+	       faccessat(AT_FDCWD, device, R_OK | W_OK, AT_EACCESS) == 0;
+}
+
 static bool may_open(const struct na_gpu *gpu)
 {
-	return gpu->device[0] && access(gpu->device, R_OK | W_OK) == 0 &&
-	       faccessat(AT_FDCWD, gpu->device, R_OK | W_OK, AT_EACCESS) == 0;
+	return may_open_file(gpu->device);
+}
+
+/* A network namespace of its own shows the devices that are in it (rdma-system(8), "netns exclusive"). */
+static bool in_namespace(const struct na_nic *nic)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/class/%s/%s", nic->fabric == NA_SLINGSHOT ? "cxi" : "infiniband",
+		 nic->name);
+	return access(path, F_OK) == 0;
+}
+
+na_nics na_devices_nics(const struct na_machine *machine)
+{
+	na_nics usable = 0;
+
+	for (int i = 0; i < machine->nic_count; i++)
+		if (may_open_file(machine->nics[i].device) && in_namespace(&machine->nics[i]))
+			usable |= NA_NIC(i);
+	return usable;
 }
 
 static int accessible(const struct na_machine *machine, int gpus[NA_MAX_GPUS])

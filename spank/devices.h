@@ -32,4 +32,7 @@ bool na_devices_not_named(spank_t spank);
  */
 bool na_devices_told_apart(spank_t spank);
 
+/* The network cards that this task may open and that are in its network namespace. */
+na_nics na_devices_nics(const struct na_machine *machine);
+
 #endif

@@ -269,6 +269,7 @@ static void align(spank_t spank, int id, struct na_placement *placement)
 		na_cpuset_of_step(spank, &task.mask, &step->cpus);
 	task.visible_count =
 		na_devices_of_task(spank, step->machine, step->gpus, step->gpu_count, task.visible);
+	step->nics = na_devices_nics(step->machine);
 	if (task.visible_count == 0 && na_devices_not_named(spank))
 		step->gpu_count = 0;
 	if (not_meant()) {

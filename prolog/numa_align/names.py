@@ -50,9 +50,10 @@ GPUS = "NUMA_ALIGN_GPUS"
 CPUS = "NUMA_ALIGN_CPUS"
 MEMS = "NUMA_ALIGN_MEMS"
 MAP = "NUMA_ALIGN_MAP"
+NICS = "NUMA_ALIGN_NICS"
 REASON = "NUMA_ALIGN_REASON"
 #: That of a worker which was placed inside its task; the plugin never sets it.
 WORKER = "NUMA_ALIGN_WORKER"
 #: In a rehearsal, in the place of them all: what they would say, and nothing was set.
 DRY = "NUMA_ALIGN_DRY"
-VARIABLES = (STATE, GPUS, CPUS, MEMS, MAP, REASON, WORKER)
+VARIABLES = (STATE, GPUS, CPUS, MEMS, MAP, NICS, REASON, WORKER)

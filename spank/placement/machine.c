@@ -191,5 +191,6 @@ void na_machine_free(struct na_machine *machine)
 	free(machine->distance);
 	free(machine->cores);
 	free(machine->gpus);
+	free(machine->nics);
 	free(machine);
 }

@@ -11,6 +11,7 @@
 #define NA_MAX_CORES NA_SET_BITS
 #define NA_MAX_SMT 16 /* POWER has 8 */
 #define NA_MAX_GPUS 256
+#define NA_MAX_NICS 64 /* a set of them is one word */
 #define NA_MAX_TASKS 4096
 /* Packages past this are taken for one; a VM with a package a CPU is as far as that ever came. */
 #define NA_MAX_PACKAGES 1024
@@ -43,6 +44,26 @@ struct na_core {
 	uint16_t cpu[NA_MAX_SMT]; /* ascending */
 };
 
+/* What two cards have to share to reach each other. */
+enum na_fabric { NA_INFINIBAND, NA_ROCE, NA_IWARP, NA_EFA, NA_SLINGSHOT, NA_FABRICS };
+
+/* How far a card is from a GPU, in the words of nvidia-smi topo, nearest first. */
+enum na_path { NA_PATH_PIX, NA_PATH_PXB, NA_PATH_PHB, NA_PATH_NODE, NA_PATH_SYS, NA_PATHS };
+
+/* A network card that can do RDMA now: its port is up, and it is no virtual function and in no bond. */
+struct na_nic {
+	char name[64]; /* mlx5_0, cxi0 */
+	char bdf[24];
+	char device[64]; /* the file that a program opens to use it, "" unknown */
+	enum na_fabric fabric;
+	int port; /* the lowest that is active, -1 where there are no ports */
+	int node; /* position in nodes[], -1 unknown */
+};
+
+/* A set of cards: bit N is nics[N]. */
+typedef uint64_t na_nics;
+#define NA_NIC(nic) (UINT64_C(1) << (nic))
+
 struct na_gpu {
 	char vendor[24];
 	char bdf[24];
@@ -54,15 +75,17 @@ struct na_gpu {
 	int node; /* position in nodes[], -1 unknown */
 	int in_job; /* the job holds it: 1, 0; -1 unknown */
 	struct na_set memory_nodes; /* node ids */
+	uint8_t path[NA_MAX_NICS]; /* enum na_path to each card */
 };
 
 struct na_machine {
-	int node_count, core_count, gpu_count;
+	int node_count, core_count, gpu_count, nic_count;
 	int package_count;
 	struct na_node *nodes; /* ascending id */
 	uint8_t *distance; /* node_count x node_count */
 	struct na_core *cores; /* ordered by node, last-level cache, first CPU: neighbours are near */
 	struct na_gpu *gpus; /* ascending PCI address, the order in which CUDA counts */
+	struct na_nic *nics; /* in the order of the table */
 	struct na_set cpus; /* of all cores */
 	uint32_t job;
 	char boot[40];

@@ -159,6 +159,8 @@ static bool place_with_gpus(const struct na_step *step, const struct na_task *ta
 
 	for (int i = 0; i < choice.count; i++)
 		placement->gpus[placement->gpu_count++] = task->visible[choice.first + i];
+	if (!na_nics_of_task(step, task, placement, &placement->nics))
+		return false;
 	near_gpus(step, placement, &local, &placement->mems, &unknown);
 	if (unknown < placement->gpu_count && !task->cpus_by_hand && step->spec.cpus != NA_CPUS_ALL) {
 		if (!na_cpus_of_gpus(step, task, placement, &wanted, &idle))

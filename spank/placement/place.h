@@ -35,6 +35,7 @@ struct na_step {
 	int task_count; /* of the step on this node */
 	int gpu_count; /* of the step; gpus[] are positions in machine->gpus */
 	int gpus[NA_MAX_GPUS];
+	na_nics nics; /* the cards that the step may use */
 	/* Of each task, or NULL: a task then knows only what it sees itself. */
 	const struct na_sight *sights;
 };
@@ -61,6 +62,7 @@ struct na_placement {
 	bool set_memory; /* false: leave the policy */
 	enum na_policy policy;
 	struct na_set mems; /* the nodes of the policy, or near the GPUs where none is set */
+	na_nics nics; /* the network cards of its own, of those nearest to its GPUs */
 	char reason[240]; /* why it is not aligned, "" if it is */
 	char advice[480]; /* what to request instead, or to change on the machine; "" if nothing */
 	char note[240]; /* that it has fewer CPUs than Slurm gave it, and why; "" if it has not */

@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nics.h"
+
+#define NIC_RECORD "note nic "
 #define MAX_FIELDS 13
 
 /* The text being read: a private copy, cut into lines and fields in place. */
@@ -14,7 +17,7 @@ struct reader {
 	struct na_machine *machine;
 	char *next; /* first byte not read yet */
 	int line; /* number of the line read last, from 1 */
-	int nodes, cores, gpus; /* read so far */
+	int nodes, cores, gpus, nics; /* read so far */
 	bool boot, job;
 	char *error;
 	size_t error_size;
@@ -102,6 +105,12 @@ static bool copy_word(char *to, size_t size, const char *text)
 	memcpy(to, text, length);
 	to[length] = '\0';
 	return true;
+}
+
+/* Only what is below /dev is ever opened, or asked about. */
+static bool copy_device(char *to, size_t size, const char *text)
+{
+	return copy_word(to, size, text) && (!to[0] || (strncmp(to, "/dev/", 5) == 0 && !strstr(to, "..")));
 }
 
 static const char *const kinds[] = {
@@ -251,11 +260,73 @@ static bool read_gpu(struct reader *reader, char **field)
 		return refuse(reader, "not a list of nodes");
 	if (!read_in_job(field[8], &gpu->in_job) || !read_rdev(field[9], &gpu->rdev))
 		return refuse(reader, "not a membership or device number");
-	if (!copy_word(gpu->device, sizeof(gpu->device), field[10]) ||
-	    (gpu->device[0] && (strncmp(gpu->device, "/dev/", 5) != 0 || strstr(gpu->device, ".."))))
+	if (!copy_device(gpu->device, sizeof(gpu->device), field[10]))
 		return refuse(reader, "not a device file");
 	reader->gpus++;
 	return true;
+}
+
+static bool read_fabric(const char *text, enum na_fabric *fabric)
+{
+	for (int i = 0; i < NA_FABRICS; i++) {
+		*fabric = (enum na_fabric)i;
+		if (strcmp(text, na_fabric_name(*fabric)) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool read_path(const char *text, size_t length, uint8_t *path)
+{
+	for (int i = 0; i < NA_PATHS; i++) {
+		const char *name = na_path_name((enum na_path)i);
+
+		*path = (uint8_t)i;
+		if (strlen(name) == length && memcmp(text, name, length) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The GPUs that were read so far have to be all: their order is that of the paths. */
+static bool read_paths(struct reader *reader, const char *text)
+{
+	struct na_machine *machine = reader->machine;
+
+	for (int i = 0; i < machine->gpu_count; i++) {
+		const size_t length = strcspn(text, ",");
+		const bool last = i == machine->gpu_count - 1;
+
+		if (reader->gpus < machine->gpu_count || (text[length] == '\0') != last ||
+		    !read_path(text, length, &machine->gpus[i].path[reader->nics]))
+			return false;
+		text += length + !last;
+	}
+	return true;
+}
+
+static bool read_nic(struct reader *reader, char **field)
+{
+	struct na_nic *nic = &reader->machine->nics[reader->nics];
+
+	if (!copy_word(nic->name, sizeof(nic->name), field[2]) || !nic->name[0] || strchr(nic->name, ',') ||
+	    !copy_word(nic->bdf, sizeof(nic->bdf), field[5]))
+		return refuse(reader, "a name is missing, too long or not printable");
+	if (!read_fabric(field[3], &nic->fabric) || !integer(field[4], 0, UINT8_MAX, &nic->port))
+		return refuse(reader, "not a fabric or port");
+	if (!read_node_name(reader, field[6], &nic->node))
+		return false;
+	if (!copy_device(nic->device, sizeof(nic->device), field[7]))
+		return refuse(reader, "not a device file");
+	if (!read_paths(reader, field[8]))
+		return refuse(reader, "a card has a path to each GPU, and comes after them");
+	reader->nics++;
+	return true;
+}
+
+static bool is_nic(const char *line)
+{
+	return strncmp(line, NIC_RECORD, strlen(NIC_RECORD)) == 0;
 }
 
 static bool read_record(struct reader *reader, char *line)
@@ -265,7 +336,7 @@ static bool read_record(struct reader *reader, char *line)
 	long long job;
 	int count;
 
-	if (strncmp(line, "note ", 5) == 0) {
+	if (strncmp(line, "note ", 5) == 0 && !is_nic(line)) {
 		snprintf(machine->note, sizeof(machine->note), "%s", line + 5);
 		for (char *c = machine->note; *c; c++)
 			if (*c < ' ' || *c > '~')
@@ -279,6 +350,8 @@ static bool read_record(struct reader *reader, char *line)
 		return read_core(reader, field);
 	if (strcmp(field[0], "gpu") == 0 && count == 12)
 		return read_gpu(reader, field);
+	if (strcmp(field[0], "note") == 0 && count == 9)
+		return read_nic(reader, field);
 	if (strcmp(field[0], "boot") == 0 && count == 2 && !reader->boot) {
 		reader->boot = true;
 		return copy_word(machine->boot, sizeof(machine->boot), field[1]) ||
@@ -314,24 +387,27 @@ static int count_records(const char *line, const char *word)
 static bool make_room(struct reader *reader)
 {
 	struct na_machine *machine = reader->machine;
-	size_t nodes, cores, gpus;
+	size_t nodes, cores, gpus, nics;
 
 	machine->node_count = count_records(reader->next, "node ");
 	machine->core_count = count_records(reader->next, "core ");
 	machine->gpu_count = count_records(reader->next, "gpu ");
+	machine->nic_count = count_records(reader->next, NIC_RECORD);
 	if (machine->node_count > NA_MAX_NODES || machine->core_count > NA_MAX_CORES ||
-	    machine->gpu_count > NA_MAX_GPUS)
-		return refuse(reader, "more nodes, cores or GPUs than any machine has");
+	    machine->gpu_count > NA_MAX_GPUS || machine->nic_count > NA_MAX_NICS)
+		return refuse(reader, "more nodes, cores, GPUs or cards than any machine has");
 	if (!machine->node_count || !machine->core_count)
 		return refuse(reader, "no NUMA node or no core");
 	nodes = (size_t)machine->node_count;
 	cores = (size_t)machine->core_count;
 	gpus = (size_t)machine->gpu_count;
+	nics = (size_t)machine->nic_count;
 	machine->nodes = calloc(nodes, sizeof(*machine->nodes));
 	machine->distance = calloc(nodes * nodes, sizeof(*machine->distance));
 	machine->cores = calloc(cores, sizeof(*machine->cores));
 	machine->gpus = calloc(gpus ? gpus : 1, sizeof(*machine->gpus));
-	if (!machine->nodes || !machine->distance || !machine->cores || !machine->gpus)
+	machine->nics = calloc(nics ? nics : 1, sizeof(*machine->nics));
+	if (!machine->nodes || !machine->distance || !machine->cores || !machine->gpus || !machine->nics)
 		return refuse(reader, "out of memory");
 	return true;
 }

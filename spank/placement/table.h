@@ -9,10 +9,13 @@
  *   node ID KIND MEMORY_BYTES CPUS DISTANCES       a NUMA node; distances to all nodes, in order
  *   core CPUS NODE PACKAGE LLC                     a core and its online hardware threads
  *   gpu VENDOR BDF MINOR INDEX NODE SOURCE MEMORY_NODES IN_JOB RDEV DEVICE UUID
+ *   note nic NAME FABRIC PORT BDF NODE DEVICE PATHS   a card for RDMA; the class of its path to each GPU
  *   note TEXT                                      why something is missing, for people
  *   end LINES                                      lines before this one; nothing follows
  *
- * CPUS and MEMORY_NODES are in the kernel's list format, RDEV is MAJOR:MINOR of DEVICE.
+ * CPUS and MEMORY_NODES are in the kernel's list format, RDEV is MAJOR:MINOR of DEVICE; PATHS are PIX, PXB,
+ * PHB, NODE or SYS, separated by commas, in the order of the lines of the GPUs, which come before. Cards are
+ * notes because a plugin that knows of no cards passes over notes, and refuses any word that is new.
  * prolog/numa_align/placement/table.py writes it; both sides are held together by tests.
  */
 #ifndef NUMA_ALIGN_TABLE_H

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "nics.h"
+
 struct na_choice na_choose_gpus(int id, int tasks, int visible)
 {
 	struct na_choice choice = { .first = 0, .count = visible, .share = 0, .sharers = 1 };
@@ -178,10 +180,10 @@ static int used_by(const struct na_step *step, const struct na_task *task, int i
 	return choice.count;
 }
 
-static int all_claims(const struct na_step *step, const struct na_task *task, struct turn *turns,
-		      struct na_claimant *claimants)
+/* The tasks in the order of their GPUs. */
+static void all_turns(const struct na_step *step, const struct na_task *task, struct turn *turns)
 {
-	int gpus[NA_MAX_GPUS], count = 0;
+	int gpus[NA_MAX_GPUS];
 
 	for (int i = 0; i < step->task_count; i++) {
 		const int used = used_by(step, task, i, gpus);
@@ -189,6 +191,14 @@ static int all_claims(const struct na_step *step, const struct na_task *task, st
 		turns[i] = (struct turn){ used ? gpus[0] : NA_MAX_GPUS, i };
 	}
 	qsort(turns, (size_t)step->task_count, sizeof(*turns), compare_turns);
+}
+
+static int all_claims(const struct na_step *step, const struct na_task *task, struct turn *turns,
+		      struct na_claimant *claimants)
+{
+	int gpus[NA_MAX_GPUS], count = 0;
+
+	all_turns(step, task, turns);
 	for (int i = 0; i < step->task_count; i++) {
 		const int used = used_by(step, task, turns[i].id, gpus);
 
@@ -303,4 +313,94 @@ bool na_cpus_without_gpus(const struct na_step *step, const struct na_task *task
 	}
 	wanted[task->id] = true;
 	return na_claim_some(step->machine, &request, wanted, cpus, NULL);
+}
+
+/* What the GPUs of a step have nearest; `near` is by positions in machine->gpus. */
+struct near_nics {
+	na_nics near[NA_MAX_GPUS];
+};
+
+/* One user's claims to cards: a record for each set of cards that is nearest to some of its GPUs. */
+static int nic_claims_of(const struct near_nics *all, int id, const int *gpus, int count,
+			 struct na_nic_user *users)
+{
+	int sets = 0;
+
+	for (int i = 0; i < count; i++) {
+		const na_nics near = all->near[gpus[i]];
+		int s = 0;
+
+		while (s < sets && users[s].near != near)
+			s++;
+		if (s == sets)
+			users[sets++] = (struct na_nic_user){ .owner = id, .near = near };
+		users[s].weight++;
+	}
+	return sets;
+}
+
+/* The tasks are users of cards where it is known what each uses, else the GPUs of the step are. */
+static int all_nic_claims(const struct na_step *step, const struct na_task *task,
+			  const struct near_nics *near, struct turn *turns, struct na_nic_user *users)
+{
+	int gpus[NA_MAX_GPUS], count = 0;
+
+	if (!tasks_are_known(step, task)) {
+		for (int i = 0; i < step->gpu_count; i++)
+			count += nic_claims_of(near, i, &step->gpus[i], 1, users + count);
+		return count;
+	}
+	all_turns(step, task, turns);
+	for (int i = 0; i < step->task_count; i++) {
+		const int used = used_by(step, task, turns[i].id, gpus);
+
+		count += nic_claims_of(near, turns[i].id, gpus, used, users + count);
+	}
+	return count;
+}
+
+/* What was dealt to a task, or to its GPUs. */
+static na_nics own_nics(const struct na_step *step, const struct na_task *task,
+			const struct na_placement *placement, const na_nics *dealt)
+{
+	na_nics own = 0;
+
+	if (tasks_are_known(step, task))
+		return dealt[task->id];
+	for (int i = 0; i < placement->gpu_count; i++) {
+		const int position = gpu_position_in_step(step, placement->gpus[i]);
+
+		own |= position >= 0 ? dealt[position] : 0;
+	}
+	return own;
+}
+
+bool na_nics_of_task(const struct na_step *step, const struct na_task *task,
+		     const struct na_placement *placement, na_nics *nics)
+{
+	const na_nics usable = na_nics_of_one_fabric(step->machine, step->nics);
+	const int owners = step->task_count > step->gpu_count ? step->task_count : step->gpu_count;
+	const size_t most = (size_t)step->task_count * (size_t)(step->gpu_count ? step->gpu_count : 1);
+	struct near_nics near = { 0 };
+	struct na_nic_user *users;
+	struct turn *turns;
+	na_nics *dealt;
+	bool done;
+
+	*nics = 0;
+	if (!usable)
+		return true;
+	for (int i = 0; i < step->machine->gpu_count; i++)
+		near.near[i] = na_nearest_nics(step->machine, i, usable);
+	users = calloc(most, sizeof(*users));
+	turns = calloc((size_t)step->task_count, sizeof(*turns));
+	dealt = calloc((size_t)owners, sizeof(*dealt));
+	done = users && turns && dealt &&
+	       na_deal_nics(users, all_nic_claims(step, task, &near, turns, users), owners, dealt);
+	if (done)
+		*nics = own_nics(step, task, placement, dealt);
+	free(users);
+	free(turns);
+	free(dealt);
+	return done;
 }

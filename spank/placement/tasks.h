@@ -32,6 +32,10 @@ int na_given_cpus(const struct na_step *step, const struct na_task *task, int id
 bool na_cpus_of_gpus(const struct na_step *step, const struct na_task *task,
 		     const struct na_placement *placement, struct na_set *cpus, struct na_set *idle);
 
+/* The network cards that a task with GPUs gets (nics.h). False if there is no memory. */
+bool na_nics_of_task(const struct na_step *step, const struct na_task *task,
+		     const struct na_placement *placement, na_nics *nics);
+
 /* The CPUs that a task of a step without GPUs gets. False if there is no memory. */
 bool na_cpus_without_gpus(const struct na_step *step, const struct na_task *task, struct na_set *cpus);
 

@@ -6,10 +6,10 @@
 const char *na_variable_name(enum na_variable variable)
 {
 	static const char *const names[NA_VARIABLES] = {
-		[NA_VARIABLE_STATE] = "NUMA_ALIGN_STATE",   [NA_VARIABLE_GPUS] = "NUMA_ALIGN_GPUS",
-		[NA_VARIABLE_CPUS] = "NUMA_ALIGN_CPUS",	    [NA_VARIABLE_MEMS] = "NUMA_ALIGN_MEMS",
-		[NA_VARIABLE_MAP] = "NUMA_ALIGN_MAP",	    [NA_VARIABLE_REASON] = "NUMA_ALIGN_REASON",
-		[NA_VARIABLE_WORKER] = "NUMA_ALIGN_WORKER",
+		[NA_VARIABLE_STATE] = "NUMA_ALIGN_STATE", [NA_VARIABLE_GPUS] = "NUMA_ALIGN_GPUS",
+		[NA_VARIABLE_CPUS] = "NUMA_ALIGN_CPUS",	  [NA_VARIABLE_MEMS] = "NUMA_ALIGN_MEMS",
+		[NA_VARIABLE_MAP] = "NUMA_ALIGN_MAP",	  [NA_VARIABLE_REASON] = "NUMA_ALIGN_REASON",
+		[NA_VARIABLE_NICS] = "NUMA_ALIGN_NICS",	  [NA_VARIABLE_WORKER] = "NUMA_ALIGN_WORKER",
 	};
 
 	return (unsigned)variable < NA_VARIABLES ? names[variable] : "";
@@ -25,6 +25,25 @@ void na_list_gpus(const struct na_machine *machine, const struct na_placement *p
 		const int length = snprintf(text + used, size - used, "%s%s", i ? "," : "",
 					    machine->gpus[placement->gpus[i]].bdf);
 
+		if (length < 0 || (size_t)length >= size - used) {
+			text[used] = '\0';
+			return;
+		}
+		used += (size_t)length;
+	}
+}
+
+void na_list_nics(const struct na_machine *machine, na_nics nics, char *text, size_t size)
+{
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (int i = 0; i < machine->nic_count; i++) {
+		int length;
+
+		if (!(nics & NA_NIC(i)))
+			continue;
+		length = snprintf(text + used, size - used, "%s%s", used ? "," : "", machine->nics[i].name);
 		if (length < 0 || (size_t)length >= size - used) {
 			text[used] = '\0';
 			return;
@@ -87,6 +106,9 @@ bool na_variable_text(const struct na_step *step, const struct na_placement *pla
 			return false;
 		list_slices(step, placement, text, size);
 		return true;
+	case NA_VARIABLE_NICS:
+		na_list_nics(step->machine, placement->nics, text, size);
+		return text[0] != '\0';
 	case NA_VARIABLE_REASON:
 		snprintf(text, size, "%s", placement->reason[0] ? placement->reason : placement->note);
 		return text[0] != '\0';

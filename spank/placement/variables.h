@@ -10,6 +10,7 @@ enum na_variable {
 	NA_VARIABLE_CPUS,
 	NA_VARIABLE_MEMS,
 	NA_VARIABLE_MAP, /* of a task with several GPUs: BDF=CPUS@NODES for each, separated by semicolons */
+	NA_VARIABLE_NICS, /* names of the network cards of its own, nearest to its GPUs; separated by commas */
 	NA_VARIABLE_REASON, /* why it is not aligned, or has fewer CPUs than Slurm gave it */
 	NA_VARIABLE_WORKER, /* of a worker that `numa-align run` placed inside its task; never the plugin's */
 	NA_VARIABLES,
@@ -25,12 +26,15 @@ const char *na_variable_name(enum na_variable variable);
 void na_list_gpus(const struct na_machine *machine, const struct na_placement *placement, char *text,
 		  size_t size);
 
+/* The names of some cards, separated by commas. */
+void na_list_nics(const struct na_machine *machine, na_nics nics, char *text, size_t size);
+
 /* Room for 256 GPUs with a few ranges each; what does not fit is left out at a whole entry. */
 #define NA_VARIABLE_TEXT_MAX 16384
 
 /*
  * The value of one variable after `placement`. False where the task does not have it: a map without
- * several GPUs, the worker's number, or any but the state where no machine is known.
+ * several GPUs, cards where there are none, the worker's number, or any but the state where no machine is known.
  */
 bool na_variable_text(const struct na_step *step, const struct na_placement *placement,
 		      enum na_variable variable, char *text, size_t size);

@@ -92,6 +92,8 @@ def _write_interface(card: Card, own: Path, root: Path) -> None:
         above = root / "sys/devices/virtual/net" / master
         if not above.exists():
             (above / ("bonding" if is_bond else "bridge")).mkdir(parents=True)
+            if is_bond:
+                _put(root / "sys/class/net/bonding_masters", master)
             _class_link(root, "net", above)
         (directory / "master").symlink_to(os.path.relpath(above, directory))
 
@@ -108,6 +110,9 @@ def _write_verbs(card: Card, own: Path, root: Path) -> None:
         _put(directory / f"ports/{number}/state", state)
         _put(directory / f"ports/{number}/link_layer", _LAYERS[card.kind])
     _class_link(root, "infiniband", directory)
+    verbs = root / "sys/class/infiniband_verbs"
+    number = len(list(verbs.iterdir())) if verbs.exists() else 0
+    _put(verbs / f"uverbs{number}/ibdev", card.rdma)
 
 
 def write_disk(disk: NvmeDisk, own: Path, root: Path) -> None:

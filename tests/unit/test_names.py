@@ -92,6 +92,7 @@ def test_the_map_divides_the_tasks_own_cpus_among_its_gpus() -> None:
         names.CPUS: "0-7",
         names.MEMS: "0-1",
         names.MAP: f"{first}=0-3@0;{second}=4-7@1",
+        names.NICS: None,
         names.REASON: None,
         names.WORKER: None,
     }

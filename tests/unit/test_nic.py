@@ -56,8 +56,9 @@ def one(tmp_path: Path, *cards: Card) -> Nic:
 def test_an_infiniband_card_has_its_name_interface_ports_and_node(tmp_path: Path) -> None:
     card = Card("0000:12:00.0", PORT, node=1, rdma="mlx5_0", net="ib0", class_code=0x020700)
     assert one(tmp_path, card) == Nic(
-        "0000:12:00.0", "mlx5_0", "infiniband", ("ib0",), (1,), True, None, None, 1, "numa_node", ()
-    )
+        "0000:12:00.0", "mlx5_0", "infiniband", ("ib0",), (1,), True, None, None, 1, "numa_node", (),
+        "/dev/infiniband/uverbs0",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["roce", "iwarp"])

@@ -122,7 +122,7 @@ NODE, CORE, GPU = first("node "), first("core "), first("gpu ")
         (with_line(GPU, "gpu nvidia 0000:11:00.0 0 - 0 numa_node 0 no - /etc/passwd -"), "device file"),
         (with_line(GPU, "gpu nvidia 0000:11:00.0 0 - 0 numa_node 0 no - /dev/../x -"), "device file"),
         (with_line(GPU, "gpu nvidia 0000:11:00.0 0 - 0 numa_node 0 no 1:2:3 - -"), "device number"),
-        (renumbered([*TEXT.splitlines()[:-1], *["gpu x"] * 300]), "more nodes, cores or GPUs"),
+        (renumbered([*TEXT.splitlines()[:-1], *["gpu x"] * 300]), "more nodes, cores, GPUs or cards"),
         ("numa-align-table 1\nboot -\njob 1\nend 3\n", "no NUMA node"),
         (TEXT.replace("numa_node", "numa\0node"), "not a binding table"),
     ],

@@ -65,7 +65,8 @@ class Sight:
 class Step:
     """A step on one node: its CPUs, the nodes it may use memory of, its tasks and GPUs.
 
-    ``sights`` are what each task sees and has, None where a task knows only its own.
+    ``sights`` are what each task sees and has, None where a task knows only its own. ``nics`` are names of
+    the cards that it may use, None: all that can be chosen.
     """
 
     cpus: tuple[int, ...]
@@ -74,6 +75,7 @@ class Step:
     gpus: tuple[int, ...]
     spec: Spec = Spec(on=True)
     sights: Optional[tuple[Sight, ...]] = None
+    nics: Optional[tuple[str, ...]] = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class Placement:
     ``memory_nodes`` are the policy's, or those near its GPUs where none is set. ``given``: how many CPUs
     Slurm gave it. Of its CPUs ``own`` are on the nodes of its GPUs and ``beside`` on other nodes that are
     local to them. ``note`` tells that it has fewer CPUs than it was given, or is None.
+    ``nics`` are the names of the network cards of its own, of those nearest to its GPUs.
     """
 
     state: State
@@ -116,6 +119,7 @@ class Placement:
     own: int = 0
     beside: int = 0
     note: Optional[str] = None
+    nics: tuple[str, ...] = ()
 
 
 @cache
@@ -229,6 +233,8 @@ class Machine:
         self._last: Optional[tuple[Step, Any, Any]] = None
         #: PCI addresses, ascending: a GPU's number everywhere else is its position here.
         self.gpus = tuple(_text(machine.gpus[i].bdf) for i in range(machine.gpu_count))
+        #: Names of the cards among which tasks choose.
+        self.nics = tuple(_text(machine.nics[i].name) for i in range(machine.nic_count))
 
     @classmethod
     def of(cls, topology: Topology) -> Machine:
@@ -288,6 +294,14 @@ class Machine:
             found.append(_numbers(part))
         return tuple(found)
 
+    def _nic_bits(self, names: Optional[Iterable[str]]) -> int:
+        """A set of cards as the C code has it."""
+        wanted = frozenset(self.nics if names is None else names)
+        return sum(1 << number for number, name in enumerate(self.nics) if name in wanted)
+
+    def _nic_names(self, bits: int) -> tuple[str, ...]:
+        return tuple(name for number, name in enumerate(self.nics) if bits >> number & 1)
+
     def _check_gpus(self, gpus: Sequence[int]) -> None:
         for gpu in gpus:
             if not 0 <= gpu < len(self.gpus):
@@ -311,6 +325,7 @@ class Machine:
         made.task_count, made.gpu_count = step.tasks, len(step.gpus)
         for i, gpu in enumerate(sorted(step.gpus)):
             made.gpus[i] = gpu
+        made.nics = self._nic_bits(step.nics)
         sights = self._add_sights(made, step)
         self._last = step, made, sights
         return made, sights
@@ -361,6 +376,7 @@ class Machine:
             own=placement.own,
             beside=placement.beside,
             note=_text(placement.note) or None,
+            nics=self._nic_names(placement.nics),
         )
 
     def variables(self, step: Step, placement: Placement) -> dict[str, Optional[str]]:
@@ -373,6 +389,7 @@ class Machine:
             made.gpus[i] = gpu
         _fill(made.cpus, placement.cpus)
         _fill(made.mems, placement.memory_nodes)
+        made.nics = self._nic_bits(placement.nics)
         made.reason = (placement.reason or "").encode("ascii", "replace")
         made.note = (placement.note or "").encode("ascii", "replace")
         text = ffi.new("char[]", lib.NA_VARIABLE_TEXT_MAX)

@@ -29,7 +29,7 @@ from .launcher import (
     wants_local_memory,
 )
 from .own import Own
-from .visible import hidden_by_variable, may_open, visible_gpus
+from .visible import hidden_by_variable, may_open, usable_nics, visible_gpus
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,11 @@ class _Context:
     def memory_nodes(self) -> tuple[int, ...]:
         return self.own.memory_nodes or tuple(node.id for node in self.topology.nodes)
 
+    def place(self, step: Step, task: Task) -> Placement:
+        """What a task of a step gets, of the cards that this process may use."""
+        nics = usable_nics(self.topology, self.environment, self.openable)
+        return self.machine.place(replace(step, nics=nics), task)
+
     def told_cpus(self) -> frozenset[int]:
         """NUMA_ALIGN_CPUS: where the task, or this process itself, was placed."""
         try:
@@ -125,7 +130,7 @@ def decide(
     if worker is not None and cure:
         return _inside_its_mask(context, visible, whole, worker, cure)
     step, task = _step_of(context, named, visible, whole, worker)
-    placement = context.machine.place(step, task)
+    placement = context.place(step, task)
     blind = None if environment.get("SLURM_JOB_ID") else _blind(placement, topology)
     doubts = tuple(text for text in (numbering.doubt, blind) if text)
     return Decision(placement, _variables(context, step, placement, worker), worker, doubts=doubts)
@@ -187,7 +192,7 @@ def _keep(context: _Context, request: Request, worker: Optional[Worker]) -> Deci
     context = context if request.insists else replace(context, spec=replace(context.spec, cpus="all"))
     gpus = context.told_gpus()
     step, task = _alone(context, context.own.cpus, gpus)
-    placement = context.machine.place(step, task)
+    placement = context.place(step, task)
     if request.insists:
         variables = _variables(context, step, placement, worker)
     else:
@@ -303,7 +308,7 @@ def _inside_its_mask(
         choice = choose_gpus(worker.rank, worker.count, len(whole))
         mine = whole[choice.first : choice.first + choice.count]
     step, task = _alone(context, context.own.cpus, mine)
-    placement = context.machine.place(step, task)
+    placement = context.place(step, task)
     cpus = format_cpulist(context.own.cpus)
     advice = f"mpirun has bound this worker to CPUs {cpus}: {cure}, and it gets the CPUs near its GPU"
     return Decision(placement, _variables(context, step, placement, worker), worker, cure=advice)

@@ -129,6 +129,7 @@ def _task_fields(topology: Topology, task: int, placement: Placement) -> dict[st
         "cpus_on_own_nodes": placement.own,
         "cpus_beside": placement.beside,
         "note": placement.note,
+        "nics": list(placement.nics),
     }
 
 

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from ..topology.model import Gpu, Topology
 
 VERSION = 1
-#: NA_MAX_SMT and NA_MAX_GPUS of spank/placement/machine.h.
+#: NA_MAX_SMT, NA_MAX_GPUS and NA_MAX_NICS of spank/placement/machine.h.
 MAX_SMT = 16
 MAX_GPUS = 256
+MAX_NICS = 64
 #: One file a job, named by its id. tmpfs on every distribution, so tables do not outlive a boot.
 DIRECTORY = "/run/numa-align"
 
@@ -62,6 +63,15 @@ def _gpu(gpu: Gpu, job_gpus: Optional[Collection[int]]) -> str:
     return "gpu " + " ".join(_field(value) for value in fields)
 
 
+def _nics(topology: Topology) -> Iterator[str]:
+    """The cards among which tasks choose: without a GPU there is nothing to be near to."""
+    cards = [nic for nic in topology.nics if nic.is_choosable] if topology.gpus else []
+    for nic in cards[:MAX_NICS]:
+        port = min(nic.ports, default=None)
+        fields = (nic.name, nic.kind, port, nic.bdf, nic.node, nic.device, ",".join(nic.paths))
+        yield "note nic " + " ".join(_field(value) for value in fields)
+
+
 def _lines(
     topology: Topology, job: int, boot: str, job_gpus: Optional[Collection[int]], note: str
 ) -> Iterator[str]:
@@ -76,6 +86,7 @@ def _lines(
         yield f"core {format_cpulist(core.cpus)} {_field(core.node)} {_field(package)} {core.llc}"
     for gpu in topology.gpus:
         yield _gpu(gpu, job_gpus)
+    yield from _nics(topology)
     if note:
         yield "note " + "".join(c if " " <= c <= "~" else "?" for c in note)[:150]
 

@@ -9,10 +9,11 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Optional
 
+from ..names import NICS
 from ..slurm_env import Place, place_of, to_number
 from ..sysfs import Tree
 from ..topology.gpu.vendors import VENDORS
-from ..topology.model import Gpu
+from ..topology.model import Gpu, Topology
 from ..topology.select import hides_all, listed_for_runtime, parent_of_instance
 
 _LIVE = Tree("/")
@@ -21,6 +22,24 @@ _LIVE = Tree("/")
 def may_open(device: str) -> bool:
     """Ask the device cgroup without opening, and so without waking, the GPU."""
     return os.access(device, os.R_OK | os.W_OK)
+
+
+def usable_nics(
+    topology: Topology,
+    environment: Mapping[str, str],
+    may_open: Callable[[str], bool] = may_open,
+) -> tuple[str, ...]:
+    """Names of the network cards that this process may use: that it can open, inside an aligned task its own.
+
+    Those of another network namespace are in no topology that a process reads for itself.
+    """
+    given = environment.get(NICS, "").split(",") if environment.get(NICS) else None
+    return tuple(
+        nic.name
+        for nic in topology.nics
+        if nic.is_choosable and nic.name and nic.device and may_open(nic.device)
+        and (given is None or nic.name in given)
+    )  # fmt: skip
 
 
 def visible_list(gpus: Sequence[Gpu], environment: Mapping[str, str]) -> Optional[str]:

@@ -7,13 +7,15 @@ without NVIDIA's driver has it as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Optional
-
+from ..light_typing import TYPE_CHECKING, NamedTuple
 from ..sysfs import Tree
 from .gpu.pci import bridge_clues, read_clue, route
 from .locality import place
 from .model import Topology
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Optional
 
 
 class Attachment(NamedTuple):

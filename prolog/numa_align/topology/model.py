@@ -64,23 +64,6 @@ class Gpu(NamedTuple):
     device: Optional[str]
 
 
-class Topology(NamedTuple):
-    """A whole machine.
-
-    ``nodes`` ascend by id; ``distances[i][j]`` is the SLIT distance from ``nodes[i]`` to
-    ``nodes[j]`` (10 is local). ``cores`` ascend by lowest CPU; ``gpus`` ascend by BDF, the order
-    in which CUDA with ``CUDA_DEVICE_ORDER=PCI_BUS_ID`` and NVML count. ``warnings`` are
-    sentences for a person about what could not be read or was overruled.
-    """
-
-    online: tuple[int, ...]
-    nodes: tuple[Node, ...]
-    distances: tuple[tuple[int, ...], ...]
-    cores: tuple[Core, ...]
-    gpus: tuple[Gpu, ...]
-    warnings: tuple[str, ...] = ()
-
-
 #: How far a device is from a GPU, nearest first, in the words of ``nvidia-smi topo -m``. PIX: at most one
 #: PCIe switch between them. PXB: several switches. PHB: the same host bridge. NODE: other host bridges of
 #: one NUMA node. SYS: other nodes, or a node that nobody knows.
@@ -98,7 +81,8 @@ class Nic(NamedTuple):
     numbers of the ports of an RDMA device that are active; ``up`` says whether anything can be sent, None
     where nothing says it. ``physical`` is the physical function that a virtual one (SR-IOV) or a
     subfunction belongs to; ``bond`` the bond that an interface of the card is in. ``node`` and ``source``
-    are as for `Gpu`; ``paths`` has one of `PATHS` for each GPU of the machine, in their order.
+    are as for `Gpu`; ``paths`` has one of `PATHS` for each GPU of the machine, in their order. ``device`` is
+    the file that a program opens to use the card, None where it has none or nothing says it.
     """
 
     bdf: str
@@ -112,11 +96,37 @@ class Nic(NamedTuple):
     node: Optional[int]
     source: str
     paths: tuple[str, ...]
+    device: Optional[str] = None
 
     @property
     def for_rdma(self) -> bool:
         """Whether the card can do RDMA, as far as its driver, or without one its class, says."""
         return self.kind != NIC_KINDS[-1]
+
+    @property
+    def is_choosable(self) -> bool:
+        """Whether a task may be told to use it: for RDMA, up, a card of its own and not a part of a bond."""
+        alone = self.physical is None and self.bond is None
+        return self.for_rdma and self.name is not None and self.up is not False and alone
+
+
+class Topology(NamedTuple):
+    """A whole machine.
+
+    ``nodes`` ascend by id; ``distances[i][j]`` is the SLIT distance from ``nodes[i]`` to
+    ``nodes[j]`` (10 is local). ``cores`` ascend by lowest CPU; ``gpus`` ascend by BDF, the order
+    in which CUDA with ``CUDA_DEVICE_ORDER=PCI_BUS_ID`` and NVML count. ``warnings`` are
+    sentences for a person about what could not be read or was overruled. ``nics`` are the cards for RDMA
+    among which tasks choose (`topology.nic.read_rdma_nics`), whether they are up or not.
+    """
+
+    online: tuple[int, ...]
+    nodes: tuple[Node, ...]
+    distances: tuple[tuple[int, ...], ...]
+    cores: tuple[Core, ...]
+    gpus: tuple[Gpu, ...]
+    warnings: tuple[str, ...] = ()
+    nics: tuple[Nic, ...] = ()
 
 
 class Disk(NamedTuple):

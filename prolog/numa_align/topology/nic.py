@@ -1,9 +1,10 @@
 """Network cards: which there are, what they are good for, and how far each is from each GPU.
 
-Nothing imports this that does not ask for it: a prolog or a command that has no use for cards reads none.
+`read` imports this only where there is a card for RDMA: the others are for whoever shows them.
 
 Source: Documentation/ABI/stable/sysfs-class-infiniband (``state``, ``link_layer``, ``node_type``),
-ABI/testing/sysfs-class-net (``operstate``), sysfs-bus-pci (``physfn``), networking/bonding.rst (``master``).
+ABI/testing/sysfs-class-net (``operstate``), sysfs-bus-pci (``physfn``), networking/bonding.rst (``master``,
+``bonding_masters``), drivers/infiniband/core/uverbs_main.c (``infiniband_verbs``, ``ibdev``).
 /sys/class/infiniband has the devices of all verbs drivers, EFA's and Omni-Path's too; Slingshot's have
 a class of their own, cxi. Cards without any RDMA device are found by their interfaces, and those without a
 driver by their PCI class.
@@ -11,16 +12,20 @@ driver by their PCI class.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple, Optional
-
+from ..light_typing import TYPE_CHECKING, NamedTuple
 from ..sysfs import Tree, one_line
 from .attached import Attacher
 from .gpu.pci import PciFunction, bdf_key, candidates, normalise_bdf, route_of_link
 from .model import Nic, Topology
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Optional
+
+#: The classes of devices for RDMA.
 _VERBS = "sys/class/infiniband"
 _CXI = "sys/class/cxi"
+_USER_VERBS = "sys/class/infiniband_verbs"
 _NET = "sys/class/net"
 _DEVICES = "sys/bus/pci/devices"
 
@@ -48,6 +53,7 @@ class _Found(NamedTuple):
     up: Optional[bool] = None
     physical: Optional[str] = None
     bond: Optional[str] = None
+    device: Optional[str] = None
 
 
 def read_nics(tree: Tree, topology: Topology) -> tuple[Nic, ...]:
@@ -58,8 +64,11 @@ def read_nics(tree: Tree, topology: Topology) -> tuple[Nic, ...]:
 
 
 def read_rdma_nics(tree: Tree, topology: Topology) -> tuple[Nic, ...]:
-    """Those that have an RDMA device, without their interfaces: a few files a card, for the prolog."""
-    return _attached(tree, topology, list(_rdma_devices(tree, with_interfaces=False)))
+    """Those that have an RDMA device and are no virtual functions: a few files a card, for the prolog.
+
+    Without their interfaces, unless there are bonds.
+    """
+    return _attached(tree, topology, list(_rdma_devices(tree, for_choice=True)))
 
 
 def _attached(tree: Tree, topology: Topology, found: list[_Found]) -> tuple[Nic, ...]:
@@ -67,33 +76,51 @@ def _attached(tree: Tree, topology: Topology, found: list[_Found]) -> tuple[Nic,
         return ()
     attacher = Attacher(tree, topology)
     found.sort(key=lambda card: (bdf_key(card.bdf), card.name or ""))
-    return tuple(Nic(*card, *attacher.attach(card.bdf)) for card in found)
+    return tuple(Nic(*card[:-1], *attacher.attach(card.bdf), card.device) for card in found)
 
 
 # -- RDMA devices ----------------------------------------------------------------------------
 
 
-def _rdma_devices(tree: Tree, with_interfaces: bool = True) -> Iterator[_Found]:
+def _rdma_devices(tree: Tree, *, for_choice: bool = False) -> Iterator[_Found]:
+    """With ``for_choice`` only what a choice among them needs."""
+    files = _user_verbs(tree)
+    with_interfaces = not for_choice or bool(tree.text(f"{_NET}/bonding_masters"))
     for name in tree.names(_VERBS):
         bdf, below = _function_of(tree, f"{_VERBS}/{name}")
         if bdf is None:
             bdf, below = _function_of(tree, f"{_NET}/{_interface_under(tree, name)}")
         if bdf is None:
             continue  # a device of no card, or of one that this network namespace does not see
+        physical = _physical(tree, bdf, below)
+        if for_choice and physical is not None:
+            continue
         interfaces = _interfaces(tree, bdf) if with_interfaces else ()
         ports = tuple(_active_ports(tree, name))
         yield _Found(
             bdf, one_line(name), _kind_of_verbs(tree, name, bdf), interfaces, ports, bool(ports),
-            _physical(tree, bdf, below), _bond(tree, interfaces),
+            physical, _bond(tree, interfaces), files.get(name),
         )  # fmt: skip
     for name in tree.names(_CXI):
         bdf, _ = _function_of(tree, f"{_CXI}/{name}")
-        if bdf is not None:
-            interfaces = _interfaces(tree, bdf)
-            yield _Found(
-                bdf, one_line(name), "slingshot", interfaces, (), _any_up(tree, interfaces),
-                _physical(tree, bdf), _bond(tree, interfaces),
-            )  # fmt: skip
+        physical = None if bdf is None else _physical(tree, bdf)
+        if bdf is None or (for_choice and physical is not None):
+            continue
+        interfaces = _interfaces(tree, bdf)
+        yield _Found(
+            bdf, one_line(name), "slingshot", interfaces, (), _any_up(tree, interfaces),
+            physical, _bond(tree, interfaces), f"/dev/{name}",
+        )  # fmt: skip
+
+
+def _user_verbs(tree: Tree) -> dict[str, str]:
+    """The file that a program opens to use an RDMA device, by the name of the device."""
+    found = {}
+    for name in tree.names(_USER_VERBS):
+        device = tree.text(f"{_USER_VERBS}/{name}/ibdev")
+        if device:
+            found[device] = f"/dev/infiniband/{name}"
+    return found
 
 
 def _function_of(tree: Tree, path: str) -> tuple[Optional[str], bool]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ..names import NodeKind
     from ..sysfs import AnyPath
+    from .model import Nic
     from .override import Overrides
 
 #: The site's override file below the root, unless another is named.
@@ -37,6 +38,7 @@ OVERRIDE_FILE = "etc/numa-align/override.toml"
 
 _CPUS = "sys/devices/system/cpu"
 _NODES = "sys/devices/system/node"
+_RDMA = ("sys/class/infiniband", "sys/class/cxi")
 
 # SLIT: 10 is local by definition, 255 unreachable; 20 is what the kernel assumes for remote
 # nodes where the firmware has no table.
@@ -134,7 +136,17 @@ def _read(
         placement = place(read_clue(tree, gpu.bdf), bridge_clues(tree, gpu.bdf), overriding, nodes, online)
         warnings += _remarks(gpu, placement)
         gpus.append(_gpu(gpu, index, placement, machine))
-    return Topology(online, nodes, machine.distances, machine.cores, tuple(gpus), tuple(warnings))
+    whole = machine._replace(gpus=tuple(gpus), warnings=tuple(warnings))
+    return whole._replace(nics=_nics(tree, whole))
+
+
+def _nics(tree: Tree, topology: Topology) -> tuple[Nic, ...]:
+    """The cards for RDMA; where there are none, nothing is imported and two folders are not found."""
+    if not any(tree.exists(path) for path in _RDMA):
+        return ()
+    from .nic import read_rdma_nics  # noqa: PLC0415
+
+    return read_rdma_nics(tree, topology)
 
 
 # -- CPUs ------------------------------------------------------------------------------------
