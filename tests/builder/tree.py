@@ -73,6 +73,7 @@ def _write_caches(machine: Machine, core: int, directory: Path) -> None:
     shared = machine.online_of(machine.group(core, machine.cores))
     for index, (level, cpus) in enumerate([(1, own), (1, own), (2, own), (3, shared)]):
         _put(directory / f"index{index}/level", str(level))
+        _put(directory / f"index{index}/size", ("32K", "32K", "1024K", "32768K")[index])
         if machine.old_kernel:
             _put(directory / f"index{index}/shared_cpu_map", format_cpumap(cpus))
         else:

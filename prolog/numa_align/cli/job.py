@@ -18,6 +18,7 @@ from ..topology.fingerprint import fingerprint
 from ..topology.model import Topology
 from ..topology.read import read_here
 from ..view.common import STATE_STYLES, gpus_fields, gpus_text, memory_fields, memory_text
+from .recorded import surroundings_at
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -91,9 +92,10 @@ def command(
         width = None if sys.stdout.isatty() else 180
         Console(highlight=False, width=width).print(picture(job, seen, threads))
     if svg:
-        from ..view.svg import draw_processes, write  # noqa: PLC0415
+        from ..view.svg import draw_processes, heading, host_of, write  # noqa: PLC0415
 
-        write(svg, draw_processes(topology, [(process.pid, process.cpus) for process in seen]))
+        title = heading(host_of("/", None))
+        write(svg, draw_processes(topology, title, seen, *surroundings_at("/", topology)))
     ctx.exit(status_of(seen))
 
 

@@ -9,7 +9,7 @@ import click
 from ..placement.claim import read_spec, spec_help
 from ..placement.plan import VISIBLE, Request, make_plan, select_cpus, select_gpus, select_release, to_json
 from ..sysfs import Tree
-from .recorded import machine_at, machine_options
+from .recorded import machine_at, machine_options, surroundings_at
 from .words import spec_option
 
 
@@ -77,9 +77,10 @@ def command(
         click.echo(json.dumps(to_json(topology, plan), indent=1))
         return
     if svg is not None:
-        from ..view.svg import draw_plan, write  # noqa: PLC0415
+        from ..view.svg import draw_plan, heading, host_of, write  # noqa: PLC0415
 
-        write(svg, draw_plan(topology, plan))
+        title = heading(host_of(root, node_name))
+        write(svg, draw_plan(topology, plan, title, *surroundings_at(root, topology)))
         return
     from rich.console import Console  # noqa: PLC0415
 

@@ -58,6 +58,14 @@ def machine_at(
     return topology
 
 
+def surroundings_at(root: str, topology: Topology) -> tuple[Attached, dict[int, int]]:
+    """What drawings show beside the topology: network cards, disks, and the sizes of caches."""
+    from ..sysfs import Tree  # noqa: PLC0415
+    from ..topology.caches import read_cache_sizes  # noqa: PLC0415
+
+    return attached_at(root, topology), read_cache_sizes(Tree(root), topology)
+
+
 def attached_at(root: str, topology: Topology) -> Attached:
     """The network cards and disks of the machine that `machine_at` read below ``root``."""
     from ..sysfs import Tree  # noqa: PLC0415 (for the commands that show them)

@@ -11,7 +11,7 @@ from ..cpulist import format_cpulist
 from ..topology.as_json import to_json
 from ..topology.contradictions import contradictions
 from ..topology.model import Attached, Gpu, Node, Topology
-from .recorded import attached_at, machine_at, machine_options, node_name_at
+from .recorded import attached_at, machine_at, machine_options, node_name_at, surroundings_at
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -63,9 +63,9 @@ def command(
     topology = machine_at(root, override=override, gres_conf=gres_conf, node_name=name)
     topology = topology._replace(warnings=(*topology.warnings, *contradictions(topology)))
     if svg is not None:
-        from ..view.svg import draw, write  # noqa: PLC0415
+        from ..view.svg import draw_machine, heading, host_of, write  # noqa: PLC0415
 
-        write(svg, draw(topology))
+        write(svg, draw_machine(topology, heading(host_of(root, name)), *surroundings_at(root, topology)))
     elif as_json:
         click.echo(to_json(topology, name, attached_at(root, topology)))
         for warning in topology.warnings:

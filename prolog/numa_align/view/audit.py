@@ -20,10 +20,7 @@ from ..audit.model import Sample, TaskSample, Totals, state_of_gpus, totals
 from ..audit.report import Estimate, Report
 from ..names import STATES
 from ..slurm_files.hostlist import fold
-from .common import STATE_STYLES
-
-#: Colours that stay apart in grey as well; a pattern in words stands beside each.
-_COLOURS = {"aligned": "#1b7837", "partial": "#f6c141", "memory-only": "#7b9fd4", "unaligned": "#b2182b"}
+from .common import STATE_COLOURS, STATE_STYLES
 
 
 def _table(*columns: str) -> Table:
@@ -225,7 +222,7 @@ body {{ font-size: 14px; margin: 1em auto }} th, td {{ padding: .25em .3em }} .b
 def report_page(report: Report, estimate: Optional[Estimate] = None) -> str:
     """The report as HTML; no script, and nothing is loaded from elsewhere."""
     key = "".join(
-        f'<span style="background:{_COLOURS[state]}"></span><span class="word">{state}</span>'
+        f'<span style="background:{STATE_COLOURS[state]}"></span><span class="word">{state}</span>'
         for state in STATES
     )
     return _PAGE.format(
@@ -246,7 +243,7 @@ def _bar(hours: Mapping[str, float]) -> str:
         width = 1000 * hours.get(state, 0.0) / total if total else 0.0
         label = f"{state}: {hours.get(state, 0.0):.1f} GPU hours"
         parts.append(
-            f'<rect x="{x:.2f}" y="0" width="{width:.2f}" height="30" fill="{_COLOURS[state]}">'
+            f'<rect x="{x:.2f}" y="0" width="{width:.2f}" height="30" fill="{STATE_COLOURS[state]}">'
             f"<title>{label}</title></rect>"
         )
         x += width

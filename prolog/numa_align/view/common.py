@@ -7,6 +7,8 @@ from typing import Any
 
 from ..topology.model import Gpu
 
+#: Their colours on paper, which stay apart in grey as well; the word stands beside each.
+STATE_COLOURS = {"aligned": "#1b7837", "partial": "#f6c141", "memory-only": "#7b9fd4", "unaligned": "#b2182b"}
 #: The colour of each state on a terminal.
 STATE_STYLES = {"aligned": "green", "partial": "yellow", "memory-only": "yellow", "unaligned": "red"}
 
