@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
@@ -129,9 +128,7 @@ def _print_json(samples: Sequence[Sample]) -> None:
 
 
 def _print(samples: Sequence[Sample], tasks: bool) -> None:
-    from rich.console import Console  # noqa: PLC0415
-
     from ..view.audit import show_samples  # noqa: PLC0415
+    from ..view.lists import console_here  # noqa: PLC0415
 
-    width = None if sys.stdout.isatty() else 180
-    Console(highlight=False, width=width).print(show_samples(samples, tasks))
+    console_here().print(show_samples(samples, tasks))

@@ -86,11 +86,9 @@ def command(
     if as_json:
         click.echo(json.dumps(to_json(job, seen)))
     else:
-        from rich.console import Console  # noqa: PLC0415
+        from ..view.lists import console_here  # noqa: PLC0415
 
-        # A file or a pipe has no width to keep to.
-        width = None if sys.stdout.isatty() else 180
-        Console(highlight=False, width=width).print(picture(job, seen, threads))
+        console_here().print(picture(job, seen, threads))
     if svg:
         from ..view.svg import draw_processes, heading, host_of, write  # noqa: PLC0415
 
@@ -173,6 +171,8 @@ def picture(job: Optional[int], seen: Sequence[Seen], threads: bool = False) -> 
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    from ..view.lists import AtCommas  # noqa: PLC0415
+
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     columns = (
         "PID",
@@ -193,7 +193,7 @@ def picture(job: Optional[int], seen: Sequence[Seen], threads: bool = False) -> 
         table.add_row(*_cells(process), Text(state, STATE_STYLES.get(state, "dim")))
         for thread in process.threads if threads else ():
             label = Text(f"  {thread.tid} {one_line(thread.name) or '?'}")
-            cells = ("", "", label, "", format_cpulist(thread.cpus))
+            cells = ("", "", label, "", AtCommas(format_cpulist(thread.cpus)))
             table.add_row(*cells, style="dim")
     remarks = [Text(f"{process.pid}: {text}") for process in seen for text in _remarks(process)]
     from ..process.of_job import memory_of_tasks  # noqa: PLC0415
@@ -212,6 +212,8 @@ def picture(job: Optional[int], seen: Sequence[Seen], threads: bool = False) -> 
 def _cells(process: Seen) -> tuple[RenderableType, ...]:
     from rich.text import Text  # noqa: PLC0415
 
+    from ..view.lists import AtCommas  # noqa: PLC0415
+
     nodes = ",".join(map(str, process.cpu_nodes))
     return (
         str(process.pid),
@@ -219,7 +221,7 @@ def _cells(process: Seen) -> tuple[RenderableType, ...]:
         # Users name their processes: neither markup nor what moves a terminal's cursor.
         Text(one_line(process.name) or "?"),
         str(len(process.threads)),
-        f"{format_cpulist(process.cpus)}@{nodes}" if process.cpus else "-",
+        AtCommas(f"{format_cpulist(process.cpus)}@{nodes}" if process.cpus else "-"),
         str(process.state.policy) if process.state else "?",
         _memory(process) or "-",
         gpus_text(process.gpus) or "-",

@@ -82,8 +82,7 @@ def command(
         title = heading(host_of(root, node_name))
         write(svg, draw_plan(topology, plan, title, *surroundings_at(root, topology)))
         return
-    from rich.console import Console  # noqa: PLC0415
-
+    from ..view.lists import console_here  # noqa: PLC0415
     from ..view.terminal import show  # noqa: PLC0415
 
-    show(topology, plan, Console(highlight=False))
+    show(topology, plan, console_here())

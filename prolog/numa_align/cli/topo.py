@@ -79,11 +79,10 @@ def command(
 
 def show(topology: Topology, attached: Attached, console: Optional[Console] = None) -> None:
     """Print the machine as tables that fit the width, in colour on a terminal."""
-    from rich.console import Console  # noqa: PLC0415 (a tenth of a second that --json need not wait)
+    from ..view.cards import parts_of  # noqa: PLC0415 (a tenth of a second that --json need not wait)
+    from ..view.lists import console_here  # noqa: PLC0415
 
-    from ..view.cards import parts_of  # noqa: PLC0415
-
-    console = console or Console(highlight=False)
+    console = console or console_here()
     console.print(_summary(topology))
     console.print()
     console.print(_node_table(topology))
@@ -140,6 +139,8 @@ def _table() -> Table:
 
 
 def _node_table(topology: Topology) -> RenderableType:
+    from ..view.lists import AtCommas  # noqa: PLC0415 (see show)
+
     table = _table()
     table.add_column("Node", justify="right", no_wrap=True)
     table.add_column("Kind", no_wrap=True)
@@ -153,7 +154,7 @@ def _node_table(topology: Topology) -> RenderableType:
             format_cpulist(node.id for node in run),
             first.kind,
             "-" if empty else memory_words(first.memory_bytes) if known else "?",
-            format_cpulist(first.cpus) or "-",
+            AtCommas(format_cpulist(first.cpus) or "-"),
             style=_KIND_STYLES[first.kind],
         )
     return table
@@ -224,6 +225,8 @@ def _gpu_parts(topology: Topology, width: int) -> Iterator[RenderableType]:
 
 def _gpu_table(gpus: Sequence[Gpu]) -> RenderableType:
     """A row a GPU; a column that would say nothing is left out."""
+    from ..view.lists import AtCommas  # noqa: PLC0415 (see show)
+
     models = {_name(gpu) for gpu in gpus}
     with_memory = any(gpu.node is not None and gpu.memory_nodes != (gpu.node,) for gpu in gpus)
     with_index = any(gpu.index is not None for gpu in gpus)
@@ -244,7 +247,7 @@ def _gpu_table(gpus: Sequence[Gpu]) -> RenderableType:
         cells += [_known(gpu.index)] if with_index else []
         cells += [_known(gpu.node)]
         cells += [format_cpulist(gpu.memory_nodes) or "-"] if with_memory else []
-        cells += [gpu.source, format_cpulist(gpu.cpus) or "-"]
+        cells += [gpu.source, AtCommas(format_cpulist(gpu.cpus) or "-")]
         cells += [_literal(_name(gpu))] if models else []
         table.add_row(*cells, style=_SOURCE_STYLES.get(gpu.source, ""))
     return table

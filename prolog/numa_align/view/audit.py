@@ -21,6 +21,7 @@ from ..audit.report import Estimate, Report
 from ..names import STATES
 from ..slurm_files.hostlist import fold
 from .common import STATE_COLOURS, STATE_STYLES
+from .lists import AtCommas
 
 
 def _table(*columns: str) -> Table:
@@ -90,8 +91,8 @@ def _task_table(rows: Sequence[tuple[str, TaskSample]]) -> Table:
         task = alike[0][1]
         nodes = fold(node for node, _ in alike)
         table.add_row(
-            Text(nodes), str(job), Text(step), _numbers(alike), Text(user), Text(",".join(gpus)), cpus or "-",
-            policy, near, _state_of(task), Text(task.cause or ""),
+            Text(nodes), str(job), Text(step), _numbers(alike), Text(user), Text(",".join(gpus)),
+            AtCommas(cpus or "-"), policy, near, _state_of(task), Text(task.cause or ""),
         )  # fmt: skip
     return table
 

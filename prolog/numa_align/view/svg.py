@@ -313,7 +313,7 @@ class _Machine:
             box, f"CPUs {format_cpulist(core.cpus)}: {names or ('nobody' if inside else 'not in the step')}"
         )
         if len(core.cpus) > 1:
-            self._threads(core, x, y + _CORE - 6, inside)
+            self._threads(core, x, y + _CORE - 6)
         if len(mine) == 2:
             pass
         elif mine:
@@ -333,10 +333,10 @@ class _Machine:
             size = min(10.0, 18 / max(len(words), 1))
             self._drawing.text(x + (i + 0.5) * _CORE / 2, y + 15, words, _round(size), text_anchor="middle")
 
-    def _threads(self, core: Core, x: float, y: float, inside: bool) -> None:
-        width = _CORE / len(core.cpus)
+    def _threads(self, core: Core, x: float, y: float) -> None:
+        step, width = self._picture.step, _CORE / len(core.cpus)
         for i, cpu in enumerate(core.cpus):
-            mine = self._holders_of.get(cpu, [])
+            mine, inside = self._holders_of.get(cpu, []), step is None or cpu in step
             self._filled((x + i * width, y, width, 6), mine, inside=inside, stroke_width="0.6")
 
     def _filled(

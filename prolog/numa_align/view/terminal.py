@@ -21,10 +21,13 @@ from ..placement.plan import Plan
 from ..topology.model import Core, Gpu, Node, Topology
 from ..topology.select import number_of
 from .common import STATE_STYLES
+from .lists import AtCommas
 
 _CHARACTERS = digits + ascii_lowercase + ascii_uppercase
 _COLOURS = ("green", "cyan", "magenta", "yellow", "blue", "red", "bright_green", "bright_cyan",
             "bright_magenta", "bright_yellow", "bright_blue", "bright_red")  # fmt: skip
+#: Columns of the picture of a node at most.
+_WIDEST = 132
 #: Tasks of a GPU that are named one by one.
 _FEW = 8
 #: In the step but nobody's; held by several tasks; not in the step.
@@ -44,13 +47,15 @@ def _colour(task: int) -> str:
 
 def show(topology: Topology, plan: Plan, console: Console) -> None:
     """Prints the picture, one line per task, and what is to be said about them."""
+    # A picture is not to be as wide as a file, which has no width.
+    width = min(console.width, _WIDEST)
     for node in topology.nodes:
         if node.cpus or any(gpu.node == node.id for gpu in topology.gpus):
-            console.print(_block(topology, plan, node, console.width))
+            console.print(_block(topology, plan, node, width))
     homeless = [core for core in topology.cores if core.node is None]
     if homeless:
         console.print(
-            Panel(_cores(plan, homeless, console.width - 4), title="no node known", title_align="left")
+            Panel(_cores(plan, homeless, width - 4), title="no node known", title_align="left", width=width)
         )
     console.print(_legend(topology, plan))
     console.print(_tasks(topology, plan))
@@ -159,7 +164,7 @@ def _tasks(topology: Topology, plan: Plan) -> Table:
             Text(mark(task, tasks), _colour(task)),
             str(task),
             "\n".join(topology.gpus[gpu].bdf for gpu in placement.gpus) or "-",
-            _cpus(placement),
+            AtCommas(_cpus(placement)),
             _memory(placement),
             Text(placement.state, STATE_STYLES[placement.state]),
         )
