@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -23,6 +24,7 @@ from .recorded import surroundings_at
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from ..process.fix import Fixed
     from ..process.of_job import Seen
 
 _HIDDEN_MEMORY = dict.fromkeys(("bytes_by_node", "private_by_node", "shared_by_node"))
@@ -46,6 +48,12 @@ _HIDDEN_MEMORY = dict.fromkeys(("bytes_by_node", "private_by_node", "shared_by_n
 )
 @click.option("--all-nodes", is_flag=True, help="Ask on every node of the job, through srun --overlap.")
 @click.option("--threads", is_flag=True, help="One line per thread.")
+@click.option(
+    "--fix", is_flag=True, help="First give your own processes the CPUs near their GPUs, each GPU its share."
+)
+@click.option(
+    "--move-pages", is_flag=True, help="With --fix: move their memory near their GPUs too, which takes time."
+)
 @click.option("--svg", metavar="FILE", help="Also draw the processes on the machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/job.md has the schema.")
 @click.pass_context
@@ -58,6 +66,8 @@ def command(
     interval: float,
     all_nodes: bool,
     threads: bool,
+    fix: bool,
+    move_pages: bool,
     svg: Optional[str],
     as_json: bool,
 ) -> None:
@@ -65,6 +75,9 @@ def command(
 
     The job does not have to cooperate. Its owner and root see everything, others only CPUs. Without JOBID and
     --pid it is the job that this is in (SLURM_JOB_ID).
+
+    --fix changes running processes of yours, nobody else's: all their threads, but for those that keep to a
+    part of the right CPUs already. It says what only the program can change.
     Exit status: 0 all processes with a GPU are aligned, 1 one is not or has undone it, 2 nothing can be told.
     """
     if job is None and pid is None:
@@ -74,6 +87,10 @@ def command(
         raise click.UsageError("say either a JOBID or --pid PID; inside a job neither is needed", ctx)
     if all_nodes and (watch or svg):
         raise click.UsageError("--all-nodes goes with neither --watch nor --svg", ctx)
+    if move_pages and not fix:
+        raise click.UsageError("--move-pages goes with --fix", ctx)
+    if fix and (watch or all_nodes):
+        raise click.UsageError("--fix goes with neither --watch nor --all-nodes", ctx)
     if watch and (svg or as_json):
         raise click.UsageError("--watch goes with neither --svg nor --json", ctx)
     if all_nodes:
@@ -83,8 +100,12 @@ def command(
         _watch(job, pid, topology, interval, threads)
         return
     seen = inspect(job, pid, topology)
+    fixed = _fix(job, seen, topology, move_pages) if fix else None
+    if fixed is not None:
+        seen = inspect(job, pid, topology)  # as the kernel has it now
     if as_json:
-        click.echo(json.dumps(to_json(job, seen)))
+        said = {} if fixed is None else {"fixed": [dataclasses.asdict(one) for one in fixed]}
+        click.echo(json.dumps({**to_json(job, seen), **said}))
     else:
         from ..view.lists import console_here  # noqa: PLC0415
 
@@ -95,6 +116,18 @@ def command(
         title = heading(host_of("/", None))
         write(svg, draw_processes(topology, title, seen, *surroundings_at("/", topology)))
     ctx.exit(status_of(seen))
+
+
+def _fix(job: Optional[int], seen: Sequence[Seen], topology: Topology, move_pages: bool) -> tuple[Fixed, ...]:
+    """Bind what is this user's, and say on stderr what was changed and what cannot be."""
+    from ..process.fix import fix, lines_of, room_of  # noqa: PLC0415
+
+    room = room_of(seen, topology.online, in_job=job is not None)
+    fixed = fix(seen, topology, room, move=move_pages, uid=os.geteuid())
+    for one in fixed:
+        for line in lines_of(one):
+            click.echo(f"numa-align: {line}", err=True)
+    return fixed
 
 
 def status_of(seen: Sequence[Seen]) -> int:

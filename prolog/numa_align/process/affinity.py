@@ -17,8 +17,13 @@ from ..errors import BindError
 from ..names import MODES, PolicyMode
 from ..placement.own import Own
 
-#: set_mempolicy, get_mempolicy (arch/*/entry/syscalls of the kernel).
-_CALLS = {"x86_64": (238, 239), "aarch64": (237, 236), "ppc64le": (261, 260), "riscv64": (237, 236)}
+#: set_mempolicy, get_mempolicy, migrate_pages (arch/*/entry/syscalls of the kernel).
+_CALLS = {
+    "x86_64": (238, 239, 256),
+    "aarch64": (237, 236, 238),
+    "ppc64le": (261, 260, 258),
+    "riscv64": (237, 236, 238),
+}
 
 #: Only a kernel with NUMA has it.
 _NODES = "/sys/devices/system/node"
@@ -74,15 +79,40 @@ def bind_threads(cpus: Iterable[int]) -> int:
     return len(threads)
 
 
-def _call(which: int, *arguments: object) -> None:
-    """Raises OSError."""
+def bind_process(pid: int, cpus: Iterable[int], before: Iterable[int]) -> int:
+    """Bind all threads of another process that have not chosen a part of ``cpus`` themselves; their number.
+
+    Raises BindError. ``before`` are the CPUs that the process had: a thread with other ones has chosen them.
+    """
+    wanted, had = set(cpus), set(before)
+    bind_cpus(pid, wanted)
+    bound = 1
+    for name in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - stdlib without pathlib
+        thread = int(name)
+        try:
+            mine = os.sched_getaffinity(thread)
+            if thread == pid or (mine <= wanted and mine != had):
+                continue
+            os.sched_setaffinity(thread, wanted)
+        except ProcessLookupError:
+            continue  # ended since it was listed
+        except OSError as error:
+            raise BindError(f"binding thread {thread} to its CPUs failed: {error.strerror}") from error
+        bound += 1
+    return bound
+
+
+def _call(which: int, *arguments: object) -> int:
+    """What the call returns. Raises OSError."""
     machine = platform.machine()
     if machine not in _CALLS:
         raise BindError(f"memory policies are not known to this program on {machine}")
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.syscall(ctypes.c_long(_CALLS[machine][which]), *arguments) != 0:
+    result: int = libc.syscall(ctypes.c_long(_CALLS[machine][which]), *arguments)
+    if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+    return result
 
 
 def _knows_no_policies(error: OSError) -> bool:
@@ -156,3 +186,11 @@ def set_policy(mode: PolicyMode, nodes: Iterable[int] = ()) -> PolicyMode:
         hint = "; containers forbid it unless started with --cap-add SYS_NICE" if forbidden else ""
         raise BindError(f"setting the memory policy failed: {error.strerror}{hint}") from error
     return mode
+
+
+def move_pages(pid: int, away: Iterable[int], near: Iterable[int]) -> int:
+    """migrate_pages(2): pages of a process from nodes to nodes; how many could not be. Raises BindError."""
+    try:
+        return _call(2, ctypes.c_int(pid), ctypes.c_ulong(_MAX_NODES), _bits(away), _bits(near))
+    except OSError as error:
+        raise BindError(f"moving pages of process {pid} failed: {error.strerror}") from error
