@@ -1,4 +1,4 @@
-"""`job --fix` changes CPUs of running processes, as the kernel says, nothing of another's; what stays is said."""
+"""`job --fix` binds running processes, as the kernel says, touches nobody else's, and says what stays."""
 
 from __future__ import annotations
 
