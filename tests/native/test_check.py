@@ -57,4 +57,4 @@ def test_a_folder_that_somebody_else_made_first_costs_the_total_and_is_said(nati
     assert not totals(result.stdout) and "Traceback" not in result.stderr
     assert len(re.findall(r"^task [01]: gpu", result.stdout, re.MULTILINE)) == 2
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("numa-align")]
-    assert folder in line and "somebody else made it first, and the tasks are not counted" in line
+    assert folder in line and "another user created it first, so the tasks are not counted" in line

@@ -232,7 +232,7 @@ def test_brackets_in_a_name_are_brackets(tmp_path: Path) -> None:
 
 def test_a_node_that_is_not_known_is_said_to_be(tmp_path: Path) -> None:
     text = shown(Machine(packages=2, gpus=on_nodes(None, source="none")), tmp_path, 80)
-    assert "Warning: GPU 0000:11:00.0: its NUMA node is not known" in " ".join(text.split())
+    assert "Warning: GPU 0000:11:00.0: its NUMA node is unknown" in " ".join(text.split())
 
 
 def test_slurms_index_is_shown_where_it_is_known(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_a_pod_has_a_core_at_least_and_it_is_said_if_not_all_gpus_can_have_one(r
 def test_a_gpu_of_which_nobody_knows_the_node_is_not_said_to_be_on_one(tmp_path: Path) -> None:
     lost = str(Machine(packages=2, gpus=on_nodes(None, None, source="none")).write(tmp_path))
     text = CliRunner().invoke(gpus_command, ["--root", lost, "2"], catch_exceptions=False).output
-    assert "nothing says which node they are on" in text and "None" not in text and "all on" not in text
+    assert "the NUMA node of these GPUs is unknown" in text and "None" not in text and "all on" not in text
     assert "--cpuset-mems" not in shown(lost, "0", "docker")
     with pytest.raises(RequestError, match="no Pod can be made to fit"):
         shown(lost, "0", "kubernetes")

@@ -40,7 +40,7 @@ def test_else_by_number_in_the_order_of_addresses() -> None:
 
 def test_numbers_count_what_can_be_opened() -> None:
     assert shown(PLAIN, 5, closed=(0, 2))["CUDA_VISIBLE_DEVICES"] == "3"
-    with pytest.raises(RequestError, match="cannot be opened, so no program can be shown it"):
+    with pytest.raises(RequestError, match="cannot be opened, so it cannot be made visible"):
         shown(PLAIN, 5, closed=(5,))
 
 

@@ -77,7 +77,7 @@ def test_arguments_stand_above_the_environment() -> None:
 def test_a_rank_that_cannot_be_is_refused_in_a_line() -> None:
     with pytest.raises(RequestError, match="local rank 4 is not below"):
         number({}, 4, 4)
-    with pytest.raises(RequestError, match="say --local-world-size"):
+    with pytest.raises(RequestError, match="Use --local-world-size"):
         number({}, 0)
 
 

@@ -135,7 +135,7 @@ def test_a_folder_of_somebody_elses_making_is_not_used(tmp_path: Path) -> None:
 
 
 def test_a_place_that_takes_no_folder_is_said(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="No such file or directory; --gather names another place"):
+    with pytest.raises(RequestError, match="No such file or directory; use --gather to name another folder"):
         leave(Meeting(tmp_path / "no/such", 0, 1), "aligned")
 
 

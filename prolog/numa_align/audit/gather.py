@@ -63,7 +63,7 @@ def _through_shell(tasks: Any, nodes: list[str], answered: Answered) -> tuple[li
     task.run(_COMMAND, nodes=",".join(nodes), timeout=_TIMEOUT, handler=OneMore(), stderr=True)
     answered(len(nodes), len(nodes))
     samples: list[Sample] = []
-    silent = dict.fromkeys(nodes, "it said nothing")
+    silent = dict.fromkeys(nodes, "it printed nothing")
     silent.update(dict.fromkeys(map(str, task.iter_keys_timeout()), f"no answer in {_TIMEOUT} s"))
     for buffer, names in task.iter_errors():
         silent.update({name: _end(buffer) for name in map(str, names) if "no answer" not in silent[name]})

@@ -184,5 +184,5 @@ def _task(data: Mapping[str, Any]) -> TaskSample:
     task = TaskSample(**{**data, "gpus": tuple(data["gpus"])})
     for state in (task.state, task.would):
         if state is not None and state not in STATES:
-            raise ValueError(f"{state!r} is no state")
+            raise ValueError(f"{state!r} is not a state")
     return task

@@ -60,7 +60,7 @@ def _log(message: str, *, wrong: bool = True) -> None:
 def _job_id(environment: Mapping[str, str]) -> int:
     text = environment.get("SLURM_JOB_ID", "")
     if not text.isascii() or not text.isdigit():
-        raise NumaAlignError(f"SLURM_JOB_ID is {text!r}: this is to be run by slurmd, as Prolog= or Epilog=")
+        raise NumaAlignError(f"SLURM_JOB_ID is {text!r}: only slurmd should run this, as Prolog= or Epilog=")
     return int(text)
 
 

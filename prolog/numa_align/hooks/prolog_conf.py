@@ -29,7 +29,7 @@ def read_prolog_conf(path: str) -> PrologConf:
         return PrologConf()
     text = read_text(path)
     if text is None:
-        raise NumaAlignError(f"{path} cannot be read, or is larger than any such file")
+        raise NumaAlignError(f"{path} cannot be read, or is too large")
     room = OFF
     for line in text.splitlines():
         words = line.partition("#")[0].strip()
@@ -37,7 +37,7 @@ def read_prolog_conf(path: str) -> PrologConf:
             continue
         key, _, value = (part.strip() for part in words.partition("="))
         if key != "room":
-            raise NumaAlignError(f'{path}: "{key[:40]}" is no word of this file; there is room=')
+            raise NumaAlignError(f'{path}: unknown key "{key[:40]}"; the only key is room=')
         try:
             room = parse_room(value)
         except SpecError as error:

@@ -30,7 +30,7 @@ from ..topology.read import read_here
 #: Once for each node, as it is the same for all.
 _MEMORY = (
     "the memory policy of another process cannot be set: use `numa-align run` before the program, or the "
-    "plugin; memory comes from where the task runs first"
+    "plugin; memory comes from the node where the task first runs"
 )
 
 

@@ -130,6 +130,6 @@ def _reasons(
     if pairs:
         reasons.append(f"{pairs} of {all_pairs} pairs are behind one PCI switch")
     if any(gpu.node is None for gpu in chosen):
-        which = "some of them are" if any(gpu.node is not None for gpu in chosen) else "they are"
-        reasons.append(f"nothing says which node {which} on (numa-align topo): the override file can")
+        which = "some of them" if any(gpu.node is not None for gpu in chosen) else "these GPUs"
+        reasons.append(f"the NUMA node of {which} is unknown (numa-align topo): use the override file")
     return tuple(reasons)

@@ -163,7 +163,10 @@ def _blind(placement: Placement, topology: Topology) -> Optional[str]:
 
 def _no_gpu(topology: Topology) -> str:
     if not topology.gpus:
-        return "no GPU is visible, and this machine shows none: is the driver there, was --gpus said?"
+        return (
+            "no GPU is visible, and none was found on this machine: is the driver loaded, and was a "
+            "container started with GPUs?"
+        )
     return (
         f"no GPU is visible to this process, of {len(topology.gpus)} on this machine: were any requested, "
         "and can it open their device files?"
@@ -461,7 +464,7 @@ def refuse_foreign(topology: Topology, gpus: Sequence[int], openable: Callable[[
         gpu = topology.gpus[position]
         if gpu.device and not openable(gpu.device):
             raise RequestError(
-                f"GPU {gpu.bdf} is not this process's to use: {gpu.device} may not be opened; "
+                f"this process may not use GPU {gpu.bdf}: {gpu.device} may not be opened; "
                 "it belongs to another job, or to another container"
             )
 

@@ -51,7 +51,7 @@ def _compare(
     other = ", ".join(sorted(wanted - shown)) or "fewer"
     raise RequestError(
         f"{name} is {environment[name][:200]!r} and shows the program other GPUs than --gpus ({other}): "
-        "unset it, say the same twice, or say --leave-visible"
+        "unset it, name the same GPUs in both, or use --leave-visible"
     )
 
 
@@ -65,8 +65,8 @@ def _named(
     unknown = [gpu.bdf for gpu in mine if gpu.bdf not in counted]
     if unknown:
         raise RequestError(
-            f"GPU {unknown[0]} cannot be opened, so no program can be shown it: is its driver loaded? "
-            "--leave-visible binds near it all the same"
+            f"GPU {unknown[0]} cannot be opened, so it cannot be made visible to a program: is its "
+            "driver loaded? --leave-visible binds near it anyway"
         )
     order = VENDORS[vendor].order
     return {**dict([order] if order else []), name: ",".join(str(counted.index(gpu.bdf)) for gpu in mine)}

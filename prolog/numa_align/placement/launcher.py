@@ -124,8 +124,8 @@ def number(
         has = f"; the task has {gpus} GPUs" if gpus else ""
         return Numbering(
             None,
-            f"{launcher.rank} is {rank} and nothing says how many workers this node has{has}: "
-            "say --local-world-size N (bind_local_rank(rank, N))",
+            f"{launcher.rank} is {rank} but the number of workers on this node is unknown{has}: "
+            "use --local-world-size N (bind_local_rank(rank, N))",
         )
     return Numbering(_checked(rank, guess, launcher.rank))
 
@@ -134,7 +134,7 @@ def _said(environment: Mapping[str, str], rank: int, local_world_size: Optional[
     counts = (_count(environment, launcher) for launcher in LAUNCHERS)
     count = local_world_size or next((known for known in counts if known is not None), None) or gpus
     if not count:
-        raise RequestError("--local-rank: how many workers are there? say --local-world-size N")
+        raise RequestError("--local-rank: how many workers are there? Use --local-world-size N")
     return _checked(rank, count, "")
 
 
@@ -198,8 +198,8 @@ def _global_only(environment: Mapping[str, str]) -> Optional[str]:
         if own is None or alone or own == to_number(environment.get("SLURM_PROCID")):
             continue
         return (
-            f"{rank} is {own}, so this is one of several workers, and nothing says which of this node: say "
-            "--local-rank and --local-world-size (bind_local_rank(rank, N)); it is bound as if it were alone"
+            f"{rank} is {own}, so this is one of several workers, but its number on this node is unknown: "
+            "use --local-rank and --local-world-size (bind_local_rank(rank, N)); it is bound as the only one"
         )
     return None
 

@@ -104,7 +104,7 @@ def select_release(text: Optional[str]) -> Optional[Release]:
         return None
     words = text.split(".")
     if len(words) < 2 or not all(word.isascii() and word.isdigit() for word in words[:2]):
-        raise RequestError(f"--slurm-version: {text!r} is no release of Slurm; one is 24.11")
+        raise RequestError(f"--slurm-version: {text!r} is not a Slurm release such as 24.11")
     return int(words[0]), int(words[1])
 
 

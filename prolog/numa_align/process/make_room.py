@@ -32,9 +32,9 @@ _DONE, _REFUSED, _NOTHING_LEFT, _LIMIT_REACHED = 0, 3, 4, 5
 _REASONS = {
     _REFUSED: "the kernel refused",
     _NOTHING_LEFT: "no more clean page cache there",
-    _LIMIT_REACHED: "the memory limit of this process's cgroup is too near",
+    _LIMIT_REACHED: "this process is too close to the memory limit of its cgroup",
 }
-_SWAP = "with swap it is left to the kernel before Linux 6.17"
+_SWAP = "not done on a node with swap before Linux 6.17"
 
 
 def make_room(wanted: Mapping[int, int], limit: float = LIMIT) -> tuple[Made, ...]:
@@ -88,7 +88,7 @@ def _wait(children: Mapping[int, int], deadline: float) -> dict[int, Optional[st
         time.sleep(_POLL)
     for pid, node in left.items():
         os.kill(pid, signal.SIGKILL)
-        reasons[node] = "the time was over"
+        reasons[node] = "the time was up"
     while left and time.monotonic() < deadline + _GRACE:
         left = {pid: node for pid, node in left.items() if not os.waitpid(pid, os.WNOHANG)[0]}
         time.sleep(_POLL)

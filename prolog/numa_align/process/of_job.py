@@ -139,7 +139,7 @@ def with_children(pid: int) -> tuple[int, ...]:
     except psutil.NoSuchProcess:
         raise RequestError(f"there is no process {pid}") from None
     except psutil.Error as error:
-        raise RequestError(f"process {pid} cannot be looked at: {error}") from error
+        raise RequestError(f"process {pid} cannot be inspected: {error}") from error
 
 
 def look(pid: int, topology: Topology, holders: Mapping[int, Sequence[Gpu]]) -> Optional[Seen]:

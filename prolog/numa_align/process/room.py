@@ -104,6 +104,6 @@ class Made:
     def line(self) -> str:
         """For the log and for people."""
         node, free = self.before.node, f"{self.before.free >> 20} -> {self.after.free >> 20} MiB free"
-        short = f"; {self.wanted >> 20} MiB were to be free" if self.after.free < self.wanted else ""
+        short = f"; {self.wanted >> 20} MiB were wanted" if self.after.free < self.wanted else ""
         why = f" ({self.reason})" if self.reason and short else ""
         return f"room on node {node}: {free} in {self.milliseconds} ms{short}{why}"

@@ -179,14 +179,15 @@ def _opened(meeting: Meeting) -> Iterator[int]:
 
 def _foreign(meeting: Meeting) -> RequestError:
     return RequestError(
-        f"{meeting.folder} is not this user's own folder: somebody else made it first, and the tasks are not "
-        "counted; --gather names another place"
+        f"{meeting.folder} is not this user's own folder: another user created it first, so the tasks are "
+        "not counted; use --gather to name another folder"
     )
 
 
 def _cannot(meeting: Meeting, error: OSError) -> RequestError:
     return RequestError(
-        f"the tasks cannot be counted in {meeting.folder}: {error.strerror}; --gather names another place"
+        f"the tasks cannot be counted in {meeting.folder}: {error.strerror}; "
+        "use --gather to name another folder"
     )
 
 

@@ -171,7 +171,7 @@ def _entry(path: str, number: int, table: object) -> Entry:
         raise OverrideError(f"{where} is not a table headed [[gpu]]")
     unknown = sorted(set(table) - {*_KEYS, "node"})
     if unknown:
-        raise OverrideError(f"{where}: unknown key {unknown[0]!r}; there are bdf, uuid, minor and node")
+        raise OverrideError(f"{where}: unknown key {unknown[0]!r}; valid keys are bdf, uuid, minor and node")
     subjects = [key for key in _KEYS if key in table]
     if len(subjects) != 1:
         raise OverrideError(f"{where}: name the GPU by one of bdf, uuid and minor, not by {len(subjects)}")

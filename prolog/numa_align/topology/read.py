@@ -388,8 +388,8 @@ def _remarks(gpu: FoundGpu, placement: Placement) -> list[str]:
     """Warnings about the place of a GPU."""
     if placement.source == "none":
         return [
-            f"GPU {gpu.bdf}: its NUMA node is not known: {placement.remark}; "
-            "a site that knows it can say so in the override file"
+            f"GPU {gpu.bdf}: its NUMA node is unknown: {placement.remark}; "
+            "if you know it, enter it in the override file"
         ]
     if placement.remark:
         return [f"GPU {gpu.bdf}: the override file says node {placement.node}, {placement.remark}"]

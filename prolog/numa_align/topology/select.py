@@ -105,8 +105,8 @@ def _meant(name: str, gpus: Sequence[Gpu], tree: Tree) -> tuple[Gpu, ...]:
         parent = parent_of_instance(name, gpus, tree)
         if parent is None:
             raise RequestError(
-                f"the GPU of the MIG instance {name[:60]!r} is not known: NVML (the Python package "
-                f"nvidia-ml-py) would tell; name the GPU instead: {_existing(gpus)}"
+                f"the GPU of the MIG instance {name[:60]!r} is unknown without NVML (the Python "
+                f"package nvidia-ml-py); install it, or name the GPU instead: {_existing(gpus)}"
             )
         return (parent,)
     if not matching:
