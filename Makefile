@@ -216,7 +216,7 @@ lint: setup
 	$(RUN)/mypy
 	git ls-files -z ':!tests/fuzz/corpus' | xargs -0 $(RUN)/codespell
 	$(RUN)/shellcheck packaging/*.sh
-	$(RUN)/clang-format --dry-run --Werror spank/*.[ch] spank/placement/*.[ch]
+	$(RUN)/clang-format --dry-run --Werror spank/*.[ch] spank/placement/*.[ch] spank/bench/*.[ch]
 
 unit: lint
 	$(MAKE) -C spank WERROR=-Werror

@@ -1,7 +1,7 @@
 """Compiles the claim for Python: the same C files that make up the plugin.
 
 ``setup.py`` names `ffibuilder`; the result is the module ``numa_align._claim``. Only the parts
-that touch nothing outside their arguments are compiled (spank/placement).
+that touch nothing outside their arguments are compiled (spank/placement), and what `bench` measures with.
 """
 
 import sys
@@ -17,7 +17,9 @@ if sys.version_info < (3, 9):  # noqa: UP036 (the project says so, but nothing e
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-SOURCES = sorted(f"spank/placement/{path.name}" for path in (HERE / "placement").glob("*.c"))
+SOURCES = sorted(
+    f"spank/{folder}/{path.name}" for folder in ("placement", "bench") for path in (HERE / folder).glob("*.c")
+)
 
 DECLARATIONS = """
 struct na_set { uint64_t word[128]; };
@@ -121,6 +123,7 @@ const char *na_cpus_name(int cpus);
 const char *na_node_kind_name(int kind);
 const char *na_variable_name(int variable);
 #define NA_VARIABLE_TEXT_MAX ...
+bool na_chase(size_t size, size_t loads, int runs, double *nanoseconds);
 bool na_variable_text(const struct na_step *step, const struct na_placement *placement, int variable,
                       char *text, size_t size);
 """
@@ -136,6 +139,7 @@ def builder(root: Path) -> FFI:
             f'#include "{name}.h"\n'
             for name in (
                 "by_hand",
+                "chase",
                 "claim",
                 "explain",
                 "nics",
@@ -147,7 +151,7 @@ def builder(root: Path) -> FFI:
             )
         ),
         sources=[str(root / source) for source in SOURCES],
-        include_dirs=[str(HERE / "placement")],
+        include_dirs=[str(HERE / "placement"), str(HERE / "bench")],
         define_macros=[("_GNU_SOURCE", "1")],
         extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden"],
     )

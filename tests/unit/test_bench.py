@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from builder import Machine
 from click.testing import CliRunner
-from numa_align.bench.host_memory import Cell, Effort, local_to_remote, measure_memory, pairs
-from numa_align.cli.bench import command
+from numa_align.bench.host_memory import Cell, Effort, chase, local_to_remote, measure_memory, pairs, settled
+from numa_align.cli.bench import _draw_map, _title, command
 from numa_align.errors import RequestError
 from numa_align.process.affinity import read_policy
 from numa_align.topology.read import read_here
 
-TINY = Effort(1 << 20, 1, 2000)
+TINY = Effort(1 << 20, 1, 2000, chain=1 << 20)
 
 
 def test_it_measures_and_leaves_mask_and_policy_as_they_were() -> None:
@@ -34,6 +34,36 @@ def test_all_pairs_of_nodes_that_can_be_measured_are() -> None:
     assert [(a.id, b.id) for a, b in pairs(topology, (0,))] == [(0, 0)]
     with pytest.raises(RequestError, match="no NUMA node"):
         pairs(topology, ())
+
+
+@pytest.mark.parametrize(
+    ("runs", "latency"),
+    [
+        ([90.0, 91.0, 95.0, 400.0], 90.0),  # others on the machine only make it slower
+        ([500.0, 98.9, 90.0, 96.0], 90.0),
+        ([90.0, 91.0, 130.0], None),
+        ([0.5, 594.0, 300.0], None),
+        ([90.0, 90.0], None),
+    ],
+)
+def test_a_latency_is_the_least_of_runs_that_agree(runs: list[float], latency: float | None) -> None:
+    assert settled(runs) == latency
+
+
+def test_the_chain_goes_through_all_of_the_memory() -> None:
+    """In what no cache holds a load takes several times as long as in what the nearest one holds."""
+    near, far = min(chase(16 << 10, 200_000, 9)), min(chase(128 << 20, 200_000, 5))
+    assert 0.2 < near < far / 3
+
+
+def test_both_maps_begin_at_nothing_and_tell_host_and_what_is_missing() -> None:
+    figure_module = pytest.importorskip("matplotlib.figure")
+    axes = figure_module.Figure().add_subplot()
+    _draw_map(axes, {(0, 0): 200.0, (0, 1): None, (1, 0): 90.0, (1, 1): 210.0}, "latency, ns")
+    (image,) = axes.get_images()
+    assert image.get_clim() == (0, 210.0)
+    assert [text.get_text() for text in axes.texts] == ["200", "-", "90.0", "210"]
+    assert axes.get_title() == "latency, ns" and os.uname().nodename in _title()
 
 
 def test_the_ratio_is_of_means() -> None:

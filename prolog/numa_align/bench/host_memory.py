@@ -1,8 +1,8 @@
 """Memory bandwidth and latency from each node's CPUs to each node's memory. Needs numpy.
 
-What is measured is a copy by one thread a CPU of the node, and a chain of dependent loads, in memory that is
-bound to one node (set_mempolicy(2), bind); the copy counts bytes read and written. A latency is of a chain
-through the interpreter, less that of the same chain in a few cache lines: the difference is memory's.
+What is measured is a copy by one thread a CPU of the node, and a chain of dependent loads by one thread, in
+memory that is bound to one node (set_mempolicy(2), bind); the copy counts bytes read and written. The chain
+is compiled (spank/bench/chase.c) and runs several times, in huge pages where the kernel has some.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
 
@@ -27,16 +27,19 @@ _MAX_THREADS = 32
 
 @dataclass(frozen=True)
 class Effort:
-    """How long and how large: bytes a buffer, repetitions, loads of a chain."""
+    """How long and how large: bytes a buffer, repetitions, loads of a chain and how often it is run."""
 
     buffer: int = 256 << 20
     repeat: int = 5
-    loads: int = 200_000
+    loads: int = 300_000
+    runs: int = 40
+    #: Of the chain, in bytes: more than the last-level caches of most machines.
+    chain: int = 512 << 20
 
     @classmethod
     def quick(cls) -> Effort:
         """For a first look, and for tests."""
-        return cls(8 << 20, 2, 20_000)
+        return cls(8 << 20, 2, 100_000, chain=64 << 20)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,8 @@ def measure_memory(cpu: Node, memory: Node, allowed: tuple[int, ...], effort: Ef
     # Never more than a quarter of the node: binding is hard, and what runs there needs memory too.
     size = min(effort.buffer, memory.memory_bytes // 16)
     with on_node(cpus, memory.id):
-        return Cell(cpu.id, memory.id, _bandwidth(cpus, size, effort.repeat), _latency(size, effort.loads))
+        latency = settled(chase(min(effort.chain, memory.memory_bytes // 16), effort.loads, effort.runs))
+        return Cell(cpu.id, memory.id, _bandwidth(cpus, size, effort.repeat), latency)
 
 
 def _bandwidth(cpus: tuple[int, ...], size: int, repeat: int) -> float:
@@ -97,32 +101,23 @@ def _bandwidth(cpus: tuple[int, ...], size: int, repeat: int) -> float:
     return 2 * threads * part * 8 / best / 1e9
 
 
-def _chain(count: int, stride: int, start: int) -> np.ndarray[Any, Any]:
-    """A cycle through ``count`` places ``stride`` apart from ``start`` on, in random order (fixed seed)."""
-    order = np.random.default_rng(1).permutation(count) * stride + start
-    links = np.zeros(count * stride + start, dtype=np.int64)
-    links[order] = np.roll(order, -1)
-    return links
+def chase(size: int, loads: int, runs: int) -> list[float]:
+    """Nanoseconds a load of a chain through ``size`` bytes of new memory, once for each run."""
+    from .._claim import ffi, lib  # noqa: PLC0415 (the compiled part, which `errors` speaks of elsewhere)
+
+    found = ffi.new("double[]", runs)
+    if not lib.na_chase(size, loads, runs, found):
+        raise RequestError(f"there is no memory of {size >> 20} MiB to measure latencies in")
+    return list(found)
 
 
-def _latency(size: int, loads: int) -> Optional[float]:
-    line, start = 8, 512  # int64 in 64 bytes: one place a line; Python keeps small numbers ready-made
-    near = _follow(_chain(16, line, start), start, loads)
-    far = _follow(_chain(max(size // 64, 1024), line, start), start, loads)
-    return round(far - near, 1) if far > near else None
+def settled(runs: Sequence[float]) -> Optional[float]:
+    """The least of some runs, as others on the machine only make a load slower; None for noise.
 
-
-def _follow(links: np.ndarray[Any, Any], start: int, loads: int) -> float:
-    """Nanoseconds a load, the best of three."""
-    view = links.data
-    best = float("inf")
-    for _ in range(3):
-        place = start
-        begin = time.perf_counter()
-        for _ in range(loads):
-            place = view[place]
-        best = min(best, time.perf_counter() - begin)
-    return best / loads * 1e9
+    Noise is where the three least are not within a tenth: then nothing says that the least is the machine's.
+    """
+    least = sorted(runs)[:3]
+    return round(least[0], 1) if len(least) == 3 and least[-1] <= 1.1 * least[0] else None
 
 
 def local_to_remote(cells: list[Cell]) -> Optional[float]:

@@ -6,13 +6,14 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
+from .. import __version__
 from ..errors import BindError, RequestError
 from ..topology.read import read_here
 
@@ -102,6 +103,7 @@ def _print(cells: list[Cell], copies: list[Copy], ratio: Optional[float]) -> Non
     from rich.table import Table  # noqa: PLC0415
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    console.print(_title())
     if ratio is None:
         console.print("One NUMA node: nothing is far.")
     else:
@@ -113,6 +115,8 @@ def _print(cells: list[Cell], copies: list[Copy], ratio: Optional[float]) -> Non
         latency = "-" if cell.latency_ns is None else f"{cell.latency_ns:.0f}"
         table.add_row(str(cell.cpu_node), str(cell.memory_node), f"{cell.bandwidth_gb_s:.1f}", latency)
     console.print(table)
+    if any(cell.latency_ns is None for cell in cells):
+        console.print("-: the runs did not agree within a tenth; the machine was busy.")
     if not copies:
         return
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
@@ -133,12 +137,40 @@ def _print(cells: list[Cell], copies: list[Copy], ratio: Optional[float]) -> Non
     console.print("Copies in GB/s; launch: until a kernel without work is done, median and 99th percentile.")
 
 
+def _title() -> str:
+    return f"Memory of {os.uname().nodename}, measured by numa-align {__version__}"
+
+
 def _can_be_drawn(file: Path, kinds: Iterable[str]) -> None:
     """Raises RequestError for a file that will not be written once all is measured."""
     if file.suffix[1:].lower() not in kinds:
         raise RequestError(f"cannot draw {file}: its name ends in none of {', '.join(sorted(kinds))}")
     if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
         raise RequestError(f"cannot draw {file}: it cannot be written; is the folder there, and yours?")
+
+
+def _place(cell: Cell) -> tuple[int, int]:
+    return cell.cpu_node, cell.memory_node
+
+
+def _draw_map(axes: Any, values: Mapping[tuple[int, int], Optional[float]], what: str) -> None:
+    """One of the two maps; its colours begin at 0, so that half as much looks like half as much."""
+    rows, columns = (sorted({place[i] for place in values}) for i in (0, 1))
+    grid = [[values.get((row, column)) for column in columns] for row in rows]
+    known = [value for value in values.values() if value is not None]
+    numbers = [[float("nan") if value is None else value for value in line] for line in grid]
+    image = axes.imshow(numbers, cmap="viridis", vmin=0, vmax=max(known, default=1))
+    axes.set_title(what)
+    axes.set_xticks(range(len(columns)), [str(node) for node in columns])
+    axes.set_yticks(range(len(rows)), [str(node) for node in rows])
+    axes.set_xlabel("memory of node")
+    axes.set_ylabel("CPUs of node")
+    for i, line in enumerate(grid):
+        for j, value in enumerate(line):
+            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
+            words = "-" if value is None else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+            axes.text(j, i, words, ha="center", va="center", bbox=box)
+    axes.figure.colorbar(image, ax=axes, shrink=0.8)
 
 
 def _drawer(plot: Optional[str]) -> Optional[Any]:
@@ -155,21 +187,13 @@ def _drawer(plot: Optional[str]) -> Optional[Any]:
     _can_be_drawn(Path(plot), Figure().canvas.get_supported_filetypes())
 
     def draw(cells: list[Cell]) -> None:
-        rows = sorted({cell.cpu_node for cell in cells})
-        columns = sorted({cell.memory_node for cell in cells})
-        values = {(cell.cpu_node, cell.memory_node): cell.bandwidth_gb_s for cell in cells}
-        figure = Figure(figsize=(2 + len(columns), 1.5 + 0.8 * len(rows)), layout="constrained")
-        axes = figure.add_subplot()
-        image = axes.imshow([[values[row, column] for column in columns] for row in rows], cmap="viridis")
-        axes.set_xticks(range(len(columns)), [str(node) for node in columns])
-        axes.set_yticks(range(len(rows)), [str(node) for node in rows])
-        axes.set_xlabel("memory of node")
-        axes.set_ylabel("CPUs of node")
-        for i, row in enumerate(rows):
-            for j, column in enumerate(columns):
-                box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
-                axes.text(j, i, f"{values[row, column]:.1f}", ha="center", va="center", bbox=box)
-        figure.colorbar(image, label="GB/s")
+        columns, rows = len({cell.memory_node for cell in cells}), len({cell.cpu_node for cell in cells})
+        size = (2 * max(4, 2 + 0.7 * columns), 2.4 + 0.7 * rows)
+        figure = Figure(figsize=size, layout="constrained")
+        figure.suptitle(_title())
+        left, right = figure.subplots(1, 2)
+        _draw_map(left, {_place(cell): cell.bandwidth_gb_s for cell in cells}, "bandwidth, GB/s")
+        _draw_map(right, {_place(cell): cell.latency_ns for cell in cells}, "latency, ns")
         try:
             figure.savefig(plot)
         except (OSError, ValueError) as error:
