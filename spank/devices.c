@@ -66,10 +66,46 @@ static int compare_positions(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
+static const char *vendor_of(const struct na_machine *machine)
+{
+	return machine->gpu_count ? machine->gpus[0].vendor : "";
+}
+
 /* The variable of the runtime that the machine's GPUs have. */
 static const char *visible_variable(const struct na_machine *machine)
 {
-	return na_visible_variable(machine->gpu_count ? machine->gpus[0].vendor : "");
+	return na_visible_variable(vendor_of(machine));
+}
+
+static bool has(const int *gpus, int count, int gpu)
+{
+	for (int i = 0; i < count; i++)
+		if (gpus[i] == gpu)
+			return true;
+	return false;
+}
+
+/*
+ * What a library on top of the runtime (HIP) shows of the GPUs that are left; its numbers count in these, and
+ * its list ends at the first that is not among them. The runtime's own list once more is no second word:
+ * Slurm writes one list into all variables where gres.conf has no Flags=amd_gpu_env.
+ */
+static int shown_inside(spank_t spank, const struct na_machine *machine, int *gpus, int count)
+{
+	const char *const *name = na_inner_variables(vendor_of(machine));
+	int all[NA_MAX_GPUS], found, kept = 0;
+	char list[LIST_MAX], own[LIST_MAX];
+
+	while (*name && !get_list(spank, *name, list, sizeof(list)))
+		name++;
+	if (!*name ||
+	    (get_list(spank, visible_variable(machine), own, sizeof(own)) && strcmp(own, list) == 0))
+		return count;
+	found = na_gpu_list(machine, list, gpus, count, true, all);
+	while (kept < found && has(gpus, count, all[kept]))
+		kept++;
+	memcpy(gpus, all, (size_t)kept * sizeof(*gpus));
+	return kept;
 }
 
 static bool hidden_by_variable(spank_t spank, const struct na_machine *machine)
@@ -143,13 +179,16 @@ static bool given_out_to_others(spank_t spank, const struct na_machine *machine)
 int na_devices_of_step(spank_t spank, const struct na_machine *machine, int gpus[NA_MAX_GPUS])
 {
 	int open[NA_MAX_GPUS], count, kept = 0;
+	const bool by_slurm = named_by_slurm(spank, machine, gpus, &count);
 
-	if (!named_by_slurm(spank, machine, gpus, &count)) {
+	if (!by_slurm) {
 		if (given_out_to_others(spank, machine) || hidden_by_variable(spank, machine))
 			return 0;
 		count = named_by_user(spank, machine, gpus);
 	}
 	if (count) {
+		if (!by_slurm)
+			count = shown_inside(spank, machine, gpus, count);
 		qsort(gpus, (size_t)count, sizeof(*gpus), compare_positions);
 		return count;
 	}
@@ -158,6 +197,9 @@ int na_devices_of_step(spank_t spank, const struct na_machine *machine, int gpus
 	for (int i = 0; i < count; i++)
 		if (machine->gpus[open[i]].in_job != 0)
 			gpus[kept++] = open[i];
+	if (!by_slurm)
+		kept = shown_inside(spank, machine, gpus, kept);
+	qsort(gpus, (size_t)kept, sizeof(*gpus), compare_positions);
 	return kept;
 }
 
@@ -231,8 +273,8 @@ int na_devices_of_task(spank_t spank, const struct na_machine *machine, const in
 		count = named_in_task(machine, list, open_count, step_count, mine, mine_count, gpus);
 		count = all_open(machine, gpus, count);
 		if (count)
-			return count;
+			return shown_inside(spank, machine, gpus, count);
 	}
 	memcpy(gpus, mine, (size_t)mine_count * sizeof(*gpus));
-	return mine_count;
+	return shown_inside(spank, machine, gpus, mine_count);
 }

@@ -19,6 +19,13 @@ const char *na_visible_variable(const char *vendor)
 	return "CUDA_VISIBLE_DEVICES";
 }
 
+const char *const *na_inner_variables(const char *vendor)
+{
+	static const char *const hip[] = { "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", NULL };
+
+	return strcmp(vendor, "amd") == 0 ? hip : hip + 2;
+}
+
 bool na_gpu_list_hides_all(const char *list)
 {
 	list += strspn(list, " ");

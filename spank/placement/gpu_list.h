@@ -24,4 +24,10 @@ bool na_gpu_list_hides_all(const char *list);
 /* The variable that shows some of a vendor's GPUs to its runtime; NVIDIA's for one that is not known. */
 const char *na_visible_variable(const char *vendor);
 
+/*
+ * The variables by which a library on top of that runtime shows some of what is left, ending with NULL: the
+ * first that is not empty counts (HIP, rocclr's rocdevice.cpp). None for a vendor that has no such library.
+ */
+const char *const *na_inner_variables(const char *vendor);
+
 #endif

@@ -144,6 +144,7 @@ class Plugin:
         self.library.na_table_parse.restype = ctypes.c_void_p
         self.library.na_gpu_list_hides_all.restype = ctypes.c_bool
         self.library.na_visible_variable.restype = ctypes.c_char_p
+        self.library.na_inner_variables.restype = ctypes.POINTER(ctypes.c_char_p)
 
     def read(
         self, topology: Topology, text: str, among: Optional[Sequence[int]], *, of_runtime: bool
@@ -213,6 +214,9 @@ def test_plugin_and_python_agree_on_what_hides_every_gpu(plugin: Plugin, text: s
 @pytest.mark.parametrize("vendor", sorted(VENDORS))
 def test_plugin_and_python_have_one_variable_for_a_vendor(plugin: Plugin, vendor: str) -> None:
     assert plugin.library.na_visible_variable(vendor.encode()).decode() == VENDORS[vendor].visible
+    names = plugin.library.na_inner_variables(vendor.encode())
+    count = next(number for number in range(9) if not names[number])
+    assert tuple(names[number].decode() for number in range(count)) == VENDORS[vendor].inner
 
 
 @pytest.mark.parametrize("vendor", ["huawei", "cambricon", "moorethreads-gpu"])

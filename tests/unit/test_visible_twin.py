@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -30,23 +30,29 @@ FAKES = """
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-static char variable[64], value[4096];
-static int is_set;
+static char variable[8][64], value[8][4096];
+static int count;
 static unsigned closed;
-void fake(const char *name, const char *text, unsigned shut)
+void fake_start(unsigned shut)
 {
-	snprintf(variable, sizeof(variable), "%s", name);
-	snprintf(value, sizeof(value), "%s", text ? text : "");
-	is_set = text != NULL;
 	closed = shut;
+	count = 0;
+}
+void fake(const char *name, const char *text)
+{
+	snprintf(variable[count], sizeof(variable[count]), "%s", name);
+	snprintf(value[count], sizeof(value[count]), "%s", text);
+	count++;
 }
 spank_err_t spank_getenv(spank_t spank, const char *name, char *text, int size)
 {
 	(void)spank;
-	if (!is_set || strcmp(name, variable) != 0)
-		return ESPANK_ENV_NOEXIST;
-	snprintf(text, (size_t)size, "%s", value);
-	return ESPANK_SUCCESS;
+	for (int i = 0; i < count; i++)
+		if (strcmp(name, variable[i]) == 0) {
+			snprintf(text, (size_t)size, "%s", value[i]);
+			return ESPANK_SUCCESS;
+		}
+	return ESPANK_ENV_NOEXIST;
 }
 static int answer(const char *path) { return closed >> (path[strlen(path) - 1] - '0') & 1 ? -1 : 0; }
 int access(const char *path, int mode) { (void)mode; return answer(path); }
@@ -71,7 +77,7 @@ class Devices:
         self.library.na_table_parse.restype = ctypes.c_void_p
 
     def of_task(
-        self, topology: Topology, variable: str, text: Optional[str], closed: Sequence[int]
+        self, topology: Topology, environment: Mapping[str, str], closed: Sequence[int]
     ) -> tuple[int, ...]:
         """What a task has whose step has all that may be opened."""
         table = format_table(topology, 1).encode()
@@ -79,7 +85,9 @@ class Devices:
         machine = self.library.na_table_parse(table, ctypes.c_size_t(len(table)), error, ctypes.c_size_t(256))
         assert machine, error.value
         shut = sum(1 << (topology.gpus[gpu].minor or 0) for gpu in closed)
-        self.library.fake(variable.encode(), None if text is None else text.encode(), ctypes.c_uint(shut))
+        self.library.fake_start(ctypes.c_uint(shut))
+        for name, text in environment.items():
+            self.library.fake(name.encode(), text.encode())
         step = [number for number in range(len(topology.gpus)) if number not in closed]
         found, given_ = (ctypes.c_int * 256)(), (ctypes.c_int * 256)(*step)
         count = self.library.na_devices_of_task(None, ctypes.c_void_p(machine), given_, len(step), found)
@@ -107,6 +115,7 @@ MACHINES = {
     "Intel": machine(0, 1, 2, 3, vendor=0x8086),
 }
 ENTRIES = st.sampled_from(["0", "1", "2", "3", "4", "-1", "", "x", "GPU-0", "GPU-1", "GPU-", *UUIDS])
+ROCR, HIP, CUDA = "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"
 LISTS = st.none() | st.lists(ENTRIES, max_size=5).map(",".join)
 
 
@@ -121,12 +130,52 @@ def test_plugin_and_python_see_the_same_gpus(
 ) -> None:
     topology = MACHINES[name]
     variable = VENDORS[topology.gpus[0].vendor].visible
-    shut = {topology.gpus[gpu].device for gpu in closed}
     environment = {} if text is None else {variable: text}
+    assert devices.of_task(topology, environment, closed) == by_python(topology, environment, closed)
+
+
+def by_python(topology: Topology, environment: Mapping[str, str], closed: Sequence[int]) -> tuple[int, ...]:
+    shut = {topology.gpus[gpu].device for gpu in closed}
     seen = visible_gpus(topology.gpus, environment, lambda device: device not in shut)
-    mine = tuple(topology.gpus.index(gpu) for gpu in seen)
-    assert devices.of_task(topology, variable, text, closed) == mine
+    return tuple(topology.gpus.index(gpu) for gpu in seen)
+
+
+@given(
+    lists=st.fixed_dictionaries(
+        {}, optional={name: st.lists(ENTRIES, max_size=5).map(",".join) for name in (ROCR, HIP, CUDA)}
+    ),
+    closed=st.lists(st.integers(0, COUNT - 1), unique=True, max_size=COUNT),
+)
+def test_plugin_and_python_read_all_of_an_amd_machines_lists_alike(
+    devices: Devices, lists: dict[str, str], closed: list[int]
+) -> None:
+    topology = MACHINES["AMD"]
+    assert devices.of_task(topology, lists, closed) == by_python(topology, lists, closed)
+
+
+@pytest.mark.parametrize(
+    ("lists", "gpus"),
+    [
+        ({HIP: "2"}, (2,)),
+        ({CUDA: "2"}, (2,)),
+        ({HIP: "3,0", CUDA: "2"}, (3, 0)),
+        ({HIP: "", CUDA: "2"}, (2,)),
+        ({ROCR: "1,2,3,0", HIP: "1"}, (2,)),
+        ({ROCR: f"{UUIDS[3]},{UUIDS[1]}", HIP: "1,0"}, (1, 3)),
+        ({ROCR: f"{UUIDS[3]},{UUIDS[1]}", CUDA: "0,2,1"}, (3,)),
+        ({HIP: "-1"}, ()),
+        ({HIP: "", CUDA: ""}, (0, 1, 2, 3)),
+        ({ROCR: "2,3", CUDA: "2,3"}, (2, 3)),
+    ],
+    ids=str,
+)
+def test_hip_counts_in_what_the_runtime_has_left(
+    devices: Devices, lists: dict[str, str], gpus: tuple[int, ...]
+) -> None:
+    """By the order of ROCm's runtime; one list in both variables is Slurm's one word."""
+    assert devices.of_task(MACHINES["AMD"], lists, []) == gpus
+    assert by_python(MACHINES["AMD"], lists, []) == gpus
 
 
 def test_two_of_four_are_counted_as_the_list_has_them(devices: Devices) -> None:
-    assert devices.of_task(MACHINES["in order"], "CUDA_VISIBLE_DEVICES", "1,0", [2, 3]) == (1, 0)
+    assert devices.of_task(MACHINES["in order"], {"CUDA_VISIBLE_DEVICES": "1,0"}, [2, 3]) == (1, 0)

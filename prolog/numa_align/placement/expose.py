@@ -29,8 +29,9 @@ def expose(
         mine = [gpu for gpu in chosen if gpu.vendor == vendor]
         if not mine:
             continue
-        if name in environment:
-            _compare(gpus, mine, environment, openable, name)
+        said = [other for other in record.inner if environment.get(other)]
+        if name in environment or said:
+            _compare(gpus, mine, environment, openable, name if name in environment else said[0])
         elif not environment.get("SLURM_JOB_ID"):
             exposed.update(_named(vendor, name, gpus, mine, openable))
     return exposed

@@ -5,6 +5,7 @@ The same rules as the plugin's (na_devices_of_task in spank/devices.c), for a pr
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Optional
@@ -48,10 +49,20 @@ def visible_list(gpus: Sequence[Gpu], environment: Mapping[str, str]) -> Optiona
     return None if vendor is None else environment.get(vendor.visible)
 
 
+def _inner_list(gpus: Sequence[Gpu], environment: Mapping[str, str]) -> Optional[str]:
+    """What a library on top of that runtime is told to see of the rest; to it an empty list is no list."""
+    vendor = VENDORS.get(gpus[0].vendor) if gpus else None
+    names = () if vendor is None else vendor.inner
+    return next((environment[name] for name in names if environment.get(name)), None)
+
+
 def hidden_by_variable(gpus: Sequence[Gpu], environment: Mapping[str, str]) -> bool:
     """Whether a variable shows none of the machine's GPUs. To Level Zero an empty mask is no mask."""
     text = visible_list(gpus, environment)
-    return text is not None and gpus[0].vendor != "intel" and hides_all(text)
+    if text is not None and gpus[0].vendor != "intel" and hides_all(text):
+        return True
+    inner = _inner_list(gpus, environment)
+    return inner is not None and hides_all(inner)
 
 
 def visible_gpus(
@@ -67,10 +78,15 @@ def visible_gpus(
     """
     reachable = tuple(gpu for gpu in gpus if gpu.device and may_open(gpu.device))
     text = visible_list(reachable, environment)
-    if text is None:
-        return reachable
     if hidden_by_variable(reachable, environment):
         return ()
+    outer = reachable if text is None else _shown_by_runtime(text, gpus, reachable, tree)
+    return _shown_inside(outer, environment, text)
+
+
+def _shown_by_runtime(
+    text: str, gpus: Sequence[Gpu], reachable: tuple[Gpu, ...], tree: Tree
+) -> tuple[Gpu, ...]:
     # With a device cgroup a list of numbers has as many entries as devices can be opened, and says in
     # which order the program counts them; a shorter one means that the cgroup did not tell.
     entries = text.count(",") + 1
@@ -82,6 +98,21 @@ def visible_gpus(
         text, gpus, reachable if within else None, lambda name: parent_of_instance(name, gpus, tree)
     )
     return named if named and set(named) <= set(reachable) else reachable
+
+
+def _shown_inside(
+    gpus: tuple[Gpu, ...], environment: Mapping[str, str], outer: Optional[str]
+) -> tuple[Gpu, ...]:
+    """What a library on top of the runtime (HIP) shows of these, in which its numbers count.
+
+    The runtime's own list once more is no second word: Slurm writes one list into all variables where
+    gres.conf has no Flags=amd_gpu_env.
+    """
+    text = _inner_list(gpus, environment)
+    if text is None or text == outer:
+        return gpus
+    named = listed_for_runtime(text, gpus, gpus, lambda _name: None)
+    return tuple(itertools.takewhile(lambda gpu: gpu in gpus, named))
 
 
 def used_gpus(visible: Sequence[Gpu], place: Place, step_gpus: Optional[int]) -> tuple[Gpu, ...]:

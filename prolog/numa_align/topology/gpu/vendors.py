@@ -1,6 +1,7 @@
 """What differs from one maker of GPUs to the next: a new one is a record here, a module, and a row in C.
 
-The row is that of `na_visible_variable` in spank/placement/gpu_list.c; a test holds both together.
+The row is that of `na_visible_variable`, and of `na_inner_variables`, in spank/placement/gpu_list.c; a test
+holds both together.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ class Vendor(NamedTuple):
     ``visible`` is the variable by which its runtime is shown some of the GPUs, ``order`` a variable that
     makes the runtime count them by PCI address, None where it does anyway (CUDA: Programming Guide,
     "CUDA Environment Variables"; Level Zero: Core Programming Guide, "Environment Variables").
+    ``inner`` are the variables by which a library on top of that runtime shows some of what is left, of which
+    the first that is not empty counts (HIP: ROCm's "GPU isolation techniques").
     ``device`` is how the path of a GPU's device file begins, before its minor; ``beside`` lists those that a
     container needs besides. ``gres_flag`` is the Flags= of gres.conf that sets only this vendor's variable,
     ``detector`` Slurm's AutoDetect= for it, ``resource`` how Kubernetes' device plugin calls a GPU,
@@ -25,6 +28,7 @@ class Vendor(NamedTuple):
 
     pci: int
     visible: str
+    inner: tuple[str, ...]
     order: Optional[tuple[str, str]]
     device: str
     beside: tuple[str, ...]
@@ -38,6 +42,7 @@ VENDORS = {
     "nvidia": Vendor(
         pci=0x10DE,
         visible="CUDA_VISIBLE_DEVICES",
+        inner=(),
         order=("CUDA_DEVICE_ORDER", "PCI_BUS_ID"),
         device="/dev/nvidia",
         beside=(),
@@ -49,6 +54,7 @@ VENDORS = {
     "amd": Vendor(
         pci=0x1002,
         visible="ROCR_VISIBLE_DEVICES",
+        inner=("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"),
         order=None,
         device="/dev/dri/renderD",
         beside=("/dev/kfd",),
@@ -60,6 +66,7 @@ VENDORS = {
     "intel": Vendor(
         pci=0x8086,
         visible="ZE_AFFINITY_MASK",
+        inner=(),
         order=("ZE_ENABLE_PCI_ID_DEVICE_ORDER", "1"),
         device="/dev/dri/renderD",
         beside=(),
