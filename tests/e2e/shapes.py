@@ -40,10 +40,16 @@ SHAPES = {
     "gpu-bind=single": Shape("srun {ask} -n8 --gpus=8 --gpu-bind=single:1 {probe}", 8, apart_from="24.11"),
     "gpu-bind=map": Shape("srun {ask} -n8 --gpus=8 --gpu-bind=map_gpu:7,6,5,4,3,2,1,0 {probe}", 8),
     "gpu-bind=mask": Shape("srun {ask} -n2 -c4 --gpus=8 --gpu-bind=mask_gpu:0x0f,0xf0 {probe}", 2),
+    "one sees all": Shape("srun {ask} -n2 -c4 --gpus=8 --gpu-bind=mask_gpu:0xf0,0xff {probe}", 2),
     "gpu-bind=closest": Shape("srun {ask} -n8 --gpus=8 --gpu-bind=closest {probe}", 8),
     "tres-per-task": Shape("srun {ask} -n8 --tres-per-task=gres/gpu:1 {probe}", 8, version="24.11"),
     "allow-task-sharing": Shape(
         "srun {ask} -n8 --gpus-per-task=1 --gres-flags=allow-task-sharing {probe}", 8, version="24.11"
+    ),
+    "map and task sharing": Shape(
+        "srun {ask} -n8 --gpus=8 --gpu-bind=map:7,6,5,4,3,2,1,0 --gres-flags=allow-task-sharing {probe}",
+        8,
+        version="24.11",
     ),
     "mem-bind=local": Shape("srun {ask} -n8 --gpus=8 --mem-bind=local {probe}", 8),
     "mem-bind=local,prefer": Shape("srun {ask} -n8 --gpus=8 --mem-bind=local,prefer {probe}", 8),
