@@ -13,23 +13,26 @@
 #define CORES_MAX 1000
 
 static struct na_set slurm_cpus; /* the step's cores as Slurm names them, empty if unknown */
+static struct na_set online; /* empty if unknown; read once a step, since opening a file is dear in a task */
 
 /* The CPUs that are online; what an unconfined process can be bound to. */
-static bool online_cpus(struct na_set *cpus)
+static void read_online(void)
 {
 	char text[4096];
 	ssize_t length;
 	int file = open("/sys/devices/system/cpu/online", O_RDONLY | O_CLOEXEC);
 
+	na_set_clear(&online);
 	if (file < 0)
-		return false;
+		return;
 	length = read(file, text, sizeof(text) - 1);
 	close(file);
 	if (length <= 0)
-		return false;
+		return;
 	text[length] = '\0';
 	text[strcspn(text, "\n")] = '\0';
-	return na_set_parse(cpus, text);
+	if (!na_set_parse(&online, text))
+		na_set_clear(&online);
 }
 
 /*
@@ -42,6 +45,7 @@ void na_cpuset_remember(spank_t spank)
 	int (*translate)(char *, char **) = NULL;
 	char *cores = NULL, *cpus = NULL;
 
+	read_online();
 	na_set_clear(&slurm_cpus);
 	*(void **)&translate = dlsym(RTLD_DEFAULT, "xcpuinfo_abs_to_mac");
 	if (!translate || spank_get_item(spank, S_STEP_ALLOC_CORES, &cores) != ESPANK_SUCCESS || !cores ||
@@ -95,12 +99,12 @@ static void all_masks(spank_t spank, struct na_set *cpus)
 
 void na_cpuset_of_step(spank_t spank, const struct na_set *mask, struct na_set *cpus)
 {
-	struct na_set widest, online, masks;
+	struct na_set widest, masks;
 
 	*cpus = *mask;
 	if (na_bind_widest_cpus(&widest) != 0)
 		return;
-	if (!online_cpus(&online) || !na_set_equal(&widest, &online)) {
+	if (!na_set_equal(&widest, &online)) {
 		/* The kernel cut it: a cpuset confines the step. */
 		*cpus = widest;
 		return;

@@ -13,17 +13,17 @@
 /*
  * access(2) asks the device cgroup, but with the real uid, which in user_init is root's; with AT_EACCESS
  * the file's mode counts for the user, but where the kernel is older than 5.8 glibc works that out itself
- * and asks no cgroup.
+ * and asks no cgroup. In a task both uids are the user's.
  */
+static bool one_user(void)
+{
+	return getuid() == geteuid() && getgid() == getegid();
+}
+
 static bool may_open_file(const char *device)
 {
 	return device[0] && access(device, R_OK | W_OK) == 0 &&
-	       faccessat(AT_FDCWD, device, R_OK | W_OK, AT_EACCESS) == 0;
-}
-
-static bool may_open(const struct na_gpu *gpu)
-{
-	return may_open_file(gpu->device);
+	       (one_user() || faccessat(AT_FDCWD, device, R_OK | W_OK, AT_EACCESS) == 0);
 }
 
 /* A network namespace of its own shows the devices that are in it (rdma-system(8), "netns exclusive"). */
@@ -46,14 +46,19 @@ na_nics na_devices_nics(const struct na_machine *machine)
 	return usable;
 }
 
-static int accessible(const struct na_machine *machine, int gpus[NA_MAX_GPUS])
-{
-	int count = 0;
+/* Which of the machine's GPUs may be opened: asked once, since asking is most of what a task costs. */
+struct open_gpus {
+	bool may[NA_MAX_GPUS];
+	int count;
+};
 
-	for (int i = 0; i < machine->gpu_count; i++)
-		if (may_open(&machine->gpus[i]))
-			gpus[count++] = i;
-	return count;
+static void find_open(const struct na_machine *machine, struct open_gpus *open)
+{
+	open->count = 0;
+	for (int i = 0; i < machine->gpu_count; i++) {
+		open->may[i] = may_open_file(machine->gpus[i].device);
+		open->count += open->may[i];
+	}
 }
 
 static bool get_list(spank_t spank, const char *name, char *list, size_t size)
@@ -120,10 +125,10 @@ static bool hidden_by_variable(spank_t spank, const struct na_machine *machine)
 }
 
 /* The same GPUs, or none if not all of them may be opened: a variable is the user's, the devices are not. */
-static int all_open(const struct na_machine *machine, const int *gpus, int count)
+static int all_open(const struct open_gpus *open, const int *gpus, int count)
 {
 	for (int i = 0; i < count; i++)
-		if (!may_open(&machine->gpus[gpus[i]]))
+		if (!open->may[gpus[i]])
 			return 0;
 	return count;
 }
@@ -145,13 +150,14 @@ static bool named_by_slurm(spank_t spank, const struct na_machine *machine, int 
 }
 
 /* What the user says, at a site that gives out whole nodes: it holds for all tasks of the step alike. */
-static int named_by_user(spank_t spank, const struct na_machine *machine, int gpus[NA_MAX_GPUS])
+static int named_by_user(spank_t spank, const struct na_machine *machine, const struct open_gpus *open,
+			 int gpus[NA_MAX_GPUS])
 {
 	char list[LIST_MAX];
 
 	if (!get_list(spank, visible_variable(machine), list, sizeof(list)))
 		return 0;
-	return all_open(machine, gpus, na_gpu_list(machine, list, NULL, 0, true, gpus));
+	return all_open(open, gpus, na_gpu_list(machine, list, NULL, 0, true, gpus));
 }
 
 /* Parts of GPUs (shards, MPS) are given out without naming the GPU as the job's. */
@@ -178,13 +184,17 @@ static bool given_out_to_others(spank_t spank, const struct na_machine *machine)
 
 int na_devices_of_step(spank_t spank, const struct na_machine *machine, int gpus[NA_MAX_GPUS])
 {
-	int open[NA_MAX_GPUS], count, kept = 0;
+	struct open_gpus open;
+	int count, kept = 0;
 	const bool by_slurm = named_by_slurm(spank, machine, gpus, &count);
 
 	if (!by_slurm) {
 		if (given_out_to_others(spank, machine) || hidden_by_variable(spank, machine))
 			return 0;
-		count = named_by_user(spank, machine, gpus);
+		find_open(machine, &open);
+		count = named_by_user(spank, machine, &open, gpus);
+	} else if (!count) {
+		find_open(machine, &open);
 	}
 	if (count) {
 		if (!by_slurm)
@@ -193,10 +203,9 @@ int na_devices_of_step(spank_t spank, const struct na_machine *machine, int gpus
 		return count;
 	}
 	/* Slurm's index is not known on this node, or nobody names any: what the job may open. */
-	count = accessible(machine, open);
-	for (int i = 0; i < count; i++)
-		if (machine->gpus[open[i]].in_job != 0)
-			gpus[kept++] = open[i];
+	for (int i = 0; i < machine->gpu_count; i++)
+		if (open.may[i] && machine->gpus[i].in_job != 0)
+			gpus[kept++] = i;
 	if (!by_slurm)
 		kept = shown_inside(spank, machine, gpus, kept);
 	qsort(gpus, (size_t)kept, sizeof(*gpus), compare_positions);
@@ -229,13 +238,13 @@ static int entries(const char *list)
 }
 
 /* What the task may open of the step's GPUs; without a device cgroup that is all of them. */
-static int open_in_step(const struct na_machine *machine, const int *step_gpus, int step_count,
+static int open_in_step(const struct open_gpus *open, const int *step_gpus, int step_count,
 			int gpus[NA_MAX_GPUS])
 {
 	int count = 0;
 
 	for (int i = 0; i < step_count; i++)
-		if (may_open(&machine->gpus[step_gpus[i]]))
+		if (open->may[step_gpus[i]])
 			gpus[count++] = step_gpus[i];
 	return count;
 }
@@ -261,17 +270,17 @@ static int named_in_task(const struct na_machine *machine, const char *list, int
 int na_devices_of_task(spank_t spank, const struct na_machine *machine, const int *step_gpus, int step_count,
 		       int gpus[NA_MAX_GPUS])
 {
-	int open[NA_MAX_GPUS], mine[NA_MAX_GPUS];
-	const int open_count = accessible(machine, open);
-	const int mine_count = open_in_step(machine, step_gpus, step_count, mine);
+	int mine[NA_MAX_GPUS], mine_count, count;
+	struct open_gpus open;
 	char list[LIST_MAX];
-	int count;
 
-	if (open_count == 0 || mine_count == 0 || hidden_by_variable(spank, machine))
+	find_open(machine, &open);
+	mine_count = open_in_step(&open, step_gpus, step_count, mine);
+	if (open.count == 0 || mine_count == 0 || hidden_by_variable(spank, machine))
 		return 0;
 	if (get_list(spank, visible_variable(machine), list, sizeof(list))) {
-		count = named_in_task(machine, list, open_count, step_count, mine, mine_count, gpus);
-		count = all_open(machine, gpus, count);
+		count = named_in_task(machine, list, open.count, step_count, mine, mine_count, gpus);
+		count = all_open(&open, gpus, count);
 		if (count)
 			return shown_inside(spank, machine, gpus, count);
 	}
