@@ -58,6 +58,8 @@ static int by_number(const struct na_machine *machine, int number, bool of_runti
 {
 	bool numbered = false;
 
+	if (number < machine->gpu_count && machine->gpus[number].index == number)
+		return number; /* as nearly always: no search for each entry of a long list */
 	for (int i = 0; i < machine->gpu_count; i++) {
 		if (machine->gpus[i].index == number)
 			return i;

@@ -226,8 +226,10 @@ static bool claim_by_tasks(const struct na_step *step, const struct na_task *tas
 			   struct na_set *idle)
 {
 	const size_t tasks = (size_t)step->task_count;
-	/* A task has at most one record for each of the GPUs that it uses. */
-	const size_t most = tasks * (size_t)(step->gpu_count ? step->gpu_count : 1);
+	/* A task has at most one record for each of the GPUs that it uses, and for each node. */
+	const int nodes = step->machine->node_count + 1; /* and one for GPUs of which none is known */
+	const int gpus = step->gpu_count < nodes ? step->gpu_count : nodes;
+	const size_t most = tasks * (size_t)(gpus ? gpus : 1);
 	struct na_claimant *claimants = calloc(most, sizeof(*claimants));
 	struct turn *turns = calloc(tasks, sizeof(*turns));
 	bool *wanted = calloc(tasks, sizeof(*wanted));

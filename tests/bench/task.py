@@ -4,7 +4,7 @@
 
 The hooks run as they are, compiled with the plugin's flags, in children that are forked as slurmstepd forks
 tasks; what slurmstepd offers is faked, and devices are /dev/null. So page faults after fork are in it, Slurm
-is not, and no root is needed. ``calls`` are those that bind CPUs; ``access`` is a part of ``devices``.
+is not, and no root is needed. ``calls`` are the system calls for CPUs and memory; ``access`` is a part of ``devices``.
 ``--plugin`` takes the C files of another tree, so that two can be compared on one machine in turn.
 """
 
@@ -26,17 +26,40 @@ from numa_align.placement.table import format_table  # noqa: E402
 
 WRAPPED = (
     "access", "faccessat", "na_table_read", "na_devices_of_task", "na_meeting_meet", "na_cpuset_of_step",
-    "na_step_place", "na_bind_set_cpus", "na_report_environment",
+    "na_step_place", "na_bind_get_cpus", "na_bind_set_cpus", "na_bind_allowed_mems", "na_bind_set_memory",
+    "na_bind_get_policy", "na_report_environment", "na_report_programs",
 )  # fmt: skip
 #: Cores a node, GPUs, tasks; two nodes of two threads a core.
-SHAPES = [(8, 2, 2), (16, 2, 8), (32, 8, 1), (32, 8, 8), (32, 16, 16), (32, 64, 64), (64, 8, 64), (64, 8, 128)]
-COLUMNS = ("all", "devices", "access", "cpuset", "place", "calls", "report", "faults", "step", "step_table")
+SHAPES = [
+    (8, 2, 2),
+    (16, 2, 8),
+    (32, 8, 1),
+    (32, 8, 8),
+    (32, 16, 16),
+    (32, 64, 64),
+    (64, 8, 64),
+    (64, 8, 128),
+]
+COLUMNS = (
+    "all",
+    "devices",
+    "access",
+    "cpuset",
+    "place",
+    "calls",
+    "report",
+    "programs",
+    "meeting",
+    "faults",
+    "step",
+    "step_table",
+)
 
 
 def build(folder: Path, spank: Path) -> Path:
     program = folder / "task"
     sources = [*sorted(spank.glob("*.c")), *sorted((spank / "placement").glob("*.c"))]
-    flags = ["-O2", "-std=c11", "-D_GNU_SOURCE", f"-I{spank}"]
+    flags = ["-O2", "-Wl,-z,now", "-std=c11", "-D_GNU_SOURCE", f"-I{spank}"]
     wraps = [f"-Wl,--wrap={name}" for name in WRAPPED]
     files = [str(path) for path in sources if path.name != "plugin.c"]
     subprocess.run(["cc", *flags, *wraps, "-o", str(program), str(HERE / "task.c"), *files], check=True)
@@ -59,11 +82,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         program = build(folder, chosen.plugin)
-        print(f"{'CPUs':>5}{'GPUs':>5}{'tasks':>6}" + "".join(f"{column:>11}" for column in COLUMNS))
+        print(f"{'CPUs':>5}{'GPUs':>5}{'tasks':>6}" + "".join(f"{column:>10}" for column in COLUMNS))
         for cores, gpus, tasks in SHAPES:
             command = [str(program), str(table(folder, cores, gpus)), str(gpus), str(tasks)]
             took = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-            print(f"{cores * 4:5}{gpus:5}{tasks:6}" + "".join(f"{took[column]:11.1f}" for column in COLUMNS))
+            print(f"{cores * 4:5}{gpus:5}{tasks:6}" + "".join(f"{took[column]:10.1f}" for column in COLUMNS))
 
 
 if __name__ == "__main__":
