@@ -15,15 +15,15 @@
  * the file's mode counts for the user, but where the kernel is older than 5.8 glibc works that out itself
  * and asks no cgroup. In a task both uids are the user's.
  */
-static bool one_user(void)
+static bool is_one_user(void)
 {
 	return getuid() == geteuid() && getgid() == getegid();
 }
 
-static bool may_open_file(const char *device)
+static bool may_open_file(const char *device, bool one_user)
 {
 	return device[0] && access(device, R_OK | W_OK) == 0 &&
-	       (one_user() || faccessat(AT_FDCWD, device, R_OK | W_OK, AT_EACCESS) == 0);
+	       (one_user || faccessat(AT_FDCWD, device, R_OK | W_OK, AT_EACCESS) == 0);
 }
 
 /* A network namespace of its own shows the devices that are in it (rdma-system(8), "netns exclusive"). */
@@ -38,10 +38,11 @@ static bool in_namespace(const struct na_nic *nic)
 
 na_nics na_devices_nics(const struct na_machine *machine)
 {
+	const bool one_user = is_one_user();
 	na_nics usable = 0;
 
 	for (int i = 0; i < machine->nic_count; i++)
-		if (may_open_file(machine->nics[i].device) && in_namespace(&machine->nics[i]))
+		if (may_open_file(machine->nics[i].device, one_user) && in_namespace(&machine->nics[i]))
 			usable |= NA_NIC(i);
 	return usable;
 }
@@ -54,9 +55,11 @@ struct open_gpus {
 
 static void find_open(const struct na_machine *machine, struct open_gpus *open)
 {
+	const bool one_user = is_one_user();
+
 	open->count = 0;
 	for (int i = 0; i < machine->gpu_count; i++) {
-		open->may[i] = may_open_file(machine->gpus[i].device);
+		open->may[i] = may_open_file(machine->gpus[i].device, one_user);
 		open->count += open->may[i];
 	}
 }

@@ -29,8 +29,8 @@
 
 enum part { TABLE, DEVICES, ACCESS, MEETING, CPUSET, PLACE, CALLS, REPORT, PROGRAMS, ALL, FAULTS, PARTS };
 
-static const char *const names[PARTS] = { "table", "devices", "access", "meeting", "cpuset",
-					  "place", "calls",   "report", "programs", "all",	   "faults" };
+static const char *const names[PARTS] = { "table", "devices", "access",	  "meeting", "cpuset", "place",
+					  "calls", "report",  "programs", "all",     "faults" };
 static double spent[PARTS];
 static const char *table_path;
 static int tasks, task, gpus;
@@ -57,12 +57,12 @@ static void part_ends(enum part part, double start)
 		spent[part] += now() - start;
 }
 
-#define TIMED(part, call)                              \
-	do {                                           \
-		const double start = part_begins();    \
-                                                       \
-		call;                                  \
-		part_ends(part, start);                \
+#define TIMED(part, call) \
+	do { \
+		const double start = part_begins(); \
+\
+		call; \
+		part_ends(part, start); \
 	} while (0)
 
 /* -- What slurmstepd offers ---------------------------------------------------------------------- */
@@ -121,9 +121,18 @@ spank_err_t spank_option_register(spank_t spank, struct spank_option *option)
 	return ESPANK_SUCCESS;
 }
 
-void slurm_error(const char *format, ...) { (void)format; }
-void slurm_verbose(const char *format, ...) { (void)format; }
-void slurm_spank_log(const char *format, ...) { (void)format; }
+void slurm_error(const char *format, ...)
+{
+	(void)format;
+}
+void slurm_verbose(const char *format, ...)
+{
+	(void)format;
+}
+void slurm_spank_log(const char *format, ...)
+{
+	(void)format;
+}
 
 /* -- Parts that are timed ------------------------------------------------------------------------ */
 
@@ -165,10 +174,10 @@ struct na_machine *__wrap_na_table_read(uint32_t job, char *failure, size_t size
 	return machine;
 }
 
-int __real_na_devices_of_task(spank_t spank, const struct na_machine *machine, const int *step_gpus, int step_count,
-			      int found[NA_MAX_GPUS]);
-int __wrap_na_devices_of_task(spank_t spank, const struct na_machine *machine, const int *step_gpus, int step_count,
-			      int found[NA_MAX_GPUS])
+int __real_na_devices_of_task(spank_t spank, const struct na_machine *machine, const int *step_gpus,
+			      int step_count, int found[NA_MAX_GPUS]);
+int __wrap_na_devices_of_task(spank_t spank, const struct na_machine *machine, const int *step_gpus,
+			      int step_count, int found[NA_MAX_GPUS])
 {
 	int count;
 
@@ -193,8 +202,10 @@ void __wrap_na_cpuset_of_step(spank_t spank, const struct na_set *mask, struct n
 	TIMED(CPUSET, __real_na_cpuset_of_step(spank, mask, cpus));
 }
 
-bool __real_na_step_place(const struct na_step *step, const struct na_task *placed, struct na_placement *placement);
-bool __wrap_na_step_place(const struct na_step *step, const struct na_task *placed, struct na_placement *placement)
+bool __real_na_step_place(const struct na_step *step, const struct na_task *placed,
+			  struct na_placement *placement);
+bool __wrap_na_step_place(const struct na_step *step, const struct na_task *placed,
+			  struct na_placement *placement)
 {
 	bool done;
 
@@ -214,14 +225,14 @@ int __wrap_na_bind_set_cpus(const struct na_set *cpus)
 	return 0;
 }
 
-#define TIMED_CALL(name, declared, passed)                                                                    \
-	int __real_##name declared;                                                                           \
-	int __wrap_##name declared                                                                            \
-	{                                                                                                     \
-		int status;                                                                                   \
-                                                                                                              \
-		TIMED(CALLS, status = __real_##name passed);                                                  \
-		return status;                                                                                \
+#define TIMED_CALL(name, declared, passed) \
+	int __real_##name declared; \
+	int __wrap_##name declared \
+	{ \
+		int status; \
+\
+		TIMED(CALLS, status = __real_##name passed); \
+		return status; \
 	}
 
 TIMED_CALL(na_bind_get_cpus, (struct na_set * cpus), (cpus))
@@ -229,14 +240,18 @@ TIMED_CALL(na_bind_allowed_mems, (struct na_set * mems), (mems))
 TIMED_CALL(na_bind_set_memory, (enum na_policy * policy, const struct na_set *mems), (policy, mems))
 TIMED_CALL(na_bind_get_policy, (struct na_set * nodes), (nodes))
 
-void __real_na_report_environment(spank_t spank, const struct na_step *step, const struct na_placement *placement);
-void __wrap_na_report_environment(spank_t spank, const struct na_step *step, const struct na_placement *placement)
+void __real_na_report_environment(spank_t spank, const struct na_step *step,
+				  const struct na_placement *placement);
+void __wrap_na_report_environment(spank_t spank, const struct na_step *step,
+				  const struct na_placement *placement)
 {
 	TIMED(REPORT, __real_na_report_environment(spank, step, placement));
 }
 
-void __real_na_report_programs(spank_t spank, const struct na_machine *machine, const struct na_placement *placement);
-void __wrap_na_report_programs(spank_t spank, const struct na_machine *machine, const struct na_placement *placement)
+void __real_na_report_programs(spank_t spank, const struct na_machine *machine,
+			       const struct na_placement *placement);
+void __wrap_na_report_programs(spank_t spank, const struct na_machine *machine,
+			       const struct na_placement *placement)
 {
 	TIMED(PROGRAMS, __real_na_report_programs(spank, machine, placement));
 }

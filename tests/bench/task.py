@@ -4,7 +4,8 @@
 
 The hooks run as they are, compiled with the plugin's flags, in children that are forked as slurmstepd forks
 tasks; what slurmstepd offers is faked, and devices are /dev/null. So page faults after fork are in it, Slurm
-is not, and no root is needed. ``calls`` are the system calls for CPUs and memory; ``access`` is a part of ``devices``.
+is not, and no root is needed. ``calls`` are the system calls for CPUs and memory; ``access`` is a part of
+``devices``.
 ``--plugin`` takes the C files of another tree, so that two can be compared on one machine in turn.
 """
 
