@@ -40,7 +40,7 @@ struct na_machine *na_table_parse(const char *text, size_t length, char *error, 
 int na_node_position(const struct na_machine *machine, int id);
 void na_machine_free(struct na_machine *machine);
 
-struct na_spec { bool on, strict, verbose, smt, tell, help, all_steps; int mem, cpus; ...; };
+struct na_spec { bool on, strict, verbose, smt, tell, nic, help, all_steps; int mem, cpus; ...; };
 extern const struct na_spec na_spec_built_in;
 extern const char na_spec_words[];
 extern const char na_spec_help[];
@@ -63,6 +63,8 @@ na_nics na_nics_of_one_fabric(const struct na_machine *machine, na_nics usable);
 na_nics na_nearest_nics(const struct na_machine *machine, int gpu, na_nics usable);
 struct na_nic_user { int owner, weight; na_nics near; };
 bool na_deal_nics(const struct na_nic_user *users, int count, int owners, na_nics *dealt);
+const char *na_library_variable(int library);
+#define NA_LIBRARIES ...
 const char *na_fabric_name(int fabric);
 const char *na_path_name(int path);
 
@@ -121,6 +123,8 @@ const char *na_policy_name(int policy);
 const char *na_mem_name(int mem);
 const char *na_cpus_name(int cpus);
 const char *na_node_kind_name(int kind);
+bool na_library_text(const struct na_machine *machine, const struct na_placement *placement, int library,
+                     char *text, size_t size);
 const char *na_variable_name(int variable);
 #define NA_VARIABLE_TEXT_MAX ...
 bool na_chase(size_t size, size_t loads, int runs, double *nanoseconds);
@@ -142,6 +146,7 @@ def builder(root: Path) -> FFI:
                 "chase",
                 "claim",
                 "explain",
+                "libraries",
                 "nics",
                 "place",
                 "programs",

@@ -400,6 +400,9 @@ void na_stepd_task(spank_t spank)
 	na_report_environment(spank, &context.step, &placement);
 	if (context.machine && context.step.spec.tell)
 		na_report_programs(spank, context.machine, &placement);
+	if (context.machine && context.step.spec.nic)
+		na_report_libraries(spank, (int)global_id, context.machine, &placement,
+				    context.step.spec.verbose);
 	if (context.step.spec.verbose)
 		report(global_id, &placement, cpu_microseconds() - start);
 }

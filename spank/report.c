@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "enclosing.h"
+#include "placement/libraries.h"
 #include "placement/programs.h"
 #include "placement/variables.h"
 
@@ -49,6 +50,30 @@ void na_report_programs(spank_t spank, const struct na_machine *machine, const s
 		return;
 	for (const struct na_program *program = na_programs; program->variable; program++)
 		spank_setenv(spank, program->variable, program->value, 0);
+}
+
+void na_report_libraries(spank_t spank, int global_id, const struct na_machine *machine,
+			 const struct na_placement *placement, bool verbose)
+{
+	char text[NA_VARIABLE_TEXT_MAX];
+
+	for (int i = 0; i < NA_LIBRARIES; i++) {
+		const char *variable = na_library_variable((enum na_library)i);
+		spank_err_t status;
+
+		if (!na_library_text(machine, placement, (enum na_library)i, text, sizeof(text)))
+			continue;
+		status = spank_setenv(spank, variable, text, 0);
+		if (verbose && status == ESPANK_ENV_EXISTS)
+			slurm_spank_log("numa-align: task %d: %s is set already and stays", global_id,
+					variable);
+		else if (verbose && status == ESPANK_SUCCESS)
+			slurm_spank_log("numa-align: task %d: set %s=%s", global_id, variable, text);
+	}
+	if (verbose && !placement->nics)
+		slurm_spank_log("numa-align: task %d: nic: no network card for RDMA that is up and that it "
+				"may open is known",
+				global_id);
 }
 
 /* " (8 on the nodes of its GPUs, 24 beside)" where both are, so that "local" is no riddle. */

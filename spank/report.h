@@ -25,6 +25,13 @@ struct na_by_hand {
 void na_report_programs(spank_t spank, const struct na_machine *machine,
 			const struct na_placement *placement);
 
+/*
+ * With nic: tells libraries which cards are the task's, unless the user has told them otherwise; says what
+ * was set, or why nothing was, where somebody wants to hear it.
+ */
+void na_report_libraries(spank_t spank, int global_id, const struct na_machine *machine,
+			 const struct na_placement *placement, bool verbose);
+
 /* The line of --numa-align=verbose; `memory` is "" or what the nodes have, with a blank before it. */
 void na_report_task(int global_id, const struct na_machine *machine, const struct na_placement *placement,
 		    struct na_by_hand by_hand, const char *memory, long microseconds);

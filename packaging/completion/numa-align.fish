@@ -40,7 +40,7 @@ end
 function __numa_align_spec
     set -l token (string replace -r '^--[^=]*=' '' -- (commandline -ct))
     set -l before (string match -r '.*,' -- $token)
-    for word in on off strict verbose help mem=preferred mem=bind mem=interleave mem=local mem=none mem=interleave-all cpus=slice cpus=fair cpus=node cpus=all smt=on smt=off tell=on tell=off steps=gpus steps=all
+    for word in on off strict verbose nic help mem=preferred mem=bind mem=interleave mem=local mem=none mem=interleave-all cpus=slice cpus=fair cpus=node cpus=all smt=on smt=off tell=on tell=off nic=on nic=off steps=gpus steps=all
         echo "$before$word"
     end
 end

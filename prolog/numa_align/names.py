@@ -22,12 +22,13 @@ CpusWord = Literal["slice", "fair", "node", "all"]
 CPUS_WORDS: tuple[CpusWord, ...] = get_args(CpusWord)
 
 #: What ``--numa-align`` takes: words, and keys with their values.
-SPEC_WORDS: tuple[str, ...] = ("on", "off", "strict", "verbose", "help")
+SPEC_WORDS: tuple[str, ...] = ("on", "off", "strict", "verbose", "nic", "help")
 SPEC_VALUES: dict[str, tuple[str, ...]] = {
     "mem": MEM_WORDS,
     "cpus": CPUS_WORDS,
     "smt": ("on", "off"),
     "tell": ("on", "off"),
+    "nic": ("on", "off"),
     "steps": ("gpus", "all"),
 }
 

@@ -9,7 +9,8 @@ const struct na_spec na_spec_built_in = { .smt = true, .tell = true };
 
 const char na_spec_words[] = "on, off, strict, verbose, mem=preferred|bind|interleave|local|none|"
 			     "interleave-all, "
-			     "cpus=slice|fair|node|all, smt=on|off, tell=on|off, steps=gpus|all, help";
+			     "cpus=slice|fair|node|all, smt=on|off, tell=on|off, nic=on|off, "
+			     "steps=gpus|all, help";
 
 const char na_spec_help[] =
 	"--numa-align[=KEY[=VALUE][,...]]   run every task on the cores and memory nearest to its GPUs\n"
@@ -29,6 +30,9 @@ const char na_spec_help[] =
 	"  cpus=all         leave the CPUs alone\n"
 	"  smt=on | off     use all hardware threads of a core (default), or one\n"
 	"  tell=on | off    tell programs that would undo the binding to keep it (default), or not\n"
+	"  nic=on | off     tell UCX and Cray MPICH to use the network cards nearest to the task's GPUs, or "
+	"not\n"
+	"                   (default); nic alone is nic=on\n"
 	"  steps=gpus | all of a site that says on: steps with GPUs (default), or all; who asks himself gets "
 	"either\n"
 	"  help             this text\n"
@@ -103,6 +107,8 @@ static bool apply(struct na_spec *spec, struct word word)
 		spec->strict = true;
 	else if (is(word, "verbose"))
 		spec->verbose = true;
+	else if (is(word, "nic"))
+		spec->nic = true;
 	else if (is(word, "help"))
 		spec->help = true;
 	else if (has_key(word, "mem", &value) && choose(value, mem_names, COUNT(mem_names), &choice))
@@ -113,6 +119,8 @@ static bool apply(struct na_spec *spec, struct word word)
 		spec->smt = choice;
 	else if (has_key(word, "tell", &value) && choose(value, switch_names, COUNT(switch_names), &choice))
 		spec->tell = choice;
+	else if (has_key(word, "nic", &value) && choose(value, switch_names, COUNT(switch_names), &choice))
+		spec->nic = choice;
 	else if (has_key(word, "steps", &value) && choose(value, steps_names, COUNT(steps_names), &choice))
 		spec->all_steps = choice;
 	else
@@ -123,7 +131,7 @@ static bool apply(struct na_spec *spec, struct word word)
 /* The known word that this one may have been meant for; false if there is none. */
 static bool suggest(struct word word, char *known, size_t size)
 {
-	static const char *const plain[] = { "on", "off", "strict", "verbose", "help" };
+	static const char *const plain[] = { "on", "off", "strict", "verbose", "nic", "help" };
 	static const struct {
 		const char *key;
 		const char *const *values;
@@ -131,7 +139,7 @@ static bool suggest(struct word word, char *known, size_t size)
 	} keys[] = {
 		{ "mem", mem_names, COUNT(mem_names) },	      { "cpus", cpus_names, COUNT(cpus_names) },
 		{ "smt", switch_names, COUNT(switch_names) }, { "tell", switch_names, COUNT(switch_names) },
-		{ "steps", steps_names, COUNT(steps_names) },
+		{ "nic", switch_names, COUNT(switch_names) }, { "steps", steps_names, COUNT(steps_names) },
 	};
 
 	for (int i = 0; i < COUNT(plain); i++) {

@@ -24,6 +24,7 @@ struct na_spec {
 	bool verbose;
 	bool smt; /* built-in: on */
 	bool tell; /* built-in: on */
+	bool nic; /* built-in: off; libraries are told which network cards are the task's */
 	bool help;
 	bool all_steps; /* built-in: off; the site's "on" then is for steps without GPUs too */
 	enum na_mem mem;

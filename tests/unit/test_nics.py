@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from numa_align import _claim, names
 from numa_align.errors import TableError
 from numa_align.placement.claim import Machine as Claimed
-from numa_align.placement.claim import Placement, Step, Task
+from numa_align.placement.claim import Placement, Step, Task, read_spec
+from numa_align.placement.decide import Decision, decide
+from numa_align.placement.decide import Request as DecideRequest
+from numa_align.placement.own import Own
 from numa_align.placement.plan import Request, make_plan
 from numa_align.placement.table import MAX_NICS, format_table
 from numa_align.sysfs import Tree
@@ -211,6 +214,56 @@ def test_the_variable_names_them_and_is_not_there_without_any(tmp_path: Path) ->
     assert machine.variables(step, placement)[names.NICS] == "mlx5_2,mlx5_3"
     step = Step(topology.online, (0, 1), 4, gpus, nics=())
     assert machine.variables(step, machine.place(step, Task(1, gpus, topology.online)))[names.NICS] is None
+
+
+# -- Libraries -------------------------------------------------------------------------------
+
+
+def libraries(topology: Topology, tasks: int, task: int) -> dict[str, str]:
+    placement = plan(topology, tasks)[task]
+    return Claimed.of(topology).libraries(placement)
+
+
+@pytest.mark.parametrize("kind", ["infiniband", "roce"])
+def test_ucx_is_told_the_cards_with_their_active_ports(tmp_path: Path, kind: str) -> None:
+    topology = hgx(tmp_path, range(8), kind=kind, states=("1: DOWN", "4: ACTIVE"))
+    assert libraries(topology, 8, 3) == {"UCX_NET_DEVICES": "mlx5_3:2"}
+    assert libraries(topology, 4, 1) == {"UCX_NET_DEVICES": "mlx5_2:2,mlx5_3:2"}
+
+
+def test_cray_mpich_is_told_to_go_by_nodes_where_the_task_is_on_one(tmp_path: Path) -> None:
+    topology = hgx(tmp_path, range(8), kind="slingshot")
+    assert libraries(topology, 8, 3) == {"MPICH_OFI_NIC_POLICY": "NUMA"}
+    assert libraries(topology, 1, 0) == {}, "the policy is for a rank on one node"
+
+
+@pytest.mark.parametrize("kind", ["efa", "iwarp"])
+def test_other_fabrics_set_nothing(tmp_path: Path, kind: str) -> None:
+    topology = hgx(tmp_path, range(8), kind=kind, driver=kind)
+    assert plan(topology, 8)[3].nics == ("mlx5_3",) and libraries(topology, 8, 3) == {}
+
+
+def run(
+    topology: Topology, spec: str, gpus: tuple[int, ...], openable: Callable[[str], bool], **said: str
+) -> Decision:
+    own = Own(topology.online, topology.online, (0, 1))
+    return decide(topology, own, said, DecideRequest(read_spec(spec), gpus), openable)
+
+
+def test_run_tells_libraries_only_with_nic_and_of_cards_that_it_may_open(tmp_path: Path) -> None:
+    topology = hgx(tmp_path, range(8))
+    told = run(topology, "nic", (3,), lambda device: True)
+    assert told.libraries == {"UCX_NET_DEVICES": "mlx5_3:1"}
+    assert told.variables[names.NICS] == "mlx5_3"
+    assert run(topology, "on", (3,), lambda device: True).libraries == {}
+    without = run(topology, "nic", (3,), lambda device: not device.startswith("/dev/infiniband"))
+    assert without.libraries == {} and without.variables[names.NICS] is None
+
+
+def test_a_worker_keeps_to_the_cards_of_its_task(tmp_path: Path) -> None:
+    topology = hgx(tmp_path, (0, 4))
+    inside = run(topology, "on", (3,), lambda device: True, NUMA_ALIGN_NICS="mlx5_4")
+    assert inside.placement.nics == ("mlx5_4",)
 
 
 # -- The table -------------------------------------------------------------------------------

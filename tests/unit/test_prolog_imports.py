@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from builder import Machine, on_nodes
+from builder import Card, Machine, on_nodes
 from numa_align.topology.gpu.vendors import VENDORS
 
 PACKAGE = Path(__file__).resolve().parents[2] / "prolog"
@@ -71,6 +71,15 @@ def test_a_prolog_loads_no_more_than_it_needs(vendor: str, tmp_path: Path) -> No
     modules = loaded(f"prolog({str(tmp_path)!r}, {str(tmp_path / 'run')!r})", tmp_path)
     assert (tmp_path / "run/1").read_text().count("\ngpu ") == 2
     assert modules - OF_PYTHON == names(OF_BOTH, OF_THE_PROLOG, {f"topology.gpu.{vendor}"})
+
+
+def test_cards_cost_a_prolog_two_modules_more(tmp_path: Path) -> None:
+    card = Card("0000:12:00.0", "pci0000:10/0000:10:01.0", rdma="mlx5_0")
+    Machine(packages=2, cores=2, gpus=on_nodes(0, 1), cards=[card]).write(tmp_path)
+    modules = loaded(f"prolog({str(tmp_path)!r}, {str(tmp_path / 'run')!r})", tmp_path)
+    assert (tmp_path / "run/1").read_text().count("\nnote nic ") == 1
+    cards = {f"numa_align.topology.{name}" for name in ("nic", "attached")}
+    assert cards <= modules and "typing" not in modules and "numa_align.topology.nvme" not in modules
 
 
 def test_an_epilog_loads_less(tmp_path: Path) -> None:

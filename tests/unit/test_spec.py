@@ -13,7 +13,20 @@ from numa_align.names import CPUS_WORDS, MEM_WORDS, SPEC_VALUES, SPEC_WORDS
 from numa_align.placement.claim import Spec, read_spec, spec_help, spec_words
 
 ON = Spec(on=True)
-WORDS = ["on", "off", "strict", "verbose", "help", "smt=on", "smt=off", "tell=on", "tell=off"]
+WORDS = [
+    "on",
+    "off",
+    "strict",
+    "verbose",
+    "help",
+    "smt=on",
+    "smt=off",
+    "tell=on",
+    "tell=off",
+    "nic",
+    "nic=on",
+    "nic=off",
+]
 WORDS += ["steps=gpus", "steps=all"]
 WORDS += [f"mem={word}" for word in MEM_WORDS] + [f"cpus={word}" for word in CPUS_WORDS]
 
@@ -36,6 +49,9 @@ def test_setting_without_value_changes_nothing(text: str | None) -> None:
         ("verbose", replace(ON, verbose=True)),
         ("smt=off", replace(ON, smt=False)),
         ("tell=off", replace(ON, tell=False)),
+        ("nic", replace(ON, nic=True)),
+        ("nic=on", replace(ON, nic=True)),
+        ("nic=on,nic=off", ON),
         ("steps=all", replace(ON, all_steps=True)),
         ("help", replace(ON, help=True)),
         ("mem=interleave,cpus=node,strict", replace(ON, mem="interleave", cpus="node", strict=True)),

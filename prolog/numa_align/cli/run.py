@@ -215,6 +215,8 @@ def _for_programs(applied: Applied, wish: _Wish, *, tell: bool) -> dict[str, str
     variables: dict[str, str] = {}
     if tell and not applied.failures:
         variables.update(hands_off(os.environ, tuple(cpus), applied.topology.online))
+    libraries = applied.decision.libraries
+    variables.update({name: value for name, value in libraries.items() if name not in os.environ})
     if wish.threads and _may_set_threads(os.environ):
         cores = sum(not cpus.isdisjoint(core.cpus) for core in applied.topology.cores)
         variables["OMP_NUM_THREADS"] = str(max(cores, 1))

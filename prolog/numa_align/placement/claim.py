@@ -38,6 +38,7 @@ class Spec:
     cpus: CpusWord = "slice"
     tell: bool = True
     all_steps: bool = False
+    nic: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def _numbers(source: Any) -> tuple[int, ...]:
 def _write_spec(target: Any, spec: Spec) -> None:
     target.on, target.strict, target.verbose = spec.on, spec.strict, spec.verbose
     target.smt, target.tell, target.help = spec.smt, spec.tell, spec.help
-    target.all_steps = spec.all_steps
+    target.all_steps, target.nic = spec.all_steps, spec.nic
     target.mem, target.cpus = MEM_WORDS.index(spec.mem), CPUS_WORDS.index(spec.cpus)
 
 
@@ -190,7 +191,7 @@ def read_spec(text: Optional[str], *, base: Optional[Spec] = None, request: bool
         raise SpecError(f"--numa-align: {_text(error)}")
     return Spec(
         bool(spec.on), bool(spec.strict), bool(spec.verbose), bool(spec.smt), bool(spec.help),
-        MEM_WORDS[spec.mem], CPUS_WORDS[spec.cpus], bool(spec.tell), bool(spec.all_steps),
+        MEM_WORDS[spec.mem], CPUS_WORDS[spec.cpus], bool(spec.tell), bool(spec.all_steps), bool(spec.nic),
     )  # fmt: skip
 
 
@@ -396,6 +397,19 @@ class Machine:
         return {
             name: _text(text) if lib.na_variable_text(given, made, number, text, len(text)) else None
             for number, name in enumerate(VARIABLES)
+        }
+
+    def libraries(self, placement: Placement) -> dict[str, str]:
+        """Variables by which libraries for communication use the cards of a task that was placed so."""
+        ffi, lib = _compiled()
+        placed = ffi.new("struct na_placement *")
+        placed.nics = self._nic_bits(placement.nics)
+        _fill(placed.cpus, placement.cpus)
+        text = ffi.new("char[]", lib.NA_VARIABLE_TEXT_MAX)
+        return {
+            _text(lib.na_library_variable(number)): _text(text)
+            for number in range(lib.NA_LIBRARIES)
+            if lib.na_library_text(self._machine, placed, number, text, len(text))
         }
 
     def _place(self, step: Step, task: Task) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
 from ..cpulist import format_cpulist, parse_cpulist
@@ -51,7 +51,8 @@ class Decision:
     """A placement, and the variables that say so; ``variables`` of None are to be taken away.
 
     ``kept``: the process was placed before and stays as it is. ``doubts`` are sentences about what could not
-    be told; ``cure`` is the advice that stands in for the claim's own.
+    be told; ``cure`` is the advice that stands in for the claim's own. ``libraries`` are the variables by
+    which libraries use its network cards, with the word ``nic``.
     """
 
     placement: Placement
@@ -60,6 +61,7 @@ class Decision:
     kept: bool = False
     doubts: tuple[str, ...] = ()
     cure: Optional[str] = None
+    libraries: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,9 @@ def decide(
     placement = context.place(step, task)
     blind = None if environment.get("SLURM_JOB_ID") else _blind(placement, topology)
     doubts = tuple(text for text in (numbering.doubt, blind) if text)
-    return Decision(placement, _variables(context, step, placement, worker), worker, doubts=doubts)
+    libraries = context.machine.libraries(placement) if spec.nic else {}
+    variables = _variables(context, step, placement, worker)
+    return Decision(placement, variables, worker, doubts=doubts, libraries=libraries)
 
 
 def _step_of(

@@ -1,0 +1,18 @@
+/* Libraries for communication, and the variables by which each uses the network cards of a task. Pure. */
+#ifndef NUMA_ALIGN_LIBRARIES_H
+#define NUMA_ALIGN_LIBRARIES_H
+
+#include "place.h"
+
+/* docs/nics.md has the sources, and tells which libraries choose better by themselves. */
+enum na_library { NA_LIBRARY_UCX, NA_LIBRARY_CRAY_MPICH };
+#define NA_LIBRARIES 2
+
+/* "" for what is none of them. */
+const char *na_library_variable(enum na_library library);
+
+/* What the variable is to say for a task with this placement; false where it is to say nothing. */
+bool na_library_text(const struct na_machine *machine, const struct na_placement *placement,
+		     enum na_library library, char *text, size_t size);
+
+#endif
