@@ -7,7 +7,7 @@
 
 const struct na_spec na_spec_built_in = { .smt = true, .tell = true };
 
-const char na_spec_words[] = "on, off, strict, verbose, mem=preferred|bind|interleave|local|none|"
+const char na_spec_words[] = "on, off, strict, verbose, nic, mem=preferred|bind|interleave|local|none|"
 			     "interleave-all, "
 			     "cpus=slice|fair|node|all, smt=on|off, tell=on|off, nic=on|off, "
 			     "steps=gpus|all, help";
