@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from builder import Device, Machine, on_nodes
+from builder import Card, Device, Machine, on_nodes
 from click.testing import CliRunner
 from numa_align.errors import ConfError
 from numa_align_conf.cli.doctor import command
@@ -426,3 +426,26 @@ def test_a_file_that_is_none_is_named_with_its_line(tmp_path: Path) -> None:
     write("etc/slurm/gres.conf", "# ours\n[gpu]\n")(root)
     with pytest.raises(ConfError, match=r"gres\.conf:2: is not a line of gres\.conf"):
         facts(root)
+
+
+def with_cards(*states: str) -> Machine:
+    """A GPU and a card on each of two nodes, with these states."""
+    cards = [
+        Card(
+            f"0001:{2 * n + 1:02x}:00.0", f"pci0001:0{2 * n}/0001:0{2 * n}:01.0", n,
+            rdma=f"mlx5_{n}", states=[state],
+        )
+        for n, state in enumerate(states)
+    ]  # fmt: skip
+    return replace(TWO, cards=cards)
+
+
+def test_a_gpu_whose_nearest_card_is_down_is_named_with_the_card(tmp_path: Path) -> None:
+    found = wrong(facts(node(tmp_path, with_cards("4: ACTIVE", "1: DOWN"))))
+    assert [(one.check, one.status) for one in found] == [("nic-down", "warn")]
+    assert "mlx5_1 (NODE) of GPU 0000:31:00.0" in found[0].what
+
+
+@pytest.mark.parametrize("states", [("4: ACTIVE", "4: ACTIVE"), ("1: DOWN", "1: DOWN"), ()])
+def test_cards_that_are_all_up_or_all_unused_are_no_fault(tmp_path: Path, states: tuple[str, ...]) -> None:
+    assert wrong(facts(node(tmp_path, with_cards(*states)))) == []

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Callable
 
-from . import gres_checks, gres_compare, gres_detect, slurm_checks, system_checks
+from . import card_checks, gres_checks, gres_compare, gres_detect, slurm_checks, system_checks
 from .model import STATUSES, Facts, Finding
 
 #: In the order in which findings are shown.
@@ -35,6 +35,7 @@ CHECKS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
     system_checks.huge_pages,
     system_checks.persistence,
     system_checks.copies,
+    card_checks.nearest_is_up,
 )
 
 #: Exit status of ``numa-align doctor`` by the worst finding; 2 is for wrong input, as everywhere.
