@@ -17,9 +17,13 @@ import pytest
 from builder import Machine, on_nodes
 from click.testing import CliRunner
 from numa_align.errors import ConfError
+from numa_align.slurm_files import which_conf
+from numa_align.slurm_files.gres_index import find_gres_conf
+from numa_align.slurm_files.which_conf import GIVEN, conf_of, running_slurmd
+from numa_align.sysfs import Tree
 from numa_align_conf import installed, live
 from numa_align_conf.cli import conf, doctor
-from numa_align_conf.installed import CONFIGLESS, command, conf_of, running_slurmd, slurm_conf
+from numa_align_conf.installed import command, slurm_conf
 from numa_align_conf.version import KNOWN, Version, installed_version, parse_version, remark_on
 
 SAYS = "#!/bin/sh\necho slurm-wlm {}\n"
@@ -86,8 +90,8 @@ def test_the_slurmd_that_runs_says_where_slurm_is(slurmd: Path, tmp_path: Path) 
         (["-D"], None),
         (["-f", "/opt/s.conf"], "/opt/s.conf"),
         (["-D", "-f/opt/s.conf"], "/opt/s.conf"),
-        (["--conf-server", "ctl:6817"], CONFIGLESS),
-        (["-D", "--conf-server=ctl"], CONFIGLESS),
+        (["--conf-server", "ctl:6817"], f"/{GIVEN}/slurm.conf"),
+        (["-D", "--conf-server=ctl"], f"/{GIVEN}/slurm.conf"),
     ],
 )
 def test_slurmds_command_line_says_which_slurm_conf(words: list[str], path: str | None) -> None:
@@ -222,3 +226,48 @@ def test_a_dead_slurmctld_is_asked_once(
     assert time.monotonic() - begin < 5
     calls = scontrol.with_name("scontrol.calls")
     assert len(calls.read_text().splitlines() if calls.exists() else []) == (1 if who == "scontrol" else 0)
+
+
+# -- A file that was left over, below a root ---------------------------------------------------------
+
+
+def left_over(tmp_path: Path, words: tuple[str, ...] | None) -> Tree:
+    """Files in both places, and a slurmd with these words; None: none is to be seen."""
+    for folder in ("etc/slurm", GIVEN):
+        (tmp_path / folder).mkdir(parents=True)
+        for name in ("slurm.conf", "gres.conf"):
+            (tmp_path / folder / name).write_text("")
+    if words is not None:
+        process = tmp_path / "proc/77"
+        process.mkdir(parents=True)
+        (process / "comm").write_text("slurmd\n")
+        (process / "cmdline").write_text("\0".join(["/usr/sbin/slurmd", *words, ""]))
+    return Tree(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [
+        (None, GIVEN),
+        (("-D", "--conf-server", "ctl"), GIVEN),
+        (("--conf-server=ctl:6817",), GIVEN),
+        (("-D", "-s"), "etc/slurm"),
+        (("-D", "-f", "/etc/slurm/slurm.conf"), "etc/slurm"),
+        ((), GIVEN),  # what another user's process was started with may be hidden
+    ],
+)
+def test_the_files_that_slurmd_reads_count(
+    words: tuple[str, ...] | None, folder: str, tmp_path: Path
+) -> None:
+    tree = left_over(tmp_path, words)
+    assert which_conf.slurm_conf(tree) == str(tmp_path / folder / "slurm.conf")
+    assert find_gres_conf(tree) == str(tmp_path / folder / "gres.conf")
+
+
+def test_slurms_own_word_wins_over_what_lies_about(tmp_path: Path) -> None:
+    tree = left_over(tmp_path, ("--conf-server", "ctl"))
+    named = tmp_path / "mine/slurm.conf"
+    named.parent.mkdir()
+    named.write_text("")
+    assert which_conf.slurm_conf(tree, str(named)) == str(named)
+    assert find_gres_conf(tree, str(named)) is None

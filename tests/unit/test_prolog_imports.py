@@ -31,8 +31,8 @@ OF_BOTH = {
 }
 OF_THE_PROLOG = {
     "slurm_files", "slurm_files.conffile", "slurm_files.gres_index", "slurm_files.gres_lines",
-    "slurm_files.hostlist", "topology", "topology.gpu", "topology.gpu.find", "topology.gpu.pci",
-    "topology.gpu.vendors", "topology.locality", "topology.model", "topology.read",
+    "slurm_files.hostlist", "slurm_files.which_conf", "topology", "topology.gpu", "topology.gpu.find",
+    "topology.gpu.pci", "topology.gpu.vendors", "topology.locality", "topology.model", "topology.read",
 }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from ..light_typing import TYPE_CHECKING, NamedTuple
 from ..sysfs import Tree
 from .conffile import read_conf
 from .gres_lines import GresLine, detection, faults, gpu_lines
+from .which_conf import GIVEN, PACKAGED, slurm_conf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,11 +45,6 @@ if TYPE_CHECKING:
         def device(self) -> Optional[str]: ...  # noqa: D102
 
 
-#: Where Slurm's files are looked for below the root, in this order: as packaged, then where slurmd
-#: keeps what it got from slurmctld ("configless").
-USUAL_FOLDERS = ("etc/slurm", "run/slurm/conf", "etc/slurm-llnl")
-
-
 class Indexes(NamedTuple):
     """``values[i]`` is the index of the i-th GPU asked about; ``remarks`` say why all are None."""
 
@@ -60,21 +56,19 @@ class _UnknownError(Exception):
     """The file does not settle the indexes; the text says why."""
 
 
-def find_gres_conf(tree: Tree, slurm_conf: Optional[str] = None) -> Optional[str]:
+def find_gres_conf(tree: Tree, named: Optional[str] = None) -> Optional[str]:
     """The gres.conf that Slurm reads on this machine, None if there is none.
 
-    It lies beside slurm.conf (slurm.conf(5)): the one that ``slurm_conf``, the variable SLURM_CONF, names,
-    else the first in a usual folder. A gres.conf elsewhere is that of another cluster or of another
-    time; only a machine that shows no slurm.conf at all is taken at the word of the gres.conf that it has.
+    It lies beside slurm.conf (slurm.conf(5)): the one that `which_conf` finds; ``named`` is the value of
+    SLURM_CONF. A gres.conf elsewhere is that of another cluster or of another time; only a machine that
+    shows no slurm.conf at all is taken at the word of the gres.conf that it has.
     """
-    if slurm_conf and os.path.isfile(slurm_conf):  # noqa: PTH113 (the prolog does without pathlib)
-        beside = f"{slurm_conf.rpartition('/')[0] or '.'}/gres.conf"
-        return beside if os.path.isfile(beside) else None  # noqa: PTH113
-    folders = [folder for folder in USUAL_FOLDERS if tree.exists(f"{folder}/slurm.conf")]
-    for folder in folders[:1] or USUAL_FOLDERS:
-        if tree.exists(f"{folder}/gres.conf"):
-            return tree.path(f"{folder}/gres.conf")
-    return None
+    conf = slurm_conf(tree, named)
+    if conf is not None:
+        beside = f"{conf.rpartition('/')[0] or '.'}/gres.conf"
+        return beside if os.path.isfile(beside) else None  # noqa: PTH113 (the prolog does without pathlib)
+    found = (f"{folder}/gres.conf" for folder in (GIVEN, *PACKAGED))
+    return next((tree.path(path) for path in found if tree.exists(path)), None)
 
 
 def slurm_indexes(

@@ -68,8 +68,9 @@ def command(
     With comments that say why. Nothing is ever written: redirect the output, or look at --diff FILE.
     Exit status: 0, or 2 for wrong usage or input.
     """
-    from .. import generate  # noqa: PLC0415 (other subcommands need none of it)
-    from ..installed import is_copy  # noqa: PLC0415
+    from numa_align.slurm_files.which_conf import is_copy  # noqa: PLC0415 (other subcommands need none of it)
+
+    from .. import generate  # noqa: PLC0415
 
     if facts and root != "/":
         raise click.UsageError(
@@ -80,7 +81,7 @@ def command(
     request = _request(
         root=root, facts=facts, nodes=nodes, slurm_version=slurm_version, defaults=defaults, prefix=prefix
     )
-    if diff is not None and is_copy(Path(diff)):
+    if diff is not None and is_copy(diff):
         click.echo(
             f"numa-align: {diff} is slurmd's copy of what slurmctld sends: apply the change to the original "
             "on the host of slurmctld (SlurmctldHost=), then `scontrol reconfigure`",

@@ -19,16 +19,16 @@ from numa_align.errors import ConfError
 from numa_align.placement.table import STALE_SECONDS
 from numa_align.process.jobs import jobs_with_steps
 from numa_align.slurm_files.conffile import ConfFile, Line, read_conf, shown
-from numa_align.slurm_files.gres_index import USUAL_FOLDERS
 from numa_align.slurm_files.gres_lines import GresLine, faults, gpu_lines
 from numa_align.slurm_files.node_lines import NodeLine, node_line
+from numa_align.slurm_files.which_conf import is_copy
+from numa_align.slurm_files.which_conf import slurm_conf as which_slurm_conf
 from numa_align.sysfs import Tree, read_text
 from numa_align.topology.gpu.nvidia import mig_instances
 from numa_align.topology.model import Topology
 from numa_align.topology.read import read_at
 
 from ..elf import built_for
-from ..installed import is_copy
 from ..installed import slurm_conf as installed_slurm_conf
 from ..layout import PARAMETERS, Layout, layout_of
 from ..live import declared_node, from_pairs
@@ -110,8 +110,8 @@ def read_facts(
 def _usual_place(tree: Tree) -> Optional[Path]:
     if tree.is_live:
         return installed_slurm_conf()
-    places = (f"{folder}/slurm.conf" for folder in USUAL_FOLDERS)
-    return next((Path(tree.path(place)) for place in places if tree.exists(place)), None)
+    found = which_slurm_conf(tree)
+    return None if found is None else Path(found)
 
 
 def _if_file(path: Optional[Path]) -> Optional[Path]:
@@ -186,7 +186,7 @@ def _plugins(stack: Stack, root: str) -> Iterator[Plugin]:
 
 def _controller(slurm: Optional[Path], lines: Sequence[Line], root: str) -> Optional[str]:
     """The host that has the originals of a copy; the first that is named is the one that runs as a rule."""
-    if slurm is None or not is_copy(Path(shown(str(slurm), root))):
+    if slurm is None or not is_copy(shown(str(slurm), root)):
         return None
     hosts = (line.value for line in lines if line.key in ("slurmctldhost", "controlmachine"))
     return next(hosts, "the host of slurmctld").partition("(")[0]
