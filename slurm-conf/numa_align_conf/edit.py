@@ -251,6 +251,8 @@ def _merged(old: str, setting: Setting) -> str:
     if setting.rule == "replace":
         same = sorted(old.lower().split(",")) == sorted(setting.value.lower().split(","))
         return old if same else setting.value
+    if setting.rule == "raise":
+        return old if old.isdigit() and int(old) >= int(setting.value) else setting.value
     words = [word for word in old.split(",") if word]
     present = {word.lower() for word in words}
     stems = {word.lower().partition("=")[0] for word in words if "=" in word}

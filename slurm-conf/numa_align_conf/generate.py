@@ -104,7 +104,7 @@ def generate(part: str, request: Request) -> str:
     if part == "slurm":
         return slurm_conf(kinds, version, request.sbin)
     if part == "cgroup":
-        return cgroup_conf(version)
+        return cgroup_conf()
     if part == "plugstack":
         return plugstack_conf(request.library, request.defaults)
     if part == "lua":

@@ -30,9 +30,9 @@ CGROUP_SETTINGS = (
 )
 
 
-def cgroup_conf(version: Version) -> str:
+def cgroup_conf() -> str:
     """The lines of cgroup.conf."""
-    lines = [f"# cgroup.conf for Slurm {version}, by numa-align conf cgroup."]
+    lines = ["# cgroup.conf, by numa-align conf cgroup."]
     for key, value, reason in CGROUP_SETTINGS:
         lines += ["", *comment(reason), f"{key}={value}"]
     return "\n".join(lines) + "\n"

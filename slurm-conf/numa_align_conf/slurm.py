@@ -24,8 +24,9 @@ class Setting:
     """One line of slurm.conf with its reason.
 
     ``rule`` says what becomes of a line that a site has already: ``replace`` it; ``add`` words that are
-    missing; ``keep`` it, as a value that is chosen is as good; ``beside``: Slurm runs the scripts of several
-    lines, so that ours comes as one more; ``call``: Slurm runs one script, and the site's has to call ours.
+    missing; ``keep`` it, as a value that is chosen is as good; ``raise`` a number that is smaller;
+    ``beside``: Slurm runs the scripts of several lines, so that ours comes as one more; ``call``: Slurm runs
+    one script, and the site's has to call ours.
     """
 
     key: str
@@ -116,6 +117,14 @@ def _scripts(version: Version, sbin: str) -> Iterator[Setting]:
     keys = ("PrologTimeout", "EpilogTimeout") if version.has_two_time_limits else ("PrologEpilogTimeout",)
     for key in keys:
         yield Setting(key, str(PROLOG_LIMIT), reason, "keep")
+    if version.compares_batch_start:
+        yield Setting(
+            "BatchStartTimeout",
+            str(PROLOG_LIMIT),
+            f"Slurm {version} warns at each start where this is less than the prolog's limit: a batch job "
+            "whose prolog took longer might be taken for lost. The default is 10.",
+            "raise",
+        )
 
 
 @dataclass(frozen=True)

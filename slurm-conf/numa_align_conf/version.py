@@ -1,7 +1,7 @@
 """Slurm's versions, as far as configuration depends on them.
 
-Source of each date: RELEASE_NOTES of the version named, gres.conf(5) and slurm.conf(5).
-"""
+The source of each date is the file of the version in Slurm's CHANGELOG/, or the commit in Slurm's repository
+that brought it; what was seen with real daemons is said so. """
 
 from __future__ import annotations
 
@@ -26,46 +26,67 @@ class Version(NamedTuple):
 
     @property
     def checks_sockets(self) -> bool:
-        """Cores= in gres.conf must be whole sockets, else the node does not register (24.11)."""
+        """Cores= in gres.conf must be whole sockets, else the node does not register (24.11).
+
+        Commit b886b6e82f, "Require that cores specification match slurm socket boundaries".
+        """
         return self >= (24, 11)
 
     @property
     def wants_one_socket(self) -> bool:
-        """Cores= must be exactly one socket, or all cores (25.11)."""
+        """Cores= must be exactly one socket, or all cores (25.11).
+
+        Commit e2b6c8f65e, where "Cores match 1 socket" came into _check_core_range_matches_sock.
+        """
         return self >= (25, 11)
 
     @property
     def has_node_parameters(self) -> bool:
-        """SlurmdParameters' words may stand in the NodeName line, as Parameters= (25.11)."""
+        """SlurmdParameters' words may stand in the NodeName line, as Parameters= (25.11).
+
+        Commit 30b844f5bc, "Add per-node SlurmdParameters support".
+        """
         return self >= (25, 11)
 
     @property
     def enforces_by_default(self) -> bool:
-        """SelectTypeParameters knows ENFORCE_BINDING_GRES (23.11.2)."""
+        """SelectTypeParameters knows ENFORCE_BINDING_GRES (23.11.2): CHANGELOG/slurm-23.11.md."""
         return self >= (23, 11)
 
     @property
     def has_cons_res(self) -> bool:
-        """select/cons_res is there (until 23.02): RELEASE_NOTES of 23.11; 24.11 has no such plugin."""
+        """select/cons_res is there (until 23.02): "Removed select/cons_res" in CHANGELOG/slurm-23.11.md."""
         return self < (23, 11)
 
     @property
     def restricts_cores(self) -> bool:
-        """RestrictedCoresPerGPU= in NodeName lines (24.05): RELEASE_NOTES; 22.05 has no such key."""
+        """RestrictedCoresPerGPU= in NodeName lines (24.05): CHANGELOG/slurm-24.05.md."""
         return self >= (24, 5)
 
     @property
     def runs_several_scripts(self) -> bool:
         """Prolog= and Epilog= may stand on several lines (24.05); before, the last line counts alone.
 
-        Seen with 22.05.8, 24.11.5 and 26.05.5; a comma is part of a path in all of them.
+        Commit ce7b61f6a6, "Allow multiple Pro/Epilog scripts"; seen with 22.05.8, 24.11.5 and 26.05.5; a
+        comma is part of a path in all of them.
         """
         return self >= (24, 5)
 
     @property
     def has_two_time_limits(self) -> bool:
-        """PrologTimeout and EpilogTimeout in place of PrologEpilogTimeout (25.05)."""
+        """PrologTimeout and EpilogTimeout in place of PrologEpilogTimeout (25.05).
+
+        Commit 60be338225; CHANGELOG/slurm-25.05.md.
+        """
         return self >= (25, 5)
+
+    @property
+    def compares_batch_start(self) -> bool:
+        """slurmctld warns at each start where BatchStartTimeout is less than the prolog's limit (26.11).
+
+        Commit 81ac96b985, "Warn when BatchStartTimeout is below the prolog timeout".
+        """
+        return self >= (26, 11)
 
 
 #: Every release from the oldest that is supported to the newest that is known.

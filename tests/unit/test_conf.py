@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Optional
@@ -195,6 +196,22 @@ def test_only_words_that_the_version_knows(version: Version) -> None:
     assert ("\nSelectTypeParameters=CR_Core,ENFORCE_BINDING_GRES\n" in text) == (version >= (23, 11))
     assert ("\nPrologEpilogTimeout=" in text) == (version < (25, 5))
     assert ("\nPrologTimeout=" in text) == (version >= (25, 5))
+    # slurmctld of 26.11 compares the two, and warns at each start.
+    assert ("\nBatchStartTimeout=60\n" in text) == (version >= (26, 11))
+
+
+@pytest.mark.parametrize("part", ["plugstack", "cgroup"])
+def test_what_is_alike_everywhere_asks_for_no_release(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("numa_align_conf.version.command", lambda name: None)
+    (tmp_path / "nothing").mkdir()
+    result = CliRunner().invoke(command, [part, "--root", str(tmp_path / "nothing")])
+    assert result.exit_code == 0 and result.stderr == ""
+    said = json.loads(CliRunner().invoke(command, [part, "--json"]).output)
+    assert said["slurm_version"] is None and said["text"] == result.stdout
+    result = CliRunner().invoke(command, ["slurm", "--node", "n1"])
+    assert "release is not known" in str(result.exception)
 
 
 SMALL = st.builds(

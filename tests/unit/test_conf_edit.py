@@ -132,6 +132,19 @@ def test_a_line_is_changed_in_the_included_file_that_has_it(tmp_path: Path) -> N
     assert {path: path.read_text() for path in tmp_path.rglob("*.conf")} == before
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [("10", "60"), ("59", "60"), ("60", None), ("300", None), ("x", "60")]
+)
+def test_a_number_that_is_too_small_is_raised(old: str, new: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "slurm.conf"
+    path.write_text(f"BatchStartTimeout={old}\n")
+    request = replace(REQUEST, version=Version(26, 11))
+    lines = [line for line in compare("slurm", request, path).splitlines() if "BatchStart" in line]
+    assert [line for line in lines if line[0] != " "] == (
+        [f"-BatchStartTimeout={old}", f"+BatchStartTimeout={new}"] if new else []
+    )
+
+
 def test_included_gres_lines_are_ours_too(tmp_path: Path) -> None:
     (tmp_path / "gres.conf").write_text("Name=nic File=/dev/nic0\ninclude gpus.conf\n")
     (tmp_path / "gpus.conf").write_text("NodeName=gpu[01-02] Name=gpu File=/dev/nvidia[0-3]\n")

@@ -10,9 +10,14 @@ import click
 from numa_align.errors import ConfError
 
 if TYPE_CHECKING:
+    from ..facts import Kind
     from ..generate import Request
+    from ..version import Version
 
 PARTS = ("gres", "slurm", "cgroup", "plugstack", "lua", "all")
+
+#: What is the same for every release and every machine: neither is asked for.
+ALIKE = ("cgroup", "plugstack")
 
 
 @click.command(
@@ -78,8 +83,14 @@ def command(
         )
     if diff is not None and part in ("all", "lua"):
         raise click.UsageError(f"--diff compares one file: say gres, slurm, cgroup or plugstack, not {part}")
-    request = _request(
-        root=root, facts=facts, nodes=nodes, slurm_version=slurm_version, defaults=defaults, prefix=prefix
+    request, version = _request(
+        part,
+        root=root,
+        facts=facts,
+        nodes=nodes,
+        slurm_version=slurm_version,
+        defaults=defaults,
+        prefix=prefix,
     )
     if diff is not None and is_copy(diff):
         click.echo(
@@ -89,14 +100,15 @@ def command(
         )
     text = generate.compare(part, request, Path(diff)) if diff else generate.generate(part, request)
     if as_json:
-        version = str(request.version)
-        fields = {"version": 1, "part": part, "slurm_version": version, "diff": diff, "text": text}
+        said = None if version is None else str(version)
+        fields = {"version": 1, "part": part, "slurm_version": said, "diff": diff, "text": text}
         click.echo(json.dumps(fields, indent=1))
     else:
         click.echo(text, nl=False)
 
 
 def _request(
+    part: str,
     *,
     root: str,
     facts: tuple[Path, ...],
@@ -104,16 +116,24 @@ def _request(
     slurm_version: Optional[str],
     defaults: str,
     prefix: Optional[str],
-) -> Request:
+) -> tuple[Request, Optional[Version]]:
+    """What to generate, and for which release: None where it is not known and does not matter."""
     from ..generate import Request, kinds_of_files, kinds_of_machine  # noqa: PLC0415
     from ..prefix import installed_prefix  # noqa: PLC0415
-    from ..version import needed_version, parse_version, remark_on  # noqa: PLC0415
+    from ..version import KNOWN, installed_version, needed_version, parse_version, remark_on  # noqa: PLC0415
 
     if any(character in defaults for character in "#\n\\"):
         raise ConfError(f"--defaults {defaults!r}: plugstack.conf has no way to write # or a line break")
-    kinds = kinds_of_files(facts, nodes) if facts else kinds_of_machine(root, nodes)
-    version = parse_version(slurm_version) if slurm_version else needed_version()
-    remark = remark_on(version)
+    kinds: tuple[Kind, ...] = ()
+    if part not in ALIKE:
+        kinds = kinds_of_files(facts, nodes) if facts else kinds_of_machine(root, nodes)
+    version: Optional[Version]
+    if slurm_version:
+        version = parse_version(slurm_version)
+    else:
+        version = installed_version() if part in ALIKE else needed_version()
+    remark = None if version is None else remark_on(version)
     if remark is not None:
         click.echo(f"numa-align: {remark}", err=True)
-    return Request(kinds, version, prefix or installed_prefix(), " ".join(defaults.split()))
+    words = " ".join(defaults.split())
+    return Request(kinds, version or KNOWN[-1], prefix or installed_prefix(), words), version
