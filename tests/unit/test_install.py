@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 from machine import RELEASES
+from machine.cache import Cache
+from machine.image import image_for
+from machine.progress import to_stderr
 from native import Native, why_not
 from native.native import WITHOUT_CGROUPS
 
@@ -391,6 +394,10 @@ def test_debian_packages_work_and_leave_no_trace(clean: Native) -> None:
     assert clean.run(LISTING).stdout == before
 
 
+#: A release of Slurm before all that are supported, under whose name a package of an older plugin is built.
+OLDER = "22.02"
+
+
 def test_rpm_packages(copy: Path) -> None:
     packages = built(copy, "rpm", "rpmbuild", "RPM_OPTIONS=--nodeps")
     plugin = next(path for path in packages if path.name.startswith(f"numa-align-plugin-slurm{release()}-"))
@@ -409,6 +416,8 @@ def test_rpm_packages(copy: Path) -> None:
     assert asked("-l", plugin) == {
         "/usr/lib/numa-align",
         "/usr/lib/numa-align/numa-align.so",
+        "/usr/lib/numa-align/built-for",
+        f"/usr/lib/numa-align/built-for/{release()}",
         "/etc/slurm/plugstack.conf.d",
         conf,
     }
@@ -419,4 +428,73 @@ def test_rpm_packages(copy: Path) -> None:
     assert {name for name in wanted if "/man/" not in name} <= asked("-l", main)
     assert any(name.startswith("/usr/share/man/man8/numa-align-doctor.8") for name in asked("-l", main))
     assert any(line.startswith("python(abi) = 3.") for line in asked("--requires", main))
-    assert {f"slurm < {release()}", f"slurm >= {release()}.99"} <= asked("--conflicts", plugin)
+    # A newer Slurm is not kept out, and a newer plugin takes the place of this one.
+    assert asked("--conflicts", plugin) == {
+        "numa-align-plugin", f"slurm < {release()}", f"slurm-ohpc < {release()}",
+    }  # fmt: skip
+    assert f"numa-align-plugin-slurm{OLDER}" in asked("--obsoletes", plugin)
+    assert plugin.name.partition("-0")[0] not in asked("--obsoletes", plugin)
+
+
+#: Steps in a root of their own, by the host's rpm; after each what is installed and if srun has the option.
+RPM_STEPS = r"""
+mount -t tmpfs none "$folder"
+mkdir "$folder/up" "$folder/work" "$folder/all"
+mount -t overlay none -o "lowerdir=$tree,upperdir=$folder/up,workdir=$folder/work" "$folder/all"
+root=$folder/all
+mount --bind /dev "$root/dev"
+mkdir -p "$root/var/lib/rpm" "$root/etc/slurm"
+printf 'ClusterName=x\nSlurmctldHost=ctl\nNodeName=n1\n' >"$root/etc/slurm/slurm.conf"
+echo 'include /etc/slurm/plugstack.conf.d/*.conf' >"$root/etc/slurm/plugstack.conf"
+step() {
+    name=$1
+    shift
+    # Debian's packages are not in rpm's books, and Debian's rpm wants to be asked twice.
+    rpm --root "$root" --dbpath /var/lib/rpm $debian --nodeps "$@" >"$folder/said" 2>&1
+    status=$?
+    cat "$folder/said" >&2
+    echo "$name|$status|$(grep -c 'take that line out first' "$folder/said")|$(
+        rpm --root "$root" --dbpath /var/lib/rpm -qa --qf '%{name}\n' | sort | tr '\n' ' '
+    )|$(chroot "$root" srun --help 2>&1 | grep -q -- --numa-align && echo option)"
+}
+step installed -i "$base" "$older"
+step upgraded -U "$newer"
+echo Epilog=/usr/sbin/numa-align-epilog >>"$root/etc/slurm/slurm.conf"
+step refused -e numa-align "$plugin"
+sed -i /^Epilog=/d "$root/etc/slurm/slurm.conf"
+step erased -e numa-align "$plugin"
+cd "$root" && find usr/lib/numa-align usr/sbin/numa-align* etc/slurm/plugstack.conf.d -type f 2>/dev/null
+"""
+
+
+def test_rpm_packages_come_follow_each_other_and_go(copy: Path, tmp_path: Path) -> None:
+    """In the root of a Debian with Slurm; the older plugin is this one under another release's name."""
+    reason = why_not() or (None if release() in RELEASES else f"no Debian with Slurm {release()} is known")
+    if reason is not None:
+        pytest.skip(reason)
+    built(copy, "rpm", "rpmbuild", "RPM_OPTIONS=--nodeps", f"SLURM_VERSION={OLDER}")
+    packages = built(copy, "rpm", "rpmbuild", "RPM_OPTIONS=--nodeps")
+    plugin = f"numa-align-plugin-slurm{release()}"
+    begins = {"older": f"numa-align-plugin-slurm{OLDER}-", "newer": f"{plugin}-", "base": "numa-align-0"}
+    files = {
+        name: str(next(path for path in packages if path.name.startswith(begin)))
+        for name, begin in begins.items()
+    }
+    tree = image_for(release(), Cache(), to_stderr).tree
+    debian = "--force-debian" if Path("/etc/debian_version").exists() else ""
+    words = {"folder": str(tmp_path), "tree": str(tree), "plugin": plugin, "debian": debian, **files}
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", RPM_STEPS],
+        env={**os.environ, **words},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    both = f"numa-align {plugin} "
+    assert done.stdout.splitlines() == [
+        f"installed|0|0|numa-align numa-align-plugin-slurm{OLDER} |option",
+        f"upgraded|0|0|{both}|option",
+        f"refused|2|2|{both}|option",
+        "erased|0|0||",
+    ], done.stderr
