@@ -1,7 +1,7 @@
 """Slurm's versions, as far as configuration depends on them.
 
 The source of each date is the file of the version in Slurm's CHANGELOG/, or the commit in Slurm's repository
-that brought it; what was seen with real daemons is said so. """
+that brought it; what was seen with real daemons is said so."""
 
 from __future__ import annotations
 
