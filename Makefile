@@ -5,6 +5,7 @@
 #   make test                  all tests of everyday use
 #   make vm                    a machine with two NUMA nodes and real Slurm, with a prompt; VM= has its options
 #   make test-matrix           every Slurm version on every machine, in every way of starting work
+#   make test-launchers        real launchers in a machine with two NUMA nodes
 #   make test-gpu              what only real NVIDIA GPUs show (a node that has some, root, PyTorch)
 #   make docs                  the documentation, below build/docs
 #   make install               on a compute or login node, for the Slurm whose headers are installed
@@ -231,6 +232,11 @@ test-matrix: setup
 	$(MAKE) -C spank
 	$(RUN)/pytest -m matrix
 
+# torchrun, Lightning, Ray, mpirun and others in a machine, with PyTorch on emulated CPUs.
+test-launchers: setup
+	$(MAKE) -C spank
+	$(RUN)/pytest -m launchers
+
 docs: setup
 	$(RUN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	$(RUN)/python docs/make_man.py
@@ -253,4 +259,4 @@ endif
 
 FORCE:
 
-.PHONY: all plugin claim install uninstall stage clean source archive deb rpm wheel dist setup demo vm lint unit test docs test-matrix test-gpu FORCE
+.PHONY: all plugin claim install uninstall stage clean source archive deb rpm wheel dist setup demo vm lint unit test docs test-matrix test-launchers test-gpu FORCE

@@ -10,17 +10,20 @@ from .cluster import Cluster
 from .guest import CommandError, CommandTimeoutError, Result, Running
 from .hardware import Gpu, Topology
 from .image import RELEASES, ImageError
+from .layer import LAUNCHERS, Layer
 from .machine import Machine
 from .qemu import QemuError
 from .slurm import SlurmConfig
 
 __all__ = [
+    "LAUNCHERS",
     "RELEASES",
     "Cluster",
     "CommandError",
     "CommandTimeoutError",
     "Gpu",
     "ImageError",
+    "Layer",
     "Machine",
     "QemuError",
     "Result",

@@ -93,7 +93,7 @@ def find_mirror() -> str:
     if override:
         return override
     wanted = ["--format", "$(LABEL)|$(COMPONENT)|$(REPO_URI)", "Created-By: Packages"]
-    for line in _run(["apt-get", "indextargets", *wanted], 60).splitlines():
+    for line in run_on_host(["apt-get", "indextargets", *wanted], 60).splitlines():
         label, component, uri = line.split("|", 2)
         if label == "Debian" and component == "main":
             return uri
@@ -127,7 +127,7 @@ def _build_root(release: str, folder: Path, progress: Progress) -> None:
     progress(f"making the disk of {release}")
     _add_users(tree)
     shutil.copy(_kernel(tree), folder / "vmlinuz")
-    _make_disk(tree, folder / "root.ext4")
+    make_disk(tree, folder / "root.ext4")
 
 
 def _kernel(tree: Path) -> Path:
@@ -156,7 +156,7 @@ def _install(release: str, tree: Path) -> None:
     source = f"deb {find_mirror()} {release} main"
     isolated = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     command = [*isolated, "env", "INITRD=No", "mmdebstrap", *options, release, str(tree), source]
-    _run(command, BUILD_LIMIT)
+    run_on_host(command, BUILD_LIMIT)
 
 
 def _add_users(tree: Path) -> None:
@@ -178,7 +178,7 @@ def _add_users(tree: Path) -> None:
 def _make_initramfs(tree: Path, folder: Path) -> None:
     """Busybox, the few modules that are not built in, and our scripts, packed by that same busybox."""
     root = folder / "initramfs.d"
-    for name in ("bin", "modules", "machine", "dev", "lower", "ram", "root"):
+    for name in ("bin", "modules", "machine", "dev", "lower", "layer", "ram", "root"):
         (root / name).mkdir(parents=True)
     shutil.copy(tree / "bin/busybox", root / "bin/busybox")
     for script, place in (("initramfs", "init"), ("init", "machine/init"), ("slurm", "machine/slurm")):
@@ -196,7 +196,9 @@ def _make_initramfs(tree: Path, folder: Path) -> None:
 
 def _modules_in_order(tree: Path, version: str) -> Sequence[Path]:
     """The files to insert, dependencies first; `builtin` lines name what the kernel has anyway."""
-    listing = _run(["chroot", str(tree), "modprobe", "-S", version, "--show-depends", "-a", *MODULES], 60)
+    listing = run_on_host(
+        ["chroot", str(tree), "modprobe", "-S", version, "--show-depends", "-a", *MODULES], 60
+    )
     files: list[Path] = []
     for line in listing.splitlines():
         words = line.split()
@@ -213,25 +215,25 @@ def _decompressed(module: Path) -> bytes:
     return lzma.decompress(data) if module.suffix == ".xz" else data
 
 
-def _make_disk(tree: Path, disk: Path) -> None:
-    """An ext4 image of the tree, without a mount or a loop device.
+def make_disk(tree: Path, disk: Path) -> None:
+    """An ext4 image of a tree, without a mount or a loop device.
 
     Without a journal, as it is only ever read: the guest writes to an overlay in its memory.
     """
     kibibytes, inodes = _size(tree)
     options = ["-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-N", str(inodes + SPARE_INODES)]
-    _run(["mke2fs", *options, "-d", str(tree), str(disk), f"{int(kibibytes * 1.15) + 65536}k"], 600)
+    run_on_host(["mke2fs", *options, "-d", str(tree), str(disk), f"{int(kibibytes * 1.15) + 65536}k"], 600)
 
 
 def _size(tree: Path) -> tuple[int, int]:
     """KiB and number of files; mke2fs does not work them out itself."""
-    kibibytes = int(_run(["du", "-s", "--apparent-size", "-k", str(tree)], 120).split()[0])
-    blocks = int(_run(["du", "-s", "-k", str(tree)], 120).split()[0])
-    inodes = int(_run(["du", "-s", "--inodes", str(tree)], 120).split()[0])
+    kibibytes = int(run_on_host(["du", "-s", "--apparent-size", "-k", str(tree)], 120).split()[0])
+    blocks = int(run_on_host(["du", "-s", "-k", str(tree)], 120).split()[0])
+    inodes = int(run_on_host(["du", "-s", "--inodes", str(tree)], 120).split()[0])
     return max(kibibytes, blocks), inodes
 
 
-def _run(command: Sequence[str], limit: float) -> str:
+def run_on_host(command: Sequence[str], limit: float) -> str:
     """Standard output of a host command; its whole output is in the error if it fails."""
     try:
         done = subprocess.run(

@@ -15,6 +15,7 @@ from .context import Started
 from .guest import Command, CommandError, Guest, Result, Running
 from .hardware import Topology
 from .image import image_for
+from .layer import Layer, layer_disk
 from .progress import Progress
 from .project import build_project
 from .qemu import Link, Qemu, QemuError, accelerator, boot_arguments
@@ -56,8 +57,10 @@ class Machine(Started):
         progress: Progress = progress_module.to_stderr,
         resume: bool = True,
         link: Link | None = None,
+        layer: Layer | None = None,
     ) -> None:
-        """`resume` takes a machine of this shape that was booted before from the cache (module saved)."""
+        """`resume` takes a machine of this shape that was booted before from the cache (module saved);
+        `layer` is what this machine has installed beyond the image."""
         if cgroup not in (1, 2) or (cgroup == 1 and slurm != "22.05"):
             raise ValueError(
                 "cgroup is 1 or 2, and 1 only with Slurm 22.05: later Debian kernels lack its controllers"
@@ -72,6 +75,7 @@ class Machine(Started):
         self.progress = progress
         self.resume = resume
         self.link = link
+        self.layer = layer
         self.configurations = 0
         self._qemu: Qemu | None = None
         self._guest: Guest | None = None
@@ -102,11 +106,12 @@ class Machine(Started):
         yet."""
         image = image_for(self.slurm, self.cache, self.progress)
         payload = build_project(self.project, image, self.cache, self.progress) if self.project else None
+        layer = layer_disk(self.layer, image, self.cache, self.progress) if self.layer else None
         words = f"machine.name={self.name} machine.address={self.node.address} machine.cgroup={self.cgroup}"
         if self.link is not None:
             words += " machine.link=1"
         accelerated = accelerator(image, self.cache)
-        arguments = boot_arguments(image, self.topology, words, accelerated, self.link)
+        arguments = boot_arguments(image, self.topology, words, accelerated, link=self.link, layer=layer)
         begin = time.monotonic()
         state = None
         if self.resume and self.link is None:

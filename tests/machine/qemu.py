@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -148,23 +149,37 @@ class Link:
 
 
 def boot_arguments(
-    image: Image, topology: Topology, words: str, accelerator: Sequence[str], link: Link | None = None
+    image: Image,
+    topology: Topology,
+    words: str,
+    accelerator: Sequence[str],
+    *,
+    link: Link | None = None,
+    layer: Path | None = None,
 ) -> list[str]:
-    """Everything that makes the guest; the disk is pinned to pcie.0 since QEMU else takes the last bridge it
-    made.
+    """Everything that makes the guest; the disks are pinned to pcie.0 since QEMU else takes the last bridge
+    it made.
 
-    The disk is opened read-only and the guest mounts it so; cache=unsafe spares flushes that nobody needs.
+    `layer` is a second disk, whose files lie over those of the first.
     """
+    disks = [_disk("root", image.disk), *([_disk("layer", layer)] if layer is not None else [])]
     return [
         "-machine", "q35",
         *(WITH_THREADS if topology.threads > 1 and accelerator == TCG else accelerator),
         "-kernel", str(image.kernel),
         "-initrd", str(image.initramfs),
         "-append", f"{KERNEL_WORDS} {words}",
-        "-drive", f"file={image.disk},if=none,id=root,format=raw,readonly=on,cache=unsafe",
-        "-device", "virtio-blk-pci,drive=root,bus=pcie.0,num-queues=1",
+        *itertools.chain.from_iterable(disks),
         *(link.qemu_arguments() if link is not None else ()),
         *topology.qemu_arguments(),
+    ]  # fmt: skip
+
+
+def _disk(name: str, file: Path) -> list[str]:
+    """Opened read-only, and the guest mounts it so; cache=unsafe spares flushes that nobody needs."""
+    return [
+        "-drive", f"file={file},if=none,id={name},format=raw,readonly=on,cache=unsafe",
+        "-device", f"virtio-blk-pci,drive={name},bus=pcie.0,num-queues=1",
     ]  # fmt: skip
 
 

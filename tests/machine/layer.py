@@ -1,0 +1,113 @@
+"""Programs that only some machines have, as a second disk that lies over the first.
+
+They are installed in a chroot of an overlay over the image's tree: what that writes is the layer. A machine
+that asks for none boots as it did, and all the others share the image.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from .cache import Cache, digest, remove_tree
+from .image import Image, ImageError, make_disk
+from .progress import Progress
+
+FORMAT = "1"
+"""To be raised when this module builds a layer differently from the same inputs."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Debian's packages, and those of PyPI's that its Python gets beside them."""
+
+    name: str
+    debian: tuple[str, ...]
+    pypi: tuple[str, ...]
+
+
+LAUNCHERS = Layer(
+    "launchers",
+    debian=("mpich", "openmpi-bin", "python3-torch"),
+    pypi=(
+        "accelerate==1.15.0",
+        "deepspeed==0.19.8",
+        "lightning==2.6.6",
+        "mosaicml==0.32.1",
+        "ray==2.60.0",
+    ),
+)
+"""What starts workers. Debian's PyTorch is built for CPUs alone, that of PyPI's brings gigabytes of CUDA."""
+
+LIMIT = 3600.0
+
+INSTALL = """
+set -e
+tree=$1 folder=$2 debian=$3 pypi=$4
+root=$folder/root
+mkdir "$root" "$folder/work"
+overlay=lowerdir=$tree,upperdir=$folder/layer,workdir=$folder/work
+mount -t overlay -o "$overlay,index=off,metacopy=off,redirect_dir=off" layer "$root"
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+for scratch in /tmp /var/lib/apt/lists /var/cache/apt/archives; do
+    mount -t tmpfs scratch "$root$scratch"
+done
+mkdir "$root/var/cache/apt/archives/partial"
+for file in /etc/resolv.conf /etc/hosts /etc/pip.conf; do
+    [ -e "$file" ] || continue
+    [ -e "$root$file" ] || touch "$root$file"
+    mount --bind "$file" "$root$file"
+done
+for directory in /etc/ssl/certs /etc/xdg/pip; do
+    [ -d "$directory" ] || continue
+    mkdir -p "$root$directory"
+    mount --bind "$directory" "$root$directory"
+done
+export HOME=/tmp LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
+chroot "$root" apt-get -q -o 'Acquire::Check-Valid-Until=false' update
+chroot "$root" apt-get -q install --yes --no-install-recommends $debian
+chroot "$root" pip freeze 2>/dev/null | grep ^torch= >"$root/tmp/same"
+chroot "$root" pip install --quiet --break-system-packages --root-user-action=ignore --no-cache-dir \
+    --no-build-isolation --constraint /tmp/same $pypi
+"""
+"""With the host's ways to the packages. The constraint keeps Debian's PyTorch. No build is isolated, since
+DeepSpeed comes as sources that ask the PyTorch that is there."""
+
+
+def layer_disk(layer: Layer, image: Image, cache: Cache, progress: Progress) -> Path:
+    """The disk of a layer over this image, built if the cache has none of the same inputs."""
+    key = digest(FORMAT, INSTALL, image.tree.parent.name, *layer.debian, *layer.pypi)
+
+    def make(scratch: Path) -> None:
+        if os.geteuid() != 0:
+            raise ImageError("building a layer needs root: it installs packages in a chroot")
+        progress(f"installing {layer.name} over {image.release} (about five minutes, once)")
+        files = scratch / "layer"
+        files.mkdir(mode=0o755)
+        _install(layer, image.tree, scratch)
+        make_disk(files, scratch / "layer.ext4")
+        for rest in (files, scratch / "work", scratch / "root"):
+            remove_tree(rest)
+
+    return cache.entry(f"layer-{layer.name}-{image.release}", key, make) / "layer.ext4"
+
+
+def _install(layer: Layer, tree: Path, folder: Path) -> None:
+    """In mount and PID namespaces of its own, which take every mount and process away when it ends."""
+    script = ["sh", "-c", INSTALL, "sh", str(tree), str(folder), " ".join(layer.debian), " ".join(layer.pypi)]
+    done = subprocess.run(
+        ["unshare", "--mount", "--pid", "--fork", "--kill-child", *script],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    if done.returncode:
+        raise ImageError(
+            f"installing {layer.name} over {tree} ended with status {done.returncode}:\n{done.stdout[-6000:]}"
+        )
