@@ -43,7 +43,8 @@ def launch(machine: Machine, command: str, program: str = "", *, count: int) -> 
     setup = "import sys; sys.path.insert(0, '/opt')\n"
     machine.put({"/opt/program.py": setup + program})
     machine.run("rm -rf /tmp/said", check=True)
-    machine.run(command, user="user", cwd="/tmp", timeout=LIMIT, check=True)
+    path = f"PATH={LAUNCHERS.place}/bin:$PATH"
+    machine.run(f"{path} {command}", user="user", cwd="/tmp", timeout=LIMIT, check=True)
     workers = said(machine, "worker")
     assert [worker.rank for worker in workers] == list(range(count))
     return workers
@@ -75,7 +76,7 @@ LINES = {
     ),
     "deepspeed": ("deepspeed --num_gpus 4 --no_python --no_local_rank", "LOCAL_RANK"),
     "Composer": ("composer -n 4 -c", "LOCAL_RANK"),
-    "Open MPI": ("mpirun.openmpi -np 4 --bind-to none", "OMPI_COMM_WORLD_LOCAL_RANK"),
+    "Open MPI": ("mpirun.openmpi -np 4 --map-by :OVERSUBSCRIBE --bind-to none", "OMPI_COMM_WORLD_LOCAL_RANK"),
     "MPICH": ("mpirun.mpich -np 4", "MPI_LOCALRANKID"),
 }
 

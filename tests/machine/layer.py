@@ -21,11 +21,15 @@ FORMAT = "1"
 
 @dataclass(frozen=True)
 class Layer:
-    """Debian's packages, and those of PyPI's that its Python gets beside them."""
+    """Debian's packages, and those of PyPI's that its Python has in an environment at ``place``."""
 
     name: str
     debian: tuple[str, ...]
     pypi: tuple[str, ...]
+
+    @property
+    def place(self) -> str:
+        return f"/opt/{self.name}"
 
 
 LAUNCHERS = Layer(
@@ -45,7 +49,7 @@ LIMIT = 3600.0
 
 INSTALL = """
 set -e
-tree=$1 folder=$2 debian=$3 pypi=$4
+tree=$1 folder=$2 debian=$3 pypi=$4 place=$5
 root=$folder/root
 mkdir "$root" "$folder/work"
 overlay=lowerdir=$tree,upperdir=$folder/layer,workdir=$folder/work
@@ -69,12 +73,14 @@ done
 export HOME=/tmp LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
 chroot "$root" apt-get -q -o 'Acquire::Check-Valid-Until=false' update
 chroot "$root" apt-get -q install --yes --no-install-recommends $debian
+chroot "$root" python3 -m venv --system-site-packages --without-pip "$place"
 chroot "$root" pip freeze 2>/dev/null | grep ^torch= >"$root/tmp/same"
-chroot "$root" pip install --quiet --break-system-packages --root-user-action=ignore --no-cache-dir \
-    --no-build-isolation --constraint /tmp/same $pypi
+chroot "$root" pip --python "$place/bin/python" install -qq --no-cache-dir --no-build-isolation \
+    --constraint /tmp/same $pypi
 """
-"""With the host's ways to the packages. The constraint keeps Debian's PyTorch. No build is isolated, since
-DeepSpeed comes as sources that ask the PyTorch that is there."""
+"""With the host's ways to the packages. Debian's own Python packages cannot be replaced, so PyPI's are in an
+environment above them; the constraint keeps Debian's PyTorch there. No build is isolated, since DeepSpeed
+comes as sources that ask the PyTorch that is there."""
 
 
 def layer_disk(layer: Layer, image: Image, cache: Cache, progress: Progress) -> Path:
@@ -97,9 +103,10 @@ def layer_disk(layer: Layer, image: Image, cache: Cache, progress: Progress) -> 
 
 def _install(layer: Layer, tree: Path, folder: Path) -> None:
     """In mount and PID namespaces of its own, which take every mount and process away when it ends."""
-    script = ["sh", "-c", INSTALL, "sh", str(tree), str(folder), " ".join(layer.debian), " ".join(layer.pypi)]
+    script = ["sh", "-c", INSTALL, "sh", str(tree), str(folder)]
+    arguments = [" ".join(layer.debian), " ".join(layer.pypi), layer.place]
     done = subprocess.run(
-        ["unshare", "--mount", "--pid", "--fork", "--kill-child", *script],
+        ["unshare", "--mount", "--pid", "--fork", "--kill-child", *script, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
