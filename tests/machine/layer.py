@@ -34,7 +34,7 @@ class Layer:
 
 LAUNCHERS = Layer(
     "launchers",
-    debian=("mpich", "openmpi-bin", "python3-torch"),
+    debian=("mpich", "openmpi-bin", "python3-torch", "python3-torchvision"),
     pypi=(
         "accelerate==1.15.0",
         "deepspeed==0.19.8",
@@ -74,7 +74,7 @@ export HOME=/tmp LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND
 chroot "$root" apt-get -q -o 'Acquire::Check-Valid-Until=false' update
 chroot "$root" apt-get -q install --yes --no-install-recommends $debian
 chroot "$root" python3 -m venv --system-site-packages --without-pip "$place"
-chroot "$root" pip freeze 2>/dev/null | grep ^torch= >"$root/tmp/same"
+chroot "$root" pip freeze 2>/dev/null | grep ^torch >"$root/tmp/same"
 chroot "$root" pip --python "$place/bin/python" install -qq --no-cache-dir --no-build-isolation \
     --constraint /tmp/same $pypi
 """

@@ -98,7 +98,7 @@ def command(
 
         torchrun --nproc-per-node=8 --no-python numa-align run python train.py
         deepspeed --no_python --no_local_rank numa-align run python train.py
-        mpirun -np 8 --bind-to none numa-align run ./program
+        mpirun -np 8 --map-by :OVERSUBSCRIBE --bind-to none numa-align run ./program
 
     With --gpus outside a Slurm allocation COMMAND is shown these GPUs only. What cannot be bound is a warning
     and COMMAND runs all the same, unless SPEC says strict. Exit status: that of COMMAND; 1 if strict and not
