@@ -27,7 +27,7 @@ TOPOLOGY = Topology(gpus=(1, 0, 1, 0), memory=3072)
 #: Seconds; far more than any of them takes on a host of two cores.
 LIMIT = 1800.0
 
-#: Debian's PyTorch is built without it, and says so instead of going on.
+#: Debian's PyTorch is built without it, and where this variable counts it is the way to say so.
 WITHOUT_LIBUV = "USE_LIBUV=0"
 
 ALL = "srun --numa-align -n1 -c8 --gpus=4"
@@ -109,11 +109,13 @@ def test_torchs_spawned_workers_have_their_parts(machine: Machine) -> None:
     assert_each_its_part(launch(machine, f"{TWO} python3 /opt/program.py", SPAWN, count=2))
 
 
+#: Without the plugin it takes the one task of the step for the first of several and waits for the others.
 LIGHTNING = """
 import numa_align
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.demos.boring_classes import BoringModel
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from said import say
 
 class Place(Callback):
@@ -123,7 +125,8 @@ class Place(Callback):
 
 if __name__ == "__main__":
     Trainer(accelerator="cpu", devices=2, strategy="ddp", max_steps=1, logger=False, callbacks=[Place()],
-            enable_checkpointing=False, enable_progress_bar=False, limit_val_batches=0).fit(BoringModel())
+            plugins=[LightningEnvironment()], enable_checkpointing=False, enable_progress_bar=False,
+            limit_val_batches=0).fit(BoringModel())
 """
 
 

@@ -21,11 +21,13 @@ FORMAT = "1"
 
 @dataclass(frozen=True)
 class Layer:
-    """Debian's packages, and those of PyPI's that its Python has in an environment at ``place``."""
+    """Debian's packages, and those of PyPI's that its Python has in an environment at ``place``; ``repair``
+    are lines for a shell that end the installation."""
 
     name: str
     debian: tuple[str, ...]
     pypi: tuple[str, ...]
+    repair: str = ":"
 
     @property
     def place(self) -> str:
@@ -42,14 +44,19 @@ LAUNCHERS = Layer(
         "mosaicml==0.32.1",
         "ray==2.60.0",
     ),
+    repair=(
+        "cd /usr/lib/python3/dist-packages/torch/distributed/elastic/rendezvous && "
+        "sed -i 's/multi_tenant=True,/& use_libuv=False,/' *.py && python3 -m compileall -q ."
+    ),
 )
-"""What starts workers. Debian's PyTorch is built for CPUs alone, that of PyPI's brings gigabytes of CUDA."""
+"""What starts workers. Debian's PyTorch is built for CPUs alone, that of PyPI's brings gigabytes of CUDA.
+Debian builds it without libuv, which torchrun asks for all the same: it is told not to."""
 
 LIMIT = 3600.0
 
 INSTALL = """
 set -e
-tree=$1 folder=$2 debian=$3 pypi=$4 place=$5
+tree=$1 folder=$2 debian=$3 pypi=$4 place=$5 repair=$6
 root=$folder/root
 mkdir "$root" "$folder/work"
 overlay=lowerdir=$tree,upperdir=$folder/layer,workdir=$folder/work
@@ -77,6 +84,7 @@ chroot "$root" python3 -m venv --system-site-packages --without-pip "$place"
 chroot "$root" pip freeze 2>/dev/null | grep ^torch >"$root/tmp/same"
 chroot "$root" pip --python "$place/bin/python" install -qq --no-cache-dir --no-build-isolation \
     --constraint /tmp/same $pypi
+chroot "$root" sh -c "$repair"
 """
 """With the host's ways to the packages. Debian's own Python packages cannot be replaced, so PyPI's are in an
 environment above them; the constraint keeps Debian's PyTorch there. No build is isolated, since DeepSpeed
@@ -85,7 +93,7 @@ comes as sources that ask the PyTorch that is there."""
 
 def layer_disk(layer: Layer, image: Image, cache: Cache, progress: Progress) -> Path:
     """The disk of a layer over this image, built if the cache has none of the same inputs."""
-    key = digest(FORMAT, INSTALL, image.tree.parent.name, *layer.debian, *layer.pypi)
+    key = digest(FORMAT, INSTALL, image.tree.parent.name, *layer.debian, *layer.pypi, layer.repair)
 
     def make(scratch: Path) -> None:
         if os.geteuid() != 0:
@@ -104,7 +112,7 @@ def layer_disk(layer: Layer, image: Image, cache: Cache, progress: Progress) -> 
 def _install(layer: Layer, tree: Path, folder: Path) -> None:
     """In mount and PID namespaces of its own, which take every mount and process away when it ends."""
     script = ["sh", "-c", INSTALL, "sh", str(tree), str(folder)]
-    arguments = [" ".join(layer.debian), " ".join(layer.pypi), layer.place]
+    arguments = [" ".join(layer.debian), " ".join(layer.pypi), layer.place, layer.repair]
     done = subprocess.run(
         ["unshare", "--mount", "--pid", "--fork", "--kill-child", *script, *arguments],
         stdin=subprocess.DEVNULL,
