@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
+from machine import LAUNCHERS
 from numa_align.cli import COMMANDS, cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,3 +109,11 @@ def test_the_documentation_is_built_without_warnings(tmp_path: Path) -> None:
     result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "users/index.html").stat().st_size > 1000
+
+
+def test_launchers_in_the_machine_have_the_versions_that_are_said_to_be_tried() -> None:
+    users = (ROOT / "docs/users.md").read_text(encoding="utf-8")
+    names = {"mosaicml": "composer", "ray": "Ray"}
+    for package in LAUNCHERS.pypi:
+        name, _, version = package.partition("==")
+        assert re.search(f"{names.get(name, name)}.*{re.escape(version)}", users, re.IGNORECASE), package
