@@ -134,9 +134,11 @@ def test_lightnings_workers_have_their_parts(machine: Machine) -> None:
     assert_each_its_part(launch(machine, f"{TWO} python3 /opt/program.py", LIGHTNING, count=2))
 
 
-#: Ray says which GPU an actor has by the number that the task knows it by.
+#: Ray says which GPU an actor has by the number that the task knows it by. Its limits are for real CPUs.
 RAY = """
 import os
+os.environ.update(RAY_agent_register_timeout_ms="1800000", RAY_worker_register_timeout_seconds="1800",
+                  RAY_gcs_server_request_timeout_seconds="600", RAY_health_check_timeout_ms="600000")
 import ray
 
 ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, object_store_memory=100 << 20)

@@ -44,13 +44,19 @@ LAUNCHERS = Layer(
         "mosaicml==0.32.1",
         "ray==2.60.0",
     ),
-    repair=(
-        "cd /usr/lib/python3/dist-packages/torch/distributed/elastic/rendezvous && "
-        "sed -i 's/multi_tenant=True,/& use_libuv=False,/' *.py && python3 -m compileall -q ."
-    ),
+    repair="""
+        set -e
+        cd /usr/lib/python3/dist-packages/torch/distributed/elastic/rendezvous
+        sed -i 's/multi_tenant=True,/& use_libuv=False,/' *.py
+        python3 -m compileall -q .
+        cd /opt/launchers/lib/python3*/site-packages/ray/_private
+        sed -i 's/raylet_start_wait_time_s = 30$/raylet_start_wait_time_s = 1800/' node.py
+        python3 -m compileall -q node.py
+    """,
 )
 """What starts workers. Debian's PyTorch is built for CPUs alone, that of PyPI's brings gigabytes of CUDA.
-Debian builds it without libuv, which torchrun asks for all the same: it is told not to."""
+Debian builds it without libuv, which torchrun asks for all the same: it is told not to. Ray's patience with
+its own start is no option of its, and an emulated CPU needs more."""
 
 LIMIT = 3600.0
 
