@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command(
     short_help="Show how well all running jobs are placed.", epilog="Example: numa-align audit --tasks"
 )
-@click.option("--tasks", is_flag=True, help="One row for each task, not for each job.")
+@click.option("--tasks", is_flag=True, help="Show one row per task instead of one per job.")
 @click.option("--all", "all_nodes", is_flag=True, help="Ask all nodes of the cluster that have GPUs.")
 @click.option(
     "--from",
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="PATH",
     type=click.Path(exists=True, path_type=Path),
-    help="Merge samples from these files, or folders of *.json, that --json printed elsewhere.",
+    help="Merge samples from these files, or folders of *.json files, that --json printed elsewhere.",
 )
 @click.option(
     "--metrics", metavar="FILE", type=click.Path(path_type=Path), help="Write metrics for Prometheus."
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     default=32768,
     show_default=True,
     metavar="MIB",
-    help="Resident memory whose place is looked up in one sample; 0 for CPUs only.",
+    help="Resident memory whose location is looked up in one sample; 0 for CPUs only.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/audit.md has the schema.")
 def command(
@@ -61,7 +61,7 @@ def command(
 
     Works with and without the plugin, and needs nothing from the jobs. Root sees everything; other
     users see their own jobs, and how much is hidden from them.
-    Exit status: 0, or 2 if nothing can be told.
+    Exit status: 0, or 2 if nothing can be determined.
     """
     from ..audit.model import without_names  # noqa: PLC0415
 

@@ -26,10 +26,14 @@ if TYPE_CHECKING:
 @click.command(
     short_help="Measure memory and copies, near and far.", epilog="Example: numa-align bench --quick"
 )
-@click.option("--quick", is_flag=True, help="Small buffers: seconds rather than a minute, and more noise.")
+@click.option(
+    "--quick", is_flag=True, help="Use small buffers: takes seconds instead of a minute, with more noise."
+)
 @click.option("--no-gpus", is_flag=True, help="Memory only.")
 @click.option(
-    "--toolkit", type=click.Choice(["torch", "cupy"]), help="For the GPUs.  [default: what is installed]"
+    "--toolkit",
+    type=click.Choice(["torch", "cupy"]),
+    help="Toolkit for the GPUs.  [default: what is installed]",
 )
 @click.option("--plot", metavar="FILE", help="Draw a heat map (PNG, PDF or SVG); needs matplotlib.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/users.md has the schema.")

@@ -103,17 +103,19 @@ def _gpus(topology: Topology, environment: Mapping[str, str]) -> tuple[Gpu, ...]
     epilog="Example: srun --numa-align -n8 --gpus=8 numa-align check",
 )
 @click.option(
-    "--pid", type=click.IntRange(min=1), metavar="PID", help="Judge this process, not this command."
+    "--pid", type=click.IntRange(min=1), metavar="PID", help="Check this process instead of this command."
 )
 @click.option(
     "--json", "json_", is_flag=True, help="Print JSON, one object per task; docs/check.md has the schema."
 )
-@click.option("--no-total", is_flag=True, help="Do not wait for the other tasks of the step to count them.")
+@click.option(
+    "--no-total", is_flag=True, help="Do not wait for the other tasks of the step, and print no total."
+)
 @click.option(
     "--gather",
     type=click.Path(file_okay=False, exists=True, path_type=Path),
     metavar="DIR",
-    help="Count the tasks of all nodes of the step, in a folder that all of them see.",
+    help="Count the tasks of all nodes of the step, through a folder that all nodes can see.",
 )
 @click.pass_context
 def command(
@@ -121,9 +123,9 @@ def command(
 ) -> None:
     """Check whether this task is aligned with its GPUs, as the kernel reports it.
 
-    Run as a step (srun --numa-align numa-align check) it prints one line per task and a total for each node,
-    and srun ends with 1 if any task is not aligned. A task can also judge a process beside it (--pid).
-    Exit status: 0 aligned, 1 not aligned, or undone by the program, 2 cannot tell, as without a GPU.
+    Run as a step (srun --numa-align numa-align check), it prints one line per task and a total for each node,
+    and srun exits with 1 if any task is not aligned. A task can also check another process (--pid).
+    Exit status: 0 aligned; 1 not aligned, or undone by the program; 2 unknown, for example without a GPU.
     """
     state, gpus, verdict, environment = inspect(pid, read_here())
     if json_:

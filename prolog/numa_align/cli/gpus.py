@@ -17,10 +17,10 @@ from .recorded import is_live, machine_at, machine_options
 @machine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/users.md has the schema.")
 def command(*, count: int, root: str, node_name: Optional[str], as_json: bool) -> None:
-    """Find COUNT GPUs that sit best together: one node, one switch, else evenly over near nodes.
+    """Find COUNT GPUs that sit best together: one node, one switch, otherwise evenly over near nodes.
 
     The first line is a list for `numa-align run --gpus`, `numa-align show --gpus` or CUDA_VISIBLE_DEVICES.
-    Exit status: 0, or 2 if there are not so many GPUs.
+    Exit status: 0, or 2 if there are not enough GPUs.
     """
     from ..placement.choose_gpus import bridges_of, choose  # noqa: PLC0415
     from ..placement.visible import may_open  # noqa: PLC0415

@@ -36,7 +36,10 @@ _HIDDEN_MEMORY = dict.fromkeys(("bytes_by_node", "private_by_node", "shared_by_n
 )
 @click.argument("job", type=click.IntRange(min=1), required=False, metavar="[JOBID]")
 @click.option(
-    "--pid", type=click.IntRange(min=1), metavar="PID", help="This process and what it started, not a job."
+    "--pid",
+    type=click.IntRange(min=1),
+    metavar="PID",
+    help="Show this process and its children instead of a job.",
 )
 @click.option("--watch", is_flag=True, help="Refresh until interrupted.")
 @click.option(
@@ -49,10 +52,12 @@ _HIDDEN_MEMORY = dict.fromkeys(("bytes_by_node", "private_by_node", "shared_by_n
 @click.option("--all-nodes", is_flag=True, help="Ask on every node of the job, through srun --overlap.")
 @click.option("--threads", is_flag=True, help="One line per thread.")
 @click.option(
-    "--fix", is_flag=True, help="First give your own processes the CPUs near their GPUs, each GPU its share."
+    "--fix",
+    is_flag=True,
+    help="First bind your own processes to the CPUs near their GPUs, each GPU with its share.",
 )
 @click.option(
-    "--move-pages", is_flag=True, help="With --fix: move their memory near their GPUs too, which takes time."
+    "--move-pages", is_flag=True, help="With --fix: also move their memory near their GPUs, which takes time."
 )
 @click.option("--svg", metavar="FILE", help="Also draw the processes on the machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/job.md has the schema.")
@@ -74,11 +79,11 @@ def command(
     """Show every process of a running job on this node: CPUs, memory policy, pages by node, GPUs, state.
 
     The job does not have to cooperate. Its owner and root see everything, others only CPUs. Without JOBID and
-    --pid it is the job that this is in (SLURM_JOB_ID).
+    --pid, the job is the one in which the command runs (SLURM_JOB_ID).
 
-    --fix changes running processes of yours, nobody else's: all their threads, but for those that keep to a
-    part of the right CPUs already. It says what only the program can change.
-    Exit status: 0 all processes with a GPU are aligned, 1 one is not or has undone it, 2 nothing can be told.
+    --fix changes only your own running processes: all their threads, except those that already keep to a part
+    of the right CPUs. It reports what only the program itself can change.
+    Exit status: 0 all processes with a GPU are aligned; 1 one is not, or has undone it; 2 unknown.
     """
     if job is None and pid is None:
         here = os.environ.get("SLURM_JOB_ID", "")

@@ -24,18 +24,18 @@ from .words import spec_option
     "--gpus", metavar="LIST", help="The step's GPUs: Slurm's indexes, PCI addresses or UUIDs.  [default: all]"
 )
 @click.option("--no-gpus", is_flag=True, help="A step without GPUs.")
-@click.option("--cpus", metavar="LIST", help="The step's CPUs, as in 0-3,8.  [default: all that are online]")
+@click.option("--cpus", metavar="LIST", help="The step's CPUs, as in 0-3,8.  [default: all online CPUs]")
 @click.option(
     "--visible",
     type=click.Choice(VISIBLE),
     default="all",
     show_default=True,
-    help="What a task sees: all GPUs of the step, its own, or those near the CPUs that Slurm gave it.",
+    help="GPUs that a task sees: all of the step, its own, or those near the CPUs that Slurm gave it.",
 )
 @click.option(
     "--slurm-version",
     metavar="RELEASE",
-    help="Slurm's release, by which it tells tasks apart, as in 22.05.  [default: the newest]",
+    help="Slurm's release, such as 22.05, which decides how tasks are told apart.  [default: the newest]",
 )
 @spec_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; its schema is in docs/claim.md.")
@@ -56,7 +56,7 @@ def command(
 ) -> None:
     """Show what each task of a step would get: CPUs, memory, state, and what to request instead.
 
-    Nothing is bound and no Slurm is needed; the decision is the one that the plugin makes.
+    Nothing is bound and Slurm is not needed; the plugin would make the same decision.
     Exit status: 0 whatever the states are, or 2 for wrong usage or input.
     """
     if gpus is not None and no_gpus:

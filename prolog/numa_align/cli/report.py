@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     "measured",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Estimate what was lost at most from this output of `numa-align bench --json` on a node of yours.",
+    help="Estimate the maximum loss from this output of `numa-align bench --json` on one of your nodes.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/audit.md has the schema.")
 def command(
@@ -52,10 +52,10 @@ def command(
     measured: Optional[Path],
     as_json: bool,
 ) -> None:
-    """Sum up GPU hours by state, user and partition, and name the worst jobs with the line to change.
+    """Sum up GPU hours by state, user and partition, and list the worst jobs with the line to change.
 
-    LOG is what `numa-align audit --log` wrote, or a folder with the logs of several nodes. What was lost is
-    estimated only from figures of your own (--bench).
+    LOG is what `numa-align audit --log` wrote, or a folder with the logs of several nodes. The loss is
+    estimated only from measurements of your own (--bench).
     Exit status: 0, or 2 if the logs cannot be read.
     """
     from ..audit.log import read_logs  # noqa: PLC0415

@@ -43,7 +43,9 @@ class _Wish:
     epilog="Example: numa-align run --gpus 0 -- python3 -c 'import os; print(os.sched_getaffinity(0))'",
 )
 @click.option(
-    "--gpus", metavar="LIST", help="GPUs: Slurm's indexes, PCI addresses or UUIDs.  [default: those it sees]"
+    "--gpus",
+    metavar="LIST",
+    help="GPUs: Slurm's indexes, PCI addresses or UUIDs.  [default: those visible to the process]",
 )
 @spec_option
 @click.option(
@@ -61,20 +63,23 @@ class _Wish:
 @click.option(
     "--threads",
     is_flag=True,
-    help="Set OMP_NUM_THREADS to the number of its cores, where it is not set or torchrun has set 1.",
+    help="Set OMP_NUM_THREADS to the number of its cores, if it is not set or torchrun has set it to 1.",
 )
 @click.option(
     "--leave-visible",
     is_flag=True,
-    help="With --gpus: do not set CUDA_VISIBLE_DEVICES, or what other vendors have in its place.",
+    help="With --gpus: do not set CUDA_VISIBLE_DEVICES or the corresponding variable of another vendor.",
 )
 @click.option(
     "--room",
     metavar="auto|SIZE",
-    help="First drop page cache on the nodes of its GPUs: so that SIZE is free on each (8G), or its share.",
+    help="First drop page cache on the nodes of its GPUs, until SIZE (8G) or its share (auto) is free.",
 )
 @click.option(
-    "--json", "as_json", is_flag=True, help="Say on stderr, in a line of JSON, what was bound: docs/users.md."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print what was bound as a line of JSON on stderr; docs/users.md has the schema.",
 )
 @click.argument("command_line", metavar="COMMAND [ARG]...", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
@@ -93,16 +98,16 @@ def command(
 ) -> None:
     """Bind to the CPUs and the memory nearest to the GPUs, then run COMMAND in this process.
 
-    In a worker of torchrun, Composer, accelerate, deepspeed, Lightning, mpirun and others, told by their
-    variables, it takes that worker's part of the task's own set:
+    In a worker of torchrun, Composer, accelerate, deepspeed, Lightning, mpirun and others, recognised by
+    their variables, it takes that worker's part of the task's own set:
 
         torchrun --nproc-per-node=8 --no-python numa-align run python train.py
         deepspeed --no_python --no_local_rank numa-align run python train.py
         mpirun -np 8 --map-by :OVERSUBSCRIBE --bind-to none numa-align run ./program
 
-    With --gpus outside a Slurm allocation COMMAND is shown these GPUs only. What cannot be bound is a warning
-    and COMMAND runs all the same, unless SPEC says strict. Exit status: that of COMMAND; 1 if strict and not
-    aligned; 2 for wrong input; 126 if COMMAND cannot be executed, 127 if it is not found.
+    With --gpus outside a Slurm allocation, COMMAND sees only these GPUs. If something cannot be bound, a
+    warning is printed and COMMAND runs anyway, unless SPEC says strict. Exit status: that of COMMAND; 1 if
+    strict and not aligned; 2 for wrong input; 126 if COMMAND cannot be executed, 127 if it is not found.
     """
     from ..placement.decide import Request  # noqa: PLC0415
     from ..process.apply import spec_of  # noqa: PLC0415 (the help needs none of these)

@@ -32,14 +32,16 @@ _TOOLS = ("numactl", "taskset", "docker", "podman", "compose", "apptainer", "enr
     "--gpus",
     metavar="LIST",
     required=True,
-    help="GPUs: Slurm's indexes (else in the order of addresses), PCI addresses or UUIDs.",
+    help="GPUs: Slurm's indexes (or numbers in the order of addresses), PCI addresses or UUIDs.",
 )
 @click.option("--as", "tool", type=click.Choice(_TOOLS), required=True, help="The tool to write for.")
 @spec_option
 @click.option(
-    "--cpus", "cores", type=click.IntRange(min=1), metavar="N", help="So many whole cores of the share."
+    "--cpus", "cores", type=click.IntRange(min=1), metavar="N", help="Use only N whole cores of the share."
 )
-@click.option("--memory", is_flag=True, help="A limit of memory too: the GPUs' share of their nodes.")
+@click.option(
+    "--memory", is_flag=True, help="Also set a memory limit: the GPUs' share of the memory of their nodes."
+)
 @machine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/users.md has the schema.")
 @click.pass_context
@@ -55,10 +57,10 @@ def command(
     node_name: Optional[str],
     as_json: bool,
 ) -> None:
-    """Print the CPUs and memory nearest to some GPUs in the words of another tool.
+    """Print the CPUs and memory nearest to some GPUs as options of another tool.
 
-    Each GPU of the machine has a share of its own, so that what is made for distinct GPUs does not meet on a
-    core; --numa-align=cpus=node gives all cores of the nodes, which GPUs of one node then share.
+    Each GPU of the machine has its own share, so containers for different GPUs do not share a core;
+    --numa-align=cpus=node gives all cores of the nodes, which GPUs on the same node then share.
 
     Remarks go to stderr, so that the options can be used in place:
 

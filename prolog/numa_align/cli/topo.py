@@ -54,8 +54,8 @@ def command(
 ) -> None:
     """Show the NUMA nodes of this machine, its GPUs, and how the node of each GPU is known.
 
-    Then its network cards and NVMe disks, and how far each is from each GPU, in the words of nvidia-smi topo:
-    PIX, PXB, PHB, NODE, SYS, from one switch to another NUMA node.
+    Also show its network cards and NVMe disks, and how far each is from each GPU, in the terms of nvidia-smi
+    topo: PIX, PXB, PHB, NODE, SYS, from a common switch to different NUMA nodes.
 
     Exit status: 0, or 2 for wrong usage or input.
     """
