@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shlex
 import shutil
@@ -262,6 +263,38 @@ def test_docker_takes_its_options(root: str, gpus: str) -> None:
     assert "unknown flag" in says("--cpuset-none=1")
     said = says(shown(root, gpus, "docker", "--memory"))
     assert "flag" not in said.partition("Run 'docker")[0] and "connect" in said
+
+
+@pytest.mark.skipif(shutil.which("podman") is None, reason="podman is not installed")
+@pytest.mark.parametrize("gpus", ["5", "3,4"])
+def test_podman_takes_its_options(root: str, gpus: str) -> None:
+    def says(options: str) -> str:
+        words = ["podman", "create", "--pull=never", *shlex.split(options), "localhost/nothing"]
+        return subprocess.run(words, capture_output=True, text=True, check=False).stderr
+
+    assert "unknown flag" in says("--cpuset-none=1")
+    assert "image not known" in says(shown(root, gpus, "podman", "--memory"))
+
+
+def _compose_schema() -> Path:
+    """That of Docker's own program, as its package for Python has it."""
+    found = importlib.util.find_spec("compose")
+    folders = found.submodule_search_locations if found else None
+    schema = Path(folders[0]) / "config/compose_spec.json" if folders else None
+    if schema is None or not schema.exists():
+        pytest.skip("docker-compose's schema is not installed")
+    return schema
+
+
+@pytest.mark.parametrize("gpus", ["5", "4,5"])
+def test_compose_s_schema_takes_its_file(root: str, gpus: str) -> None:
+    yaml, jsonschema = pytest.importorskip("yaml"), pytest.importorskip("jsonschema")
+    schema = jsonschema.Draft7Validator(json.loads(_compose_schema().read_text()))
+    file = yaml.safe_load(shown(root, gpus, "compose", "--memory"))
+    schema.validate(file)
+    file["services"]["main"]["cpusets"] = "0"
+    with pytest.raises(jsonschema.ValidationError):
+        schema.validate(file)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
