@@ -61,7 +61,7 @@ def assert_drawn(machine: Machine, command: str, nodes: int) -> None:
     machine.run(f"numa-align {command} --svg {file}", timeout=120)
     drawn = ElementTree.fromstring(machine.run(f"cat {file}", check=True).stdout)
     words = [text for element in drawn.iter() if (text := element.text)]
-    assert [sum(text.startswith(f"node {node} ") for text in words) for node in range(nodes)] == [1] * nodes
+    assert [sum(text.startswith(f"node {node},") for text in words) for node in range(nodes)] == [1] * nodes
 
 
 def assert_seen(machine: Machine, gpu_nodes: Sequence[int], cpus: dict[int, frozenset[int]]) -> None:
@@ -255,6 +255,39 @@ def test_a_running_job_is_seen_whole_by_its_owner_and_root_and_in_part_by_others
         adopted = machine.run(f"numa-align job {job} --json", timeout=120)
         names = [process["name"] for process in json.loads(adopted.stdout)["processes"]]
         assert names.count("tail") == 1 and names.count("sleep") == 2, "not the sleep of the extern step"
+
+
+#: Touches 64 MiB, and tells that it has.
+TOUCH = (
+    "from time import sleep; block = bytearray(64 << 20); block[::4096] = b'x' * len(block[::4096]); "
+    "open('/tmp/touched', 'w'); sleep(999)"
+)
+
+
+def test_fix_gives_a_running_process_the_cpus_of_its_gpu_and_moves_its_memory_as_the_kernel_says(
+    machine: Machine,
+) -> None:
+    gpu = next(gpu for gpu in look(machine, "topo")["gpus"] if gpu["node"] == 1)["bdf"]
+    start = (
+        f'NUMA_ALIGN_GPUS={gpu} taskset -c 0-3 python3 -c "from time import sleep; {TOUCH}" >/dev/null 2>&1 &'
+    )
+    pid = machine.run(f"rm -f /tmp/touched; {start} echo $!", user="user", check=True).stdout.strip()
+    try:
+        machine.run("until test -e /tmp/touched; do sleep 0.1; done", timeout=120, check=True)
+        refused = machine.run(f"numa-align job --pid {pid} --fix", user="mallory", timeout=120)
+        assert "left as it is: it is another user's" in refused.stderr or refused.status == 2, (
+            refused.transcript()
+        )
+        done = machine.run(f"numa-align job --pid {pid} --fix --move-pages", user="user", timeout=120)
+        assert f"{pid}: CPUs 0-3 -> 4-7" in done.stderr, done.transcript()
+        assert "its memory policy stays default" in done.stderr and "MiB moved to nodes near" in done.stderr
+        allowed = machine.run(f"grep Cpus_allowed_list /proc/{pid}/task/*/status", check=True).stdout
+        assert set(allowed.split()[1::2]) == {"4-7"}
+        maps = machine.run(f"grep anon= /proc/{pid}/numa_maps", check=True).stdout
+        pages = {n: sum(int(word[3:]) for word in maps.split() if word.startswith(f"N{n}=")) for n in (0, 1)}
+        assert pages[1] > (60 << 20) // 4096 > 10 * pages[0], maps
+    finally:
+        machine.run(f"kill {pid}")
 
 
 def test_bad_input_is_one_line(machine: Machine) -> None:

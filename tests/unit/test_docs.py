@@ -14,6 +14,7 @@ import click
 import pytest
 from machine import LAUNCHERS
 from numa_align.cli import COMMANDS, cli
+from numa_align.placement.claim import spec_words
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,6 +63,16 @@ def test_a_command_has_json_and_says_which_page_has_its_schema(name: str) -> Non
     page = re.search(r"docs/(\w+\.md)", option.help or "")
     assert page
     assert re.search("## JSON|`--json`", (ROOT / "docs" / page[1]).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ["run", "plan", "show"])
+def test_the_help_of_the_option_lists_its_words(name: str) -> None:
+    (option,) = (
+        p for p in command_of(name).params if isinstance(p, click.Option) and "--numa-align" in p.opts
+    )
+    assert set(spec_words().split(", ")) == set(
+        (option.help or "").partition(": ")[2].rstrip(".").split(", ")
+    )
 
 
 def test_the_shell_completes_commands_and_options() -> None:
