@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 from builder import Card, Device, Machine, on_nodes
 from builder.recorded import answered, unanswered
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numa_align import _claim, names
+from numa_align.cli.gpus import command as gpus_command
 from numa_align.errors import TableError
 from numa_align.placement.claim import Machine as Claimed
 from numa_align.placement.claim import Placement, Step, Task, read_spec
@@ -214,6 +217,14 @@ def test_the_variable_names_them_and_is_not_there_without_any(tmp_path: Path) ->
     assert machine.variables(step, placement)[names.NICS] == "mlx5_2,mlx5_3"
     step = Step(topology.online, (0, 1), 4, gpus, nics=())
     assert machine.variables(step, machine.place(step, Task(1, gpus, topology.online)))[names.NICS] is None
+
+
+def test_gpus_names_the_cards_beside_them(tmp_path: Path) -> None:
+    hgx(tmp_path, range(8))
+    done = CliRunner().invoke(gpus_command, ["2", "--root", str(tmp_path), "--json"])
+    assert json.loads(done.output)["nics"] == ["mlx5_0", "mlx5_1"]
+    shown = CliRunner().invoke(gpus_command, ["2", "--root", str(tmp_path)]).output
+    assert "network cards nearest to them: mlx5_0, mlx5_1" in shown
 
 
 # -- Libraries -------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ def command(*, count: int, root: str, node_name: Optional[str], as_json: bool) -
     Exit status: 0, or 2 if there are not enough GPUs.
     """
     from ..placement.choose_gpus import bridges_of, choose  # noqa: PLC0415
+    from ..placement.plan import nics_of  # noqa: PLC0415
     from ..placement.visible import may_open  # noqa: PLC0415
     from ..topology.select import number_of  # noqa: PLC0415
 
@@ -32,10 +33,14 @@ def command(*, count: int, root: str, node_name: Optional[str], as_json: bool) -
     best = choose(topology, count, usable, {gpu.bdf: bridges_of(gpu, root) for gpu in usable})
     order = {gpu.bdf: position for position, gpu in enumerate(topology.gpus)}
     numbers = [number_of(topology.gpus, order[gpu.bdf]) for gpu in best.gpus]
+    nics = nics_of(topology, [order[gpu.bdf] for gpu in best.gpus])
     if as_json:
         fields = [{"number": n, "bdf": gpu.bdf, "node": gpu.node} for n, gpu in zip(numbers, best.gpus)]
-        click.echo(json.dumps({"version": 1, "gpus": fields, "reasons": list(best.reasons)}, indent=1))
+        result = {"version": 1, "gpus": fields, "reasons": list(best.reasons), "nics": list(nics)}
+        click.echo(json.dumps(result, indent=1))
         return
     click.echo(",".join(map(str, numbers)))
     for reason in best.reasons:
         click.echo(f"  {reason}")
+    if nics:
+        click.echo(f"  network cards nearest to them: {', '.join(nics)}")

@@ -80,6 +80,15 @@ def make_plan(topology: Topology, request: Request) -> Plan:
     return Plan(request, tuple(placements))
 
 
+def nics_of(topology: Topology, gpus: Sequence[int]) -> tuple[str, ...]:
+    """The network cards of a task that has these GPUs to itself."""
+    if not topology.nics:
+        return ()
+    nodes = tuple(node.id for node in topology.nodes)
+    step = Step(topology.online, nodes, 1, tuple(gpus), ON)
+    return Machine.of(topology).place(step, Task(0, tuple(gpus), topology.online)).nics
+
+
 def _visible(topology: Topology, request: Request, masks: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
     """The GPUs that Slurm shows to each task, to which it gave these CPUs."""
     if not request.gpus or request.visible == "all":
