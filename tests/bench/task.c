@@ -321,7 +321,7 @@ int main(int count, char **words)
 				return 1;
 		}
 	}
-	printf("{\"step\": %.1f, \"step_table\": %.1f", step_all, step_table);
+	printf("{\"step\": %.1f, \"table\": %.1f", step_all, step_table);
 	for (int part = DEVICES; part < PARTS; part++) {
 		const int half = ROUNDS / 2 * tasks, from = part == ALL || part == FAULTS ? half : 0;
 		double *column = calloc((size_t)half, sizeof(*column));

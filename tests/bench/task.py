@@ -53,7 +53,7 @@ COLUMNS = (
     "meeting",
     "faults",
     "step",
-    "step_table",
+    "table",
 )
 
 

@@ -75,26 +75,6 @@ def test_one_task_with_all_gpus_keeps_all_cpus_of_both_nodes(machine: Machine) -
     assert [value for _, value in parts] == [f"{n}@{n // 4}" for n in range(8)]
 
 
-ADVISED = 'put "numa-align run" before the program'
-
-
-@pytest.mark.parametrize(
-    ("command", "advised"),
-    [
-        ("srun --numa-align -n1 -c8 --gpus=8 true", True),
-        ("srun --numa-align -n1 -c8 --gpus=8 numa-align run true", False),
-        ("srun --numa-align -n1 -c4 --gpus=4 true", False),
-        ("srun --numa-align -n2 -c4 --gpus=8 true", False),
-    ],
-)
-def test_one_task_with_gpus_of_several_nodes_is_told_of_the_launcher_once(
-    machine: Machine, command: str, advised: bool
-) -> None:
-    """What most people type: `srun -n1 --gpus=8 torchrun`, whose workers nobody places."""
-    result = machine.run(command, user="user", check=True)
-    assert result.stderr.count(ADVISED) == advised, result.stderr
-
-
 @pytest.mark.parametrize("tasks", [4, 8])
 def test_tasks_without_gpus_are_spread_evenly_each_within_a_node(machine: Machine, tasks: int) -> None:
     ranks = step(machine, f"srun --numa-align -n{tasks} -c{8 // tasks} {PROBE}")

@@ -12,6 +12,7 @@ import pytest
 from builder import Machine as Built
 from builder import on_nodes
 from numa_align import _claim, names
+from numa_align.cpulist import format_cpulist
 from numa_align.placement.claim import Machine, Step, Task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,6 +97,25 @@ def test_the_map_divides_the_tasks_own_cpus_among_its_gpus() -> None:
         names.REASON: None,
         names.WORKER: None,
     }
+
+
+def test_a_map_that_does_not_fit_ends_between_entries() -> None:
+    """256 GPUs on CPUs with gaps: half an entry would read like a whole one."""
+    topology = Built(packages=1, cores=8000, gpus=on_nodes(*[0] * 256)).topology()
+    machine = Machine.of(topology)
+    every = tuple(range(256))
+    odd = tuple(cpu for cpu in topology.online if cpu % 2)
+    step = Step(odd, (0,), 1, every)
+    placement = machine.place(step, Task(0, every, odd))
+    text = machine.variables(step, placement)[names.MAP]
+    assert text is not None
+    whole = [
+        f"{gpu.bdf}={format_cpulist(cpus)}@0"
+        for gpu, (cpus, _) in zip(topology.gpus, machine.slices(step, placement))
+    ]
+    entries = text.split(";")
+    assert 8 < len(entries) < 256
+    assert entries == whole[: len(entries)]
 
 
 def test_a_task_with_one_gpu_has_no_map() -> None:
