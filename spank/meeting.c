@@ -3,7 +3,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
-#define LONGEST_WAIT_MS 250
+#define LONGEST_WAIT_MS 2000
 #define LOOK_AGAIN_NS 200000L
 
 struct na_meeting {

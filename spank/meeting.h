@@ -11,8 +11,9 @@ struct na_meeting *na_meeting_new(void);
 
 /*
  * Leaves what task `id` sees, and with `wait` waits for the others: Slurm has forked all tasks of a node
- * before it lets the first one go on. Returns what each sees, or NULL if not all have come within a
- * quarter of a second (one has died on the way, or the node is very busy) or without `wait`.
+ * before it lets the first one go on. Returns what each sees, or NULL if not all have come within
+ * two seconds (one has died on the way) or without `wait`. A busy node takes its time: waiting is cheaper than
+ * two tasks on one core.
  */
 const struct na_sight *na_meeting_meet(struct na_meeting *meeting, int id, int tasks,
 				       const struct na_sight *sight, bool wait);
