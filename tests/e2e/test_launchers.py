@@ -159,6 +159,9 @@ ray.get([actor.look.remote() for actor in actors])
 """
 
 
+@pytest.mark.xfail(
+    run=False, reason="Ray 2.60.0 has not come up on emulated CPUs, with longer limits not in six minutes"
+)
 def test_rays_actors_have_their_parts(machine: Machine) -> None:
     assert_each_its_part(launch(machine, f"{TWO} python3 /opt/program.py", RAY, count=2))
 
