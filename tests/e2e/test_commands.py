@@ -132,7 +132,7 @@ def test_without_the_plugin_run_and_the_task_prolog_do_its_work(bare: Machine) -
     assert "memory policy of another process cannot be set" in result.stdout
 
 
-def test_a_batch_script_with_the_task_prolog_hands_the_binding_to_its_sruns(bare: Machine) -> None:
+def test_the_task_prolog_of_a_batch_script_binds_its_sruns(bare: Machine) -> None:
     bare.configure(TASK_PROLOG)
     script = f"#!/bin/bash\necho CPU=$SLURM_CPU_BIND\necho MEM=$SLURM_MEM_BIND\nsrun -c2 {PROBE}\n"
     bare.put({"/tmp/batch.sh": script})
@@ -223,7 +223,7 @@ def test_workers_that_see_one_gpu_each_share_out_the_task(machine: Machine) -> N
         assert_each_near(step(machine, f"srun {align} -n1 -c8 --gpus=8 {worker}"), EIGHT, CPUS)
 
 
-def test_check_counts_the_step_and_its_status_says_whether_all_are_aligned(machine: Machine) -> None:
+def test_check_counts_the_step_and_exits_0_only_if_all_are_aligned(machine: Machine) -> None:
     result = machine.run("srun --numa-align -n8 --gpus=8 numa-align check", user="user", timeout=300)
     assert result.status == 0, result.transcript()
     assert result.stdout.count("  aligned\n") == 8, result.transcript()
@@ -234,7 +234,7 @@ def test_check_counts_the_step_and_its_status_says_whether_all_are_aligned(machi
     assert machine.run("ls /dev/shm", check=True).stdout == ""
 
 
-def test_a_running_job_is_seen_whole_by_its_owner_and_root_and_in_part_by_others(machine: Machine) -> None:
+def test_a_job_is_shown_whole_to_owner_and_root_in_part_to_others(machine: Machine) -> None:
     words = "srun --numa-align -n2 --gpus=2 bash -c 'numa-align check --no-total; sleep 1000'"
     with running(machine, words, 2) as job:
         tasks = states_of(machine, job)

@@ -144,7 +144,7 @@ def test_a_running_job_is_seen_on_both_machines(two: Cluster) -> None:
 
 
 @pytest.mark.matrix
-def test_a_node_without_the_plugin_runs_its_tasks_as_slurm_placed_them(two: Cluster) -> None:
+def test_a_node_without_the_plugin_keeps_slurms_placement(two: Cluster) -> None:
     conf = "/etc/slurm/plugstack.conf.d/numa-align.conf"
     two.machines[1].run(f"mv {conf} {conf}.away", check=True)
     try:

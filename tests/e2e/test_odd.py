@@ -132,7 +132,7 @@ def test_every_task_has_what_its_machine_can_give(booted: Booted) -> None:
 
 
 @pytest.mark.parametrize("booted", [("24.11", "NPS")], indirect=True, ids=["24.11-NPS"])
-def test_nodes_without_gpus_count_as_local_unless_the_own_node_is_asked_for(booted: Booted) -> None:
+def test_nodes_without_gpus_are_local_except_with_cpus_node(booted: Booted) -> None:
     result = booted.machine.run(
         f"srun --numa-align=verbose -n4 -c2 --gpus=4 {PROBE}", user="user", cwd="/tmp"
     )

@@ -43,7 +43,7 @@ def test_one_task_has_its_gpu(cluster: Cluster) -> None:
 
 
 @pytest.mark.gpus(2)
-def test_with_gpus_per_task_each_has_the_one_that_only_the_device_cgroup_tells(cluster: Cluster) -> None:
+def test_gpus_per_task_are_recognised_by_the_device_cgroup(cluster: Cluster) -> None:
     tasks = train(cluster, "srun --numa-align -n2 -c4 --gpus-per-task=1")
     assert len(tasks) == 2
     assert {task.environment["CUDA_VISIBLE_DEVICES"] for task in tasks} == {"0"}

@@ -52,7 +52,7 @@ def test_local_memory_is_asked_for_again_where_the_task_runs(
     ("words", "policy"),
     [("map_mem:0", "bind"), ("mask_mem:0x1", "bind"), ("rank", "bind"), ("none", "default")],
 )
-def test_memory_that_is_bound_explicitly_stays_and_the_one_who_decided_is_named(
+def test_explicit_memory_binding_is_kept_and_its_source_named(
     native: Native, job: str, words: str, policy: str
 ) -> None:
     if words == "rank" and native.slurm != "22.05":
@@ -67,9 +67,7 @@ def test_a_grain_of_the_cpus_lets_whoever_asked_be_aligned(native: Native, job: 
     assert "(" not in said(native, job, "", {"SLURM_CPU_BIND": words})
 
 
-def test_cpus_that_are_bound_explicitly_stay_and_the_one_who_decided_is_named(
-    native: Native, job: str
-) -> None:
+def test_explicit_cpu_binding_is_kept_and_its_source_named(native: Native, job: str) -> None:
     assert "cpus=0 (--cpu-bind)" in said(native, job, "--cpu-bind=map_cpu:0")
     assert "cpus=0 (--cpu-bind)" in said(native, job, "--cpu-bind=verbose,mask_cpu:0x1")
     assert "cpus=0 (SLURM_CPU_BIND)" in said(native, job, "", {"SLURM_CPU_BIND": "map_cpu:0"})

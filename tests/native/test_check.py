@@ -47,7 +47,7 @@ def test_what_ended_steps_left_goes_and_what_a_running_one_has_stays(native: Nat
     assert f".{job}.0\n" not in left
 
 
-def test_a_folder_that_somebody_else_made_first_costs_the_total_and_is_said(native: Native) -> None:
+def test_another_users_folder_prevents_the_total_and_is_reported(native: Native) -> None:
     with allocated(native, "-n2 -O --gpus=1") as job:
         folder = f"/dev/shm/numa-align-check.1000.{job}.0"
         native.run(f"mkdir {folder} && chmod 777 {folder}", user="mallory", check=True)

@@ -109,7 +109,7 @@ def test_a_missing_plugin_costs_no_job(native: Native) -> None:
     assert refused.status != 0 and "unrecognized option '--numa-align'" in refused.stderr
 
 
-def test_a_step_from_a_login_node_without_the_plugin_follows_the_nodes_default(
+def test_a_login_node_without_the_plugin_leaves_the_nodes_default(
     native: Native,
 ) -> None:
     """And the other way round: present on the node only. What the user cannot say, the site can."""
@@ -124,7 +124,7 @@ def test_a_step_from_a_login_node_without_the_plugin_follows_the_nodes_default(
     assert_healthy(native)
 
 
-def test_slurmd_restarted_under_a_job_leaves_it_and_serves_the_next_step(native: Native) -> None:
+def test_a_restart_of_slurmd_affects_neither_job_nor_next_step(native: Native) -> None:
     with allocated(native, "-n1 --gpus=1") as job:
         step = native.start(
             ["srun", f"--jobid={job}", "--overlap", "--numa-align", "sh", "-c", f"sleep 4; {PROBE}"],
@@ -228,7 +228,7 @@ SWEEP = (
 )
 
 
-def test_a_job_between_two_steps_keeps_its_table_also_where_nothing_of_it_runs(native: Native) -> None:
+def test_a_job_between_two_steps_keeps_its_table(native: Native) -> None:
     """With Contain a slurmstepd is there all the time; without, the end of the time limit tells."""
     submit(native)
     try:

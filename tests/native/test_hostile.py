@@ -82,9 +82,7 @@ def test_nonsense_in_the_environment_costs_a_warning_only(native: Native, job: s
 
 
 @pytest.mark.parametrize("kind", NASTY)
-def test_nonsense_that_srun_inherits_stops_it_or_is_taken_as_a_plain_request(
-    native: Native, job: str, kind: str
-) -> None:
+def test_inherited_nonsense_stops_srun_or_is_a_plain_request(native: Native, job: str, kind: str) -> None:
     command = f"srun --jobid={job} --overlap -n1 --gpus=1 {PROBE}"
     result = native.run(command, user="user", env={INHERITED: NASTY[kind]})
     assert result.status != 0 or ranks_of(result)[0].environment["NUMA_ALIGN_STATE"] == "aligned"
@@ -147,7 +145,7 @@ def test_a_run_directory_that_is_not_roots_alone_is_not_read(native: Native, job
     assert len(said_by_plugin(result).splitlines()) == 1
 
 
-def test_neither_prolog_nor_epilog_follows_a_link_out_of_the_run_directory(native: Native) -> None:
+def test_prolog_and_epilog_follow_no_link_out_of_the_run_directory(native: Native) -> None:
     """Root's own links at that: a user could make none."""
     native.put({"/tmp/precious": "precious\n"})
     number = int(last_job(native)) + 1

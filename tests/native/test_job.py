@@ -43,7 +43,7 @@ def test_a_process_of_a_step_that_is_called_slurmstepd_is_shown(native: Native) 
             assert names(native, job) == names(native, job, "user") == [name]
 
 
-def test_who_only_says_that_it_is_of_the_job_is_shown_if_it_is_its_owners(native: Native) -> None:
+def test_a_process_that_claims_the_job_counts_if_it_is_the_owners(native: Native) -> None:
     say = "SLURM_JOB_ID={} exec sleep {}"
     with allocated(native, "-n1 --gpus=1") as job, running(native, say.format(job, 772), 772, user="mallory"):
         assert names(native, job) == []

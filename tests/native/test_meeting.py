@@ -10,7 +10,7 @@ from native import Native
 pytestmark = pytest.mark.native
 
 
-def test_a_task_that_sees_all_gpus_shares_no_core_with_one_that_sees_some(native: Native) -> None:
+def test_tasks_that_see_all_and_some_gpus_share_no_core(native: Native) -> None:
     """Task 1 uses the second half of the eight that it sees, and comes before task 0 with the last."""
     command = f"srun --numa-align -n2 --gpus=8 --gpu-bind=mask_gpu:0x80,0xff {PROBE}"
     first, second = ranks_of(native.run(command, user="user", check=True))

@@ -56,7 +56,7 @@ def test_bind_warns_by_what_the_node_has_left_not_by_its_size(limiting: Native) 
     assert "mem=bind" not in limited(limiting, 64, "mem=bind")
 
 
-def test_verbose_names_free_memory_and_cache_where_the_step_may_use_more(limiting: Native) -> None:
+def test_verbose_shows_free_memory_and_cache_if_the_step_may_use_more(limiting: Native) -> None:
     more = kernel_says("MemFree") + SLACK
     if more > MEMORY_SHARE * sum(limiting.topology.node_memory()):
         pytest.skip("Slurm cannot give a job more than this node has free")

@@ -24,7 +24,7 @@ def test_a_step_runs_with_the_gpus_asked_for(native: Native) -> None:
     assert native.run("srun --version", check=True).stdout.startswith(f"slurm-wlm {native.slurm}")
 
 
-def test_a_failed_command_and_one_past_its_limit_raise_with_the_daemons_logs(native: Native) -> None:
+def test_failed_and_late_commands_raise_with_the_daemons_logs(native: Native) -> None:
     with pytest.raises(CommandError, match=r"status 3[\s\S]*slurmctld\.log"):
         native.run("exit 3", check=True)
     with pytest.raises(CommandTimeoutError, match="not done after 1 s"):

@@ -94,7 +94,7 @@ def test_a_step_of_a_job_overrides_what_the_job_was_given(native: Native) -> Non
     assert modes == ["bind", "preferred-many", "default"]
 
 
-def test_a_step_that_says_off_does_not_carry_the_marks_of_the_aligned_script_around_it(
+def test_a_step_with_off_drops_the_variables_of_the_aligned_script(
     native: Native,
 ) -> None:
     script = (
@@ -125,9 +125,7 @@ def test_asking_how_something_is_bound_is_not_binding_it_by_hand(native: Native,
     assert "(--" not in said_by_plugin(result)
 
 
-def test_programs_are_told_to_keep_their_place_unless_the_user_told_them_something(
-    native: Native, job: str
-) -> None:
+def test_programs_are_told_to_keep_the_binding_unless_the_user_did(native: Native, job: str) -> None:
     show = "bash -c 'echo ${TLLM_NUMA_AWARE_WORKER_AFFINITY-unset}'"
 
     def said(words: str, env: str = "") -> str:
@@ -194,7 +192,7 @@ def old_kernel(native: Native) -> Iterator[Native]:
         native.configure(native.config)
 
 
-def test_without_preferred_many_one_node_is_preferred_and_verbose_says_why(old_kernel: Native) -> None:
+def test_without_preferred_many_verbose_says_that_preferred_is_set(old_kernel: Native) -> None:
     result = old_kernel.run(f"srun -n1 --gpus=1 --numa-align=verbose {PROBE}", user="user", check=True)
     (rank,) = ranks_of(result)
     assert (rank.mode, rank.nodes) == ("preferred", (0,))

@@ -48,7 +48,7 @@ def test_a_rehearsal_decides_and_sets_nothing(native: Native, job: str) -> None:
         ("on mem=bnid", 'did you mean "mem=bind"?'),
     ],
 )
-def test_a_mistyped_word_of_the_site_aligns_nobody_and_is_in_slurmd_s_log(
+def test_a_mistyped_site_word_aligns_no_task_and_is_logged_by_slurmd(
     native: Native, job: str, words: str, meant: str
 ) -> None:
     """A site that meant to rehearse is not to bind its users; who asks himself is served all the same."""
@@ -112,7 +112,7 @@ def test_dry_alone_turns_nothing_on(native: Native, job: str) -> None:
 
 
 @pytest.mark.parametrize("words", ["on,dry", "on except-users=user"])
-def test_a_step_does_not_carry_the_marks_of_an_aligned_script_around_it(native: Native, words: str) -> None:
+def test_a_step_drops_the_variables_of_the_aligned_script(native: Native, words: str) -> None:
     with site(native, words):
         script = f"srun -n1 {PROBE}; srun -n1 --numa-align {PROBE}"
         result = native.run(

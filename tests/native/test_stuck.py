@@ -93,7 +93,7 @@ def frozen(native: Native, folder: str, image: Path) -> Iterator[None]:
 
 
 @pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="the kernel has no FUSE (modprobe fuse)")
-def test_a_prolog_that_waits_for_an_answer_and_cannot_be_killed_costs_12_seconds(native: Native) -> None:
+def test_a_prolog_stuck_in_a_wait_costs_12_seconds(native: Native) -> None:
     run_a_job(native)
     with silent(native, "/etc/numa-align"):
         seconds, state = run_a_job(native)
@@ -108,9 +108,7 @@ def test_a_prolog_that_waits_for_an_answer_and_cannot_be_killed_costs_12_seconds
     not Path("/dev/loop-control").exists() or shutil.which("mkfs.ext4") is None,
     reason="needs loop devices and mkfs.ext4 (e2fsprogs)",
 )
-def test_prolog_and_epilog_that_cannot_write_nor_be_killed_cost_12_seconds_each(
-    native: Native, tmp_path: Path
-) -> None:
+def test_a_stuck_write_of_prolog_and_epilog_costs_12_seconds_each(native: Native, tmp_path: Path) -> None:
     with frozen(native, "/run/numa-align", tmp_path / "image"):
         seconds, state = run_a_job(native)
         begin = time.monotonic()
@@ -185,7 +183,7 @@ def scripts(native: Native, text: str) -> Iterator[None]:
 
 
 @pytest.mark.skipif(pids_hierarchy() is None, reason="no cgroup with a limit of processes can be made here")
-def test_a_node_without_room_for_processes_is_not_drained_by_the_prolog(native: Native) -> None:
+def test_a_prolog_that_cannot_fork_does_not_drain_the_node(native: Native) -> None:
     """Where a script that is nothing but `exit 0` leaves the node alone, so does ours; others do not."""
     rooms = range(1, 5)
     ours = {room for room in rooms if drains(native, room)}

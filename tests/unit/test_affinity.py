@@ -32,7 +32,7 @@ def test_a_kernel_without_numa_has_one_node_and_needs_no_policy(monkeypatch: pyt
     assert affinity.allowed_nodes() == affinity.read_own().memory_nodes != ()
 
 
-def test_a_sandbox_without_the_call_on_a_machine_with_numa_is_a_failure(
+def test_a_sandbox_that_blocks_the_call_is_a_failure_with_numa(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     refuse(errno.ENOSYS, monkeypatch)
@@ -56,9 +56,7 @@ def test_a_cpu_that_is_not_there_cannot_be_bound_to() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0 or os.uname().machine != "x86_64", reason="needs root and x86-64")
 @pytest.mark.parametrize(("nodes", "mode"), [((0,), "preferred"), ((0, 1), "local")])
-def test_a_kernel_that_has_no_preferred_many_gets_the_nearest_policy_it_knows(
-    nodes: tuple[int, ...], mode: str
-) -> None:
+def test_without_preferred_many_the_nearest_known_policy_is_set(nodes: tuple[int, ...], mode: str) -> None:
     code = (
         "from numa_align.process import affinity\n"
         f"print(affinity.set_policy('preferred-many', {nodes}), affinity.read_policy()[0])"

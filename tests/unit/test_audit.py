@@ -113,7 +113,7 @@ def test_a_users_process_that_calls_itself_slurmstepd_hides_nothing(tmp_path: Pa
     assert processes_of_jobs(str(tmp_path)) == (JobProcess(11, 7, "0", 12345),)
 
 
-def test_roots_process_of_a_name_like_slurmstepds_is_a_process_of_the_job(tmp_path: Path) -> None:
+def test_roots_process_with_slurmstepds_name_belongs_to_the_job(tmp_path: Path) -> None:
     process(tmp_path, 11, 1, f"{SCOPE}/job_7/step_0/user/task_0", "slurmstepdX")
     assert found(tmp_path) == [(11, 7, "0")]
 

@@ -86,7 +86,7 @@ def test_bigger_step_never_gives_fewer_near_cores(grown: tuple[Case, tuple[int, 
         assert near_cores(case, after, claimant) >= near_cores(case, case.slices, claimant)
 
 
-def test_with_fewer_cores_than_claimants_a_bigger_step_can_take_a_near_cpu_away() -> None:
+def test_with_few_cores_a_bigger_step_can_take_a_near_cpu_away() -> None:
     """Siblings stay together once there are cores enough: then eight cores are near to eight, not to nine."""
     topology = Built(packages=2, cores=8, smt=2).topology()
     near, far = topology.nodes[0].cpus, topology.cores[8].cpus

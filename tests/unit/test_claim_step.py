@@ -123,7 +123,7 @@ def test_several_nodes_are_preferred_together() -> None:
     assert (placement.state, placement.cpus) == ("aligned", SOCKETS.online)
 
 
-def test_interleave_all_takes_every_node_of_the_step_for_host_memory_and_says_that_this_is_not_near() -> None:
+def test_interleave_all_uses_all_host_memory_and_says_it_is_not_near() -> None:
     placement = place(Spec(on=True, mem="interleave-all"))
     assert (placement.policy, placement.memory_nodes) == ("interleave", (0, 1))
     assert placement.state == "partial" and "spreads its memory over NUMA nodes 0-1" in (
@@ -153,7 +153,7 @@ def test_what_is_bound_by_hand_stands() -> None:
     assert placement.state == "unaligned" and placement.advice == "leave --cpu-bind out"
 
 
-def test_cpus_node_gives_all_cpus_of_the_gpus_node_and_all_leaves_the_mask() -> None:
+def test_cpus_node_gives_the_gpus_nodes_and_all_leaves_the_mask() -> None:
     node = place(Spec(on=True, cpus="node"))
     assert node.cpus == (*range(8), *range(16, 24)) and node.state == "aligned"
     everything = place(Spec(on=True, cpus="all"))
@@ -209,7 +209,7 @@ def test_tasks_that_share_a_gpu_that_only_they_see_divide_it_in_turn() -> None:
 
 
 @pytest.mark.parametrize("tasks", [6, 8, 16])
-def test_tasks_that_see_the_same_gpus_of_a_node_divide_what_these_have_together(tasks: int) -> None:
+def test_tasks_that_see_the_same_gpus_divide_their_cores(tasks: int) -> None:
     """--gpu-bind=closest with ranks dealt to the sockets in turn: the even ones never count to GPU 1 or 3."""
     built = Built(packages=2, cores=8, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1)).topology()
     machine = Machine.of(built)

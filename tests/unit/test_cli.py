@@ -84,14 +84,12 @@ SPEAKING = {
 }
 
 
-def test_every_command_is_among_those_that_have_to_hold_with_no_output() -> None:
+def test_every_command_is_tested_with_output_that_cannot_be_written() -> None:
     assert set(COMMANDS) <= {words[0] for words in SPEAKING.values() if words}
 
 
 @pytest.mark.parametrize("name", SPEAKING)
-def test_output_that_cannot_be_written_is_a_line_and_status_2_and_errors_that_cannot_are_lost(
-    name: str, tmp_path: Path
-) -> None:
+def test_unwritable_output_is_status_2_and_unwritable_errors_are_lost(name: str, tmp_path: Path) -> None:
     machine = str(Machine(gpus=on_nodes(0)).write(tmp_path))
     words = [machine if word == "MACHINE" else word for word in SPEAKING[name]]
 
@@ -236,9 +234,7 @@ def test_a_folder_that_is_no_machine_is_said_by_all_that_take_one(tmp_path: Path
     ("arguments", "status"),
     [(["run", "true"], 0), (["run", "--numa-align=strict", "true"], 2), (["plan", "-n1"], 2)],
 )
-def test_without_the_compiled_claim_a_line_says_how_to_build_it_and_work_goes_on(
-    arguments: list[str], status: int
-) -> None:
+def test_without_the_compiled_claim_a_line_says_how_to_build_it(arguments: list[str], status: int) -> None:
     program = (
         "import sys; sys.modules['numa_align._claim'] = None\n"
         f"sys.argv[1:] = {arguments}\n"

@@ -211,7 +211,7 @@ def test_cards_and_disks_fit_the_width(width: int, tmp_path: Path) -> None:
     assert max(len(line) for line in shown(PAIRED, tmp_path, width).splitlines()) <= width
 
 
-def test_reserved_nodes_take_one_line_and_no_place_among_the_distances(tmp_path: Path) -> None:
+def test_reserved_nodes_take_one_line_and_have_no_distances(tmp_path: Path) -> None:
     text = shown(GRACE, tmp_path, 80)
     assert "3-9" in text
     assert "11-33" in text

@@ -122,7 +122,7 @@ def test_bad_input_is_named_and_nothing_is_written(case: str, folder: Path) -> N
     assert snapshot(folder) == before
 
 
-def test_the_same_command_with_good_input_prints_and_writes_nothing_either(folder: Path) -> None:
+def test_good_input_prints_and_also_writes_no_file(folder: Path) -> None:
     before = snapshot(folder)
     words = ["conf", "slurm", "--facts", "facts", "--diff", "slurm.conf", "--slurm-version", "24.11"]
     command = [sys.executable, "-m", "numa_align", *words]

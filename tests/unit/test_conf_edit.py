@@ -63,7 +63,7 @@ def test_slurm_conf_keeps_what_is_the_sites(tmp_path: Path) -> None:
     assert not any("cpu[01-99]" in line for line in added)
 
 
-def test_a_node_line_is_divided_where_only_some_of_its_nodes_are_known(tmp_path: Path) -> None:
+def test_a_node_line_is_divided_if_only_some_nodes_are_known(tmp_path: Path) -> None:
     _, added = changes("slurm", "NodeName=gpu[01-04] CPUs=32 State=UNKNOWN\n", tmp_path)
     assert any(line.startswith("NodeName=gpu[01-02] CPUs=32 Boards=1") for line in added)
     assert "NodeName=gpu[03-04] CPUs=32 State=UNKNOWN" in added

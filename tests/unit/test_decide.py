@@ -105,7 +105,7 @@ def test_a_confined_step_reaches_to_its_cpuset(two: Topology) -> None:
     assert (placed.gpus, placed.cpus) == ((4,), (8, 9))
 
 
-def test_a_task_with_a_gpu_of_its_own_stays_among_its_cpus_if_any_is_near(two: Topology) -> None:
+def test_a_task_with_its_own_gpu_keeps_its_near_cpus(two: Topology) -> None:
     environment = task(3, 8)
     assert place(two, environment, cpus=(5, 12), openable={4}).placement.cpus == (12,)
     # None is near, and whose the others are cannot be known: those of the node, shared.
@@ -180,7 +180,7 @@ def test_a_gpu_of_another_job_is_refused_in_a_line(two: Topology) -> None:
         refuse_foreign(two, (0, 5), lambda device: device != "/dev/nvidia5")
 
 
-def test_a_process_that_is_not_aligned_is_told_why_and_what_to_request(two: Topology) -> None:
+def test_an_unaligned_process_is_told_why_and_what_to_request(two: Topology) -> None:
     decision = place(two, gpus=(5,), cpus=(0,))
     warning = warning_of(decision)
     assert warning and warning.startswith("memory-only: ") and "; " in warning
@@ -357,7 +357,7 @@ def test_a_job_that_has_some_of_the_gpus_does_not_share_with_others() -> None:
     assert decision.placement.gpus == (4, 5) and set(decision.placement.cpus) == set(BIG.gpus[4].cpus)
 
 
-def test_a_step_in_an_aligned_batch_script_is_not_a_worker_of_the_script() -> None:
+def test_a_step_of_an_aligned_batch_script_is_not_its_worker() -> None:
     """The variables of the script are handed on; Slurm has given the step CPUs and GPUs of its own."""
     script = {**aligned_task(), "SLURM_JOB_ID": "7"}
     near = set(BIG.gpus[5].cpus)
@@ -435,7 +435,7 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
 
 
-def test_json_says_on_stderr_what_was_bound_and_stdout_stays_the_commands() -> None:
+def test_json_goes_to_stderr_and_stdout_belongs_to_the_command() -> None:
     program = "import os; print(*sorted(os.sched_getaffinity(0)), os.environ['NUMA_ALIGN_CPUS'])"
     result = run("--json", sys.executable, "-c", program)
     data = json.loads(result.stderr)

@@ -92,7 +92,7 @@ def test_the_shell_completes_commands_and_options() -> None:
     assert "plain,--local-rank" in complete("numa-align run --local")
 
 
-def test_help_loads_no_command_and_takes_little_more_than_python_and_click() -> None:
+def test_help_loads_no_command_and_no_heavy_module() -> None:
     program = (
         "import sys; from numa_align.cli import cli\n"
         "try: cli(['--help'], prog_name='numa-align')\n"
@@ -122,7 +122,7 @@ def test_the_documentation_is_built_without_warnings(tmp_path: Path) -> None:
     assert (tmp_path / "users/index.html").stat().st_size > 1000
 
 
-def test_launchers_in_the_machine_have_the_versions_that_are_said_to_be_tried() -> None:
+def test_the_machines_launchers_have_the_documented_versions() -> None:
     users = (ROOT / "docs/users.md").read_text(encoding="utf-8")
     names = {"mosaicml": "composer", "ray": "Ray"}
     for package in LAUNCHERS.pypi:

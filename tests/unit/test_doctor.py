@@ -217,7 +217,7 @@ SAID_WHEN_WELL = (
         (f"{HUGE}/enabled", "[always] madvise never\n", "transparent huge pages: always", "room=auto"),
     ],
 )
-def test_a_setting_of_the_kernel_is_told_with_its_price_and_is_no_fault(
+def test_a_kernel_setting_is_reported_with_its_price_not_as_a_fault(
     file: str, text: str, what: str, price: str, tmp_path: Path
 ) -> None:
     root = node(tmp_path)
@@ -228,7 +228,7 @@ def test_a_setting_of_the_kernel_is_told_with_its_price_and_is_no_fault(
     assert price in found.cost
 
 
-def test_settings_that_only_matter_between_nodes_are_left_out_of_one_node(tmp_path: Path) -> None:
+def test_settings_about_several_nodes_are_not_reported_for_one(tmp_path: Path) -> None:
     root = node(tmp_path, Machine(packages=1, gpus=on_nodes(0, 0)))
     write("proc/sys/kernel/numa_balancing", "1\n")(root)
     write("proc/sys/vm/zone_reclaim_mode", "1\n")(root)

@@ -215,7 +215,7 @@ def test_a_prolog_is_advised_where_the_program_is_installed(
     ],
     ids=["a file twice", "files that are not there", "Type= on some", "Count= unlike files"],
 )
-def test_no_other_count_is_proposed_for_lines_that_are_wrong_themselves(gres: str, tmp_path: Path) -> None:
+def test_no_count_is_proposed_for_lines_that_are_themselves_wrong(gres: str, tmp_path: Path) -> None:
     found = about_gres(of_files(tmp_path, gres, NODE))
     assert found
     assert not any("Gres=gpu" in finding["change"] for finding in found.values()), found
@@ -280,7 +280,7 @@ def below(root: Path) -> list[dict[str, Any]]:
 BACKWARDS = NEAR.replace("0-47", "x").replace("48-95", "0-47").replace("x", "48-95")
 
 
-def test_a_change_of_slurmds_copy_names_the_host_that_has_the_original(tmp_path: Path) -> None:
+def test_a_change_of_slurmds_copy_names_the_originals_host(tmp_path: Path) -> None:
     site_below(tmp_path / "m", "run/slurm/conf", BACKWARDS)
     findings = below(tmp_path / "m")
     (copy,) = (one for one in findings if one["check"] == "configless")
@@ -428,7 +428,7 @@ OF_NODES = "".join(
 
 
 @pytest.mark.parametrize("version", ["24.11", "25.11", "26.05"])
-def test_cores_by_package_and_nodes_as_sockets_are_not_advised_at_once(version: str, tmp_path: Path) -> None:
+def test_cores_by_package_and_numa_node_as_socket_exclude_each_other(version: str, tmp_path: Path) -> None:
     first = on_small_nodes(tmp_path, BY_PACKAGE, ALL_IN_ONE, version)
     assert [one["check"] for one in first] == ["gres-cores-missing"]
     (then,) = on_small_nodes(tmp_path, BY_PACKAGE, OF_PACKAGES, version)
@@ -445,7 +445,7 @@ def test_cores_by_package_and_nodes_as_sockets_are_not_advised_at_once(version: 
 
 
 @pytest.mark.parametrize("version", ["24.11", "25.11"])
-def test_where_all_but_the_parameter_is_for_nodes_it_is_what_is_missing(version: str, tmp_path: Path) -> None:
+def test_the_missing_parameter_is_proposed_if_all_else_fits_nodes(version: str, tmp_path: Path) -> None:
     (finding,) = on_small_nodes(tmp_path, BY_NODE, OF_NODES, version)
     assert finding["check"] == "node-shape" and finding["change"].endswith("Parameters=numa_node_as_socket")
 

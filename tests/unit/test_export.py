@@ -129,9 +129,7 @@ def test_an_amd_gpu_goes_into_a_container_as_device_files(tmp_path: Path) -> Non
     assert "--device=/dev/kfd --device=/dev/dri/renderD128" in text and "--gpus" not in text
 
 
-def test_kubernetes_reserves_whole_cores_of_each_node_and_pods_for_all_gpus_fit(
-    root: str, tmp_path: Path
-) -> None:
+def test_kubernetes_reserves_whole_cores_and_pods_for_all_gpus_fit(root: str, tmp_path: Path) -> None:
     nine = replace(TWO, cores=9)
     assert reserved_cpus(nine.topology()) == (0, 9, 18, 27)
     text = shown(str(nine.write(tmp_path)), "0", "kubernetes")
@@ -157,14 +155,14 @@ def test_an_unknown_gpu_and_a_machine_without_gpus_are_a_line(root: str, tmp_pat
             shown(place, "9", "docker")
 
 
-def test_a_pod_has_a_core_at_least_and_it_is_said_if_not_all_gpus_can_have_one(root: str) -> None:
+def test_a_pod_has_a_core_and_a_note_says_if_some_gpus_have_none(root: str) -> None:
     words = ["--root", root, "--gpus", "0", "--as", "kubernetes", "--json"]
     data = json.loads(CliRunner().invoke(show_command, words, catch_exceptions=False).output)
     # Three cores of two threads are left on its node, for four GPUs.
     assert 'cpu: "2"' in data["text"] and any("fewer cores" in note for note in data["notes"])
 
 
-def test_a_gpu_of_which_nobody_knows_the_node_is_not_said_to_be_on_one(tmp_path: Path) -> None:
+def test_a_gpu_of_unknown_node_is_not_reported_on_a_node(tmp_path: Path) -> None:
     lost = str(Machine(packages=2, gpus=on_nodes(None, None, source="none")).write(tmp_path))
     text = CliRunner().invoke(gpus_command, ["--root", lost, "2"], catch_exceptions=False).output
     assert "the NUMA node of these GPUs is unknown" in text and "None" not in text and "all on" not in text

@@ -77,7 +77,7 @@ def test_it_never_leaves_the_room_that_the_job_has(process: int) -> None:
     assert 1 not in fixed.after
 
 
-def test_loaders_go_with_their_task_and_gpus_have_shares_that_do_not_meet() -> None:
+def test_loaders_follow_their_task_and_shares_of_gpus_are_disjoint() -> None:
     big = Machine(packages=2, cores=8, gpus=on_nodes(0, 0, 1)).topology()
     one, loader, other = seen(1, big.gpus[:1]), seen(2, ()), seen(3, big.gpus[1:2], rank=1)
     assert gpus_of(loader, [one, loader, other]) == big.gpus[:1]

@@ -117,7 +117,7 @@ def test_what_the_driver_announces_is_a_gpu_whatever_its_class(tmp_path: Path) -
     ]
 
 
-def test_what_the_driver_does_not_announce_is_no_gpu_beside_what_it_does(tmp_path: Path) -> None:
+def test_a_device_that_the_driver_does_not_list_is_no_gpu(tmp_path: Path) -> None:
     devices = (Device(), Device(is_gpu=False))
     assert [bdf for _, bdf, _ in listed(tmp_path, *devices)] == ["0000:11:00.0"]
 

@@ -85,7 +85,7 @@ RUN = (sys.executable, "-m", "numa_align", "run")
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
 @pytest.mark.parametrize("prefix", [(), RUN], ids=["alone", "run"])
-def test_children_that_run_the_top_level_again_keep_their_parents_place(
+def test_children_that_rerun_the_top_level_keep_their_placement(
     tmp_path: Path, method: str, prefix: tuple[str, ...]
 ) -> None:
     """On two CPUs a second division leaves nothing to divide; test_decide has the large machines."""

@@ -250,7 +250,7 @@ def test_uninstall_from_an_image_leaves_the_images_folders(copy: Path, tmp_path:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_an_install_after_one_that_broke_off_brings_everything_up_to_date(copy: Path, tmp_path: Path) -> None:
+def test_an_install_after_an_interrupted_one_completes_it(copy: Path, tmp_path: Path) -> None:
     words = ("PREFIX=/usr", f"DESTDIR={tmp_path}")
     make(copy, "install", *words)
     python = tmp_path / "usr/lib/numa-align/python/numa_align"

@@ -206,7 +206,7 @@ def test_masks_of_all_tasks_are_united() -> None:
     assert cpus_of_masks("0x3,junk") == ()
 
 
-def test_a_step_reaches_as_far_as_its_cpuset_else_as_its_masks_else_nowhere() -> None:
+def test_a_step_extends_to_its_cpuset_or_else_its_tasks_masks() -> None:
     online = range(8)
     assert step_cpus({}, (1,), (0, 1, 2), online) == (0, 1, 2)
     assert step_cpus({"SLURM_CPU_BIND_LIST": "0x1,0x2"}, (1,), online, online) == (0, 1)

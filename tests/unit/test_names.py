@@ -124,3 +124,14 @@ def test_a_task_with_one_gpu_has_no_map() -> None:
     step = Step(topology.online, (0,), 1, (0,))
     placement = machine.place(step, Task(0, (0,), topology.online))
     assert machine.variables(step, placement)[names.MAP] is None
+
+
+@pytest.mark.parametrize("folder", ["unit", "native", "gpu", "fuzz", "bench"])
+def test_a_test_has_a_name_of_at_most_60_letters(folder: str) -> None:
+    found = [
+        node.name
+        for path in (ROOT / "tests" / folder).glob("**/*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    assert [name for name in found if len(name.removeprefix("test_")) > 60] == []

@@ -72,7 +72,7 @@ def test_efa_is_known_by_its_driver(tmp_path: Path) -> None:
     assert (nic.kind, nic.name, nic.interfaces) == ("efa", "rdmap16s27", ())
 
 
-def test_slingshot_has_the_name_of_its_cxi_device_and_the_state_of_its_interface(tmp_path: Path) -> None:
+def test_slingshot_has_its_cxi_name_and_its_interfaces_state(tmp_path: Path) -> None:
     card = Card("0000:12:00.0", PORT, kind="slingshot", rdma="cxi0", net="hsn0", driver="cxi_ss1")
     nic = one(tmp_path, card)
     assert (nic.kind, nic.name, nic.interfaces, nic.up) == ("slingshot", "cxi0", ("hsn0",), True)
@@ -99,7 +99,7 @@ def test_a_virtio_card_has_its_interface(tmp_path: Path) -> None:
         (0x020000, 0x15B3, 0x1021, "ethernet"),
     ],
 )
-def test_a_card_without_a_driver_is_what_its_class_says_and_has_no_name(
+def test_a_card_without_a_driver_has_its_class_and_no_name(
     tmp_path: Path, class_code: int, vendor: int, device: int, kind: str
 ) -> None:
     card = Card("0000:12:00.0", PORT, driver=None, class_code=class_code, vendor=vendor, device=device)
@@ -154,7 +154,7 @@ def test_a_device_of_no_card_is_left_out(tmp_path: Path) -> None:
     assert nics_of(root) == ()
 
 
-def test_the_prolog_reads_only_cards_with_an_rdma_device_and_says_the_same_of_them(tmp_path: Path) -> None:
+def test_the_prolog_reads_rdma_cards_only_with_the_same_result(tmp_path: Path) -> None:
     cards = (
         Card("0000:12:00.0", PORT, rdma="mlx5_0"),
         Card("0000:13:00.0", PORT, net="eno1"),
@@ -331,7 +331,7 @@ LISTINGS = (
 
 
 @pytest.mark.parametrize("name", LISTINGS)
-def test_every_matrix_of_nvidia_smi_is_read_from_the_tree_that_it_describes(
+def test_every_nvidia_smi_matrix_matches_the_tree_it_describes(
     recorded: Path, tmp_path: Path, name: str
 ) -> None:
     """The listing has no sysfs beside it: a machine is wired as its words say, and must be read so again.
@@ -411,9 +411,7 @@ def _hwloc_chains(root: Path) -> dict[str, tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("machine", WITH_BRIDGES)
-def test_between_all_functions_of_a_machine_the_class_is_that_of_hwlocs_bridges(
-    recorded: Path, machine: str
-) -> None:
+def test_the_path_of_all_functions_matches_hwlocs_bridges(recorded: Path, machine: str) -> None:
     """hwloc nests by the bus numbers in the bridges' configuration space; we by the kernel's directories."""
     if shutil.which("lstopo-no-graphics") is None:
         pytest.skip("lstopo is not installed (hwloc-nox)")
@@ -431,7 +429,7 @@ def test_between_all_functions_of_a_machine_the_class_is_that_of_hwlocs_bridges(
     assert "PIX" in seen and len(seen) > 1
 
 
-def test_every_recorded_machine_is_read_without_a_word_that_is_not_one(recorded: Path) -> None:
+def test_every_recorded_machine_has_only_defined_words(recorded: Path) -> None:
     seen = 0
     for root in [*(root for root, _ in answered(recorded)), *unanswered(recorded)]:
         topology = read_at(root)
@@ -442,7 +440,7 @@ def test_every_recorded_machine_is_read_without_a_word_that_is_not_one(recorded:
     assert seen > 150
 
 
-def test_recorded_cards_have_their_names_and_a_disk_without_a_class_is_found(recorded: Path) -> None:
+def test_recorded_cards_have_names_and_classless_disks_are_found(recorded: Path) -> None:
     root = next((recorded / "hwloc-linux/32em64t-2n8c+dax+nvme+mic+dimms").glob("*/sys")).parent
     named = {(nic.kind, nic.name, nic.interfaces) for nic in nics_of(root)}
     assert ("infiniband", "mlx4_0", ("ib0",)) in named

@@ -192,7 +192,7 @@ def test_what_is_down_virtual_or_in_a_bond_is_not_chosen(tmp_path: Path, fields:
     assert nics(hgx(tmp_path, (0,), **fields), 8) == [""] * 8
 
 
-def test_an_ethernet_card_for_the_storage_is_not_chosen_beside_infiniband(tmp_path: Path) -> None:
+def test_a_storage_ethernet_card_is_not_chosen_beside_infiniband(tmp_path: Path) -> None:
     """However near it is: a task with it would not reach those with InfiniBand."""
     infiniband, roce = hgx(tmp_path / "a", (0, 4)), hgx(tmp_path / "b", (1, 5), kind="roce")
     topology = infiniband._replace(nics=(*infiniband.nics, *roce.nics))
@@ -261,7 +261,7 @@ def run(
     return decide(topology, own, said, DecideRequest(read_spec(spec), gpus), openable)
 
 
-def test_run_tells_libraries_only_with_nic_and_of_cards_that_it_may_open(tmp_path: Path) -> None:
+def test_run_tells_libraries_only_with_nic_and_of_openable_cards(tmp_path: Path) -> None:
     topology = hgx(tmp_path, range(8))
     told = run(topology, "nic", (3,), lambda device: True)
     assert told.libraries == {"UCX_NET_DEVICES": "mlx5_3:1"}

@@ -214,7 +214,7 @@ def _child(files: list[int], **variables: str) -> subprocess.Popen[bytes]:
     return child
 
 
-def test_of_the_device_files_that_a_task_has_open_the_plugin_s_word_tells_its_own(
+def test_of_several_open_device_files_the_plugins_variable_decides(
     two_open: tuple[Topology, list[int]],
 ) -> None:
     topology, files = two_open

@@ -111,9 +111,7 @@ def test_a_mistake_is_one_line_that_names_file_and_place(text: str, message: str
 
 
 @pytest.mark.parametrize(("text", "message"), MISTAKES)
-def test_for_the_prolog_a_mistake_is_a_warning_and_the_machine_is_read_without(
-    text: str, message: str, root: Path
-) -> None:
+def test_the_prolog_warns_of_a_mistake_and_ignores_the_file(text: str, message: str, root: Path) -> None:
     without = read_at(root)
     write(root, text)
     topology = read_at(root)
@@ -134,7 +132,7 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         read_overrides(tmp_path / "big.toml")
 
 
-def test_the_command_refuses_a_wrong_file_and_takes_one_from_elsewhere(root: Path, tmp_path: Path) -> None:
+def test_the_command_refuses_a_wrong_file_and_takes_another_path(root: Path, tmp_path: Path) -> None:
     path = tmp_path / "site.toml"
     path.write_text("[[gpu]]\nminor = 1\nnode = 7\n")
     refused = CliRunner().invoke(command, ["--root", str(root), "--override", str(path)])

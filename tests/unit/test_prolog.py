@@ -141,9 +141,7 @@ def test_a_table_is_kept_until_a_day_after_the_time_limit_of_its_job(root: Path,
 
 
 @pytest.mark.parametrize("said", ["", "x", "-1", "\u0664", "9" * 40, "1e9"])
-def test_where_slurm_does_not_say_when_a_job_ends_its_table_is_kept_for_a_month(
-    root: Path, directory: Path, said: str
-) -> None:
+def test_a_table_without_the_jobs_end_is_kept_for_a_month(root: Path, directory: Path, said: str) -> None:
     start = time.time()
     prolog.write_job_table({"SLURM_JOB_ID": "4000000001", "SLURM_JOB_END_TIME": said}, root, directory)
     assert prolog.sweep(directory, start + 31 * DAY) == []

@@ -128,6 +128,6 @@ def test_what_is_like_nothing_gets_no_guess(text: str) -> None:
     assert "did you mean" not in str(caught.value)
 
 
-def test_the_words_of_the_help_and_of_completion_are_those_of_the_parser() -> None:
+def test_help_and_completion_have_the_words_of_the_parser() -> None:
     parts = (*SPEC_WORDS, *(f"{key}={'|'.join(values)}" for key, values in SPEC_VALUES.items()))
     assert set(parts) == set(spec_words().split(", "))

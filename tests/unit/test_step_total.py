@@ -23,7 +23,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_tasks_of_a_node_meet_in_memory_and_those_of_a_step_where_it_is_said(tmp_path: Path) -> None:
+def test_tasks_meet_in_memory_on_a_node_or_in_the_given_folder(tmp_path: Path) -> None:
     name = f"numa-align-check.{os.getuid()}.7.0"
     assert meeting_of(STEP) == Meeting(Path("/dev/shm") / name, 1, 2)
     assert meeting_of(STEP, tmp_path) == Meeting(tmp_path / name, 3, 4, nodes=True)
@@ -171,7 +171,7 @@ def test_folders_of_steps_that_have_ended_are_swept(folders: Path) -> None:
 
 
 @pytest.mark.parametrize(("step", "nodes"), [("7.0", True), ("10.0", False)])
-def test_where_steps_cannot_be_seen_a_folder_is_swept_when_nothing_was_said_in_it_for_a_day(
+def test_a_folder_of_an_invisible_step_is_removed_after_a_quiet_day(
     folders: Path, step: str, nodes: bool
 ) -> None:
     """Those of other nodes; and where /proc does not even show this step's slurmstepd."""

@@ -49,7 +49,7 @@ def test_the_machine_alone_has_every_core_gpu_node_and_distance() -> None:
     assert any("Numbers on cores are CPUs" in word for word in said)
 
 
-def test_a_task_has_one_colour_on_cores_and_gpu_and_its_number_on_every_core() -> None:
+def test_a_task_has_one_colour_and_its_number_on_every_core() -> None:
     topology = Machine(packages=2, cores=2, gpus=on_nodes(0, 1)).topology()
     text = planned(topology, 2)
     said = words(text)
@@ -75,7 +75,7 @@ def test_the_state_the_policy_and_the_reason_are_in_the_picture() -> None:
     assert any(word.startswith("task 0: the NUMA node of GPU") and "administrator" in word for word in said)
 
 
-def test_memory_nodes_and_those_of_gpus_are_drawn_and_empty_ones_named_together() -> None:
+def test_memory_and_gpu_nodes_are_drawn_and_empty_ones_listed() -> None:
     said = words(planned(OWN["memory-only-nodes"].topology(), 2))
     assert "node 4, 64 GiB, memory without CPUs" in said
     said = words(planned(OWN["four-superchips"].topology(), 4))
@@ -166,7 +166,7 @@ def test_what_stands_in_a_title_is_xml_whatever_it_was() -> None:
     assert "<a>&" in words(text)
 
 
-def test_topo_and_plan_draw_into_a_file_that_tells_command_and_version(tmp_path: Path) -> None:
+def test_topo_and_plan_draw_a_file_with_command_and_version(tmp_path: Path) -> None:
     root = str(Machine(packages=2, gpus=on_nodes(0, 1)).write(tmp_path / "root"))
     for command, more in ((topo_command, []), (plan_command, ["-n2"])):
         file = tmp_path / f"{command.short_help}.svg"

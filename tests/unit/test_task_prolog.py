@@ -100,7 +100,7 @@ def test_a_preference_for_several_nodes_is_not_made_a_hard_binding() -> None:
     assert later(Spec(on=True), SLURM_TASKS_PER_NODE="1") == ["export SLURM_CPU_BIND=mask_cpu:0xf"]
 
 
-def test_masks_of_this_node_are_not_handed_to_other_nodes_nor_over_the_users() -> None:
+def test_masks_are_exported_neither_to_other_nodes_nor_over_the_users() -> None:
     assert later(Spec(on=True), SLURM_JOB_NUM_NODES="2") == []
     assert later(Spec(on=True), SLURM_CPU_BIND="none") == []
 

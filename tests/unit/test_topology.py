@@ -70,7 +70,7 @@ def test_an_odd_machine_is_read_right(oddity: str, tmp_path: Path) -> None:
     assert read_at(machine.write(tmp_path)) == machine.topology()
 
 
-def test_a_kernel_without_numa_has_one_node_with_all_cpus_and_all_memory(tmp_path: Path) -> None:
+def test_without_numa_one_node_has_all_cpus_and_memory(tmp_path: Path) -> None:
     topology = read_at(Machine(has_node_directory=False, offline=(2,)).write(tmp_path))
     (node,) = topology.nodes
     assert (node.id, node.cpus, node.memory_bytes, node.kind) == (0, (0, 1, 3), 64 * GIB, "cpu")
@@ -119,7 +119,7 @@ def test_memory_that_is_not_known_does_not_make_a_node_unfit(tmp_path: Path) -> 
     assert topology.gpus[0].memory_nodes == (1,)
 
 
-def test_host_memory_comes_from_a_node_without_cpus_only_if_no_other_has_any(tmp_path: Path) -> None:
+def test_memory_only_nodes_are_used_only_if_no_other_has_memory(tmp_path: Path) -> None:
     machine = Machine(
         packages=2,
         cpu_only_nodes=(0, 1),

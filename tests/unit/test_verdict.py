@@ -33,7 +33,7 @@ def told(free: int, clean: int) -> list[str]:
     return [verdict.reason]
 
 
-def test_memory_that_went_elsewhere_because_the_node_is_full_is_told_with_what_is_there() -> None:
+def test_remote_memory_is_explained_by_what_is_free_on_the_full_node() -> None:
     assert told(43, 637) == [
         "90 % of its memory is on other nodes (now node 0 has 43 MiB free and 637 MiB of page cache that can "
         "make room)"
