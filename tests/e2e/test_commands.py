@@ -264,7 +264,7 @@ TOUCH = (
 )
 
 
-def test_fix_gives_a_running_process_the_cpus_of_its_gpu_and_moves_its_memory_as_the_kernel_says(
+def test_fix_binds_and_moves_a_running_process_to_its_gpu(
     machine: Machine,
 ) -> None:
     gpu = next(gpu for gpu in look(machine, "topo")["gpus"] if gpu["node"] == 1)["bdf"]

@@ -54,7 +54,7 @@ def job(native: Native) -> Iterator[str]:
         ("-n1 -c2 --gpus=8 true", False),
     ],
 )
-def test_one_task_with_gpus_of_several_nodes_is_told_of_the_launcher_once(
+def test_one_task_with_gpus_on_several_nodes_is_told_once(
     native: Native, job: str, options: str, advised: bool
 ) -> None:
     """What most people type: `srun -n1 --gpus=8 torchrun`, whose workers nobody places."""
