@@ -5,7 +5,9 @@ Commands print it after ``numa-align: `` and exit with ``exit_status``; the prol
 epilog log it and exit 0, because a failing prolog drains the node.
 """
 
-import signal
+
+#: signal(7). Importing the module costs every prolog enum, functools and collections.
+_SIGPIPE = 13
 
 
 class NumaAlignError(Exception):
@@ -67,4 +69,4 @@ class OutputError(NumaAlignError):
         self.quiet = isinstance(error, BrokenPipeError)
         if self.quiet:
             # As of a program that SIGPIPE ends, which shells expect of `... | head`; no verdict is 141.
-            self.exit_status = 128 + signal.SIGPIPE
+            self.exit_status = 128 + _SIGPIPE

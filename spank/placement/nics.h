@@ -1,7 +1,7 @@
 /*
  * Network cards: which are nearest to a GPU, and which of them each task uses.
  *
- * Pure. docs/nics.md tells the rules in words; tests/unit/test_nics_properties.py holds this file to them.
+ * Pure. docs/nics.md tells the rules in words; tests/unit/test_nics.py holds this file to them.
  */
 #ifndef NUMA_ALIGN_NICS_H
 #define NUMA_ALIGN_NICS_H
