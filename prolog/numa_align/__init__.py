@@ -1,6 +1,6 @@
 """Bind the tasks of a Slurm step to the CPUs and the memory nearest to their GPUs.
 
-The way of the data, a package for each stop::
+How the data flows, one package for each stage::
 
     GPU -> topology -> placement (table, claim, plan) -> process, hooks -> task
 

@@ -5,7 +5,6 @@ Commands print it after ``numa-align: `` and exit with ``exit_status``; the prol
 epilog log it and exit 0, because a failing prolog drains the node.
 """
 
-
 #: signal(7). Importing the module costs every prolog enum, functools and collections.
 _SIGPIPE = 13
 

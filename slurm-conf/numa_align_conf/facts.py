@@ -32,7 +32,7 @@ _SAME_MEMORY = 0.03
 
 
 @dataclass(frozen=True)
-class Machine:
+class NodeFacts:
     """A machine with what only its own software can say.
 
     ``links[i][j]``: NVLinks between the GPUs i and j in the order of ``topology.gpus``, None where nobody
@@ -49,7 +49,7 @@ class Kind:
     """Nodes that are alike: their names, one machine that stands for all, the least memory of all in MiB."""
 
     names: tuple[str, ...]
-    machine: Machine
+    machine: NodeFacts
     memory_mib: int
 
     @property
@@ -76,7 +76,7 @@ def host_memory_mib(topology: Topology) -> int:
     return sum(node.memory_bytes for node in topology.nodes if node.kind != "gpu-memory") >> 20
 
 
-def kind_of_one(name: str, machine: Machine) -> Kind:
+def kind_of_one(name: str, machine: NodeFacts) -> Kind:
     """A kind with a single node."""
     return Kind((check_name(name, "--node"),), machine, host_memory_mib(machine.topology))
 
@@ -152,10 +152,10 @@ def _kinds(files: Sequence[_File]) -> Iterable[Kind]:
     least = sized[0][0]
     for memory, name in sized:
         if memory > least * (1 + _SAME_MEMORY):
-            yield Kind(tuple(sorted(group)), Machine(topology), least)
+            yield Kind(tuple(sorted(group)), NodeFacts(topology), least)
             group, least = [], memory
         group.append(name)
-    yield Kind(tuple(sorted(group)), Machine(topology), least)
+    yield Kind(tuple(sorted(group)), NodeFacts(topology), least)
 
 
 def parse_topology(text: str, path: Path) -> Topology:

@@ -16,7 +16,7 @@ from numa_align.topology.gpu.nvidia import mig_instances
 from numa_align.topology.read import read_at
 
 from . import edit
-from .facts import Kind, Machine, check_topology, host_memory_mib, kind_of_one, read_kinds, unfold
+from .facts import Kind, NodeFacts, check_topology, host_memory_mib, kind_of_one, read_kinds, unfold
 from .gres import gres_conf
 from .gres_words import wanted_gpus
 from .nvml import nvlinks
@@ -35,7 +35,7 @@ FILES = (
 
 
 @dataclass(frozen=True)
-class Request:
+class ConfRequest:
     """What to generate for: nodes, version, where numa-align is installed, the site's words."""
 
     kinds: tuple[Kind, ...]
@@ -54,7 +54,7 @@ class Request:
         return f"{self.prefix}/lib/numa-align/numa-align.so"
 
 
-def read_machine(root: str) -> Machine:
+def read_machine(root: str) -> NodeFacts:
     """The machine below ``root``; on the live one NVML is asked too. Raises ConfError where there is none."""
     if not Path(root).is_dir():
         raise ConfError(f"{root}: is not a directory; --root names the one to take for /")
@@ -67,7 +67,7 @@ def read_machine(root: str) -> Machine:
     minors = [gpu.minor for gpu in nvidia if gpu.minor is not None]
     divided = frozenset(minor for minor in minors if mig_instances(tree, minor))
     links = nvlinks(topology.gpus) if tree.is_live and len(nvidia) == len(topology.gpus) > 1 else None
-    return Machine(topology, links, divided)
+    return NodeFacts(topology, links, divided)
 
 
 def kinds_of_machine(root: str, names: Sequence[str]) -> tuple[Kind, ...]:
@@ -96,7 +96,7 @@ def kinds_of_files(paths: Iterable[Path], names: Sequence[str]) -> tuple[Kind, .
     return tuple(Kind(some, kind.machine, kind.memory_mib) for kind, some in chosen if some)
 
 
-def generate(part: str, request: Request) -> str:
+def generate(part: str, request: ConfRequest) -> str:
     """The text of a part: gres, slurm, cgroup, plugstack, lua, or all."""
     kinds, version = request.kinds, request.version
     if part == "gres":
@@ -129,7 +129,7 @@ def other_gpu_nodes(gres_conf_path: Path, names: Sequence[str]) -> Optional[froz
     return frozenset(found - set(names)) if found or not file.value("maxnodecount") else None
 
 
-def compare(part: str, request: Request, path: Path) -> str:
+def compare(part: str, request: ConfRequest, path: Path) -> str:
     """What would change in the file at ``path`` and its includes, as diff -u prints it; empty if nothing."""
     kinds, version = request.kinds, request.version
     if part == "plugstack":

@@ -27,14 +27,14 @@ from typing import Any, Optional
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from machine import Machine, Topology  # noqa: E402
+from machine import EmulatedMachine, Hardware  # noqa: E402
 
 TASKS = 4
 FOLDER = "/dev/shm/touch"
 CONF = "/etc/numa-align/prolog.conf"
 SAID = "/run/said"
 TOUCH = Path(__file__).with_name("touch.py")
-MACHINE = Topology(gpus=(0, 0, 0, 0))
+MACHINE = Hardware(gpus=(0, 0, 0, 0))
 
 EMPTY = "sync; echo 3 >/proc/sys/vm/drop_caches"
 #: Reads the disk on node 0; what does not fit drives out what was read before.
@@ -138,7 +138,7 @@ class Seen:
 
 
 @contextmanager
-def loading(machine: Machine, *, on: bool) -> Iterator[None]:
+def loading(machine: EmulatedMachine, *, on: bool) -> Iterator[None]:
     """Reads the disk again and again on node 0, as a loader of training data does."""
     if not on:
         yield
@@ -151,13 +151,13 @@ def loading(machine: Machine, *, on: bool) -> Iterator[None]:
         machine.run("kill -- -$(ps -o pgid= $(cat /run/loader) | tr -d ' ')")
 
 
-def prepare(machine: Machine, row: Row, case: Case) -> None:
+def prepare(machine: EmulatedMachine, row: Row, case: Case) -> None:
     words = f"mkdir -p /etc/numa-align; echo room={row.room} >{CONF}; {STOCK}; {row.setting}"
     machine.run(words, check=True)
     machine.run(f"rm -rf {FOLDER}; install -d -m 1777 {FOLDER}; {case.fill}", timeout=300, check=True)
 
 
-def measure(machine: Machine, row: Row, case: Case) -> Seen:
+def measure(machine: EmulatedMachine, row: Row, case: Case) -> Seen:
     prepare(machine, row, case)
     command = f"srun -n{TASKS} --gpus={TASKS} {row.options} {row.prefix} "
     command += f"python3 -S /opt/touch.py {FOLDER} {TASKS} {case.words}"
@@ -189,7 +189,7 @@ def cell(seen: Sequence[Seen], empty: Optional[float]) -> str:
     return text + (f", killed {killed} of {len(seen)}" if killed else "")
 
 
-def table(machine: Machine, rows: Sequence[Row], cases: Sequence[Case], rounds: int) -> None:
+def table(machine: EmulatedMachine, rows: Sequence[Row], cases: Sequence[Case], rounds: int) -> None:
     print("| | " + " | ".join(case.name for case in cases) + " |")
     print("| --- " * (1 + len(cases)) + "|", flush=True)
     for row in rows:
@@ -214,7 +214,7 @@ def main() -> None:
     rows = [row for row in ROWS if re.search(options.rows, row.name)]
     cases = [case for case in CASES if re.search(options.cases, case.name)]
     for version in options.slurm or ["24.11"]:
-        with Machine(MACHINE, version, project=ROOT) as machine:
+        with EmulatedMachine(MACHINE, version, project=ROOT) as machine:
             machine.copy_in(TOUCH, "/opt/touch.py")
             machine.put({"/opt/listener.py": LISTENER})
             machine.run("setsid python3 /opt/listener.py </dev/null >/dev/null 2>&1 &", check=True)

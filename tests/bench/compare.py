@@ -22,7 +22,7 @@ from typing import Optional
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from e2e.steps import PROBE, PROBE_FILE, Rank, ranks_of
-from machine import Machine, SlurmConfig, Topology
+from machine import EmulatedMachine, Hardware, SlurmConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = ROOT / "tests/e2e/launcher.py"
@@ -103,7 +103,7 @@ def torch_ways() -> Iterator[Way]:
         )
 
 
-def measure(machine: Machine, way: Way) -> list[Rank]:
+def measure(machine: EmulatedMachine, way: Way) -> list[Rank]:
     """Run the probe in this way."""
     if machine.config != way.config:
         machine.configure(way.config)
@@ -113,7 +113,7 @@ def measure(machine: Machine, way: Way) -> list[Rank]:
     return ranks_of(machine.run(command, user="user", cwd="/tmp", timeout=400, check=True))
 
 
-def line_of(way: Way, ranks: Sequence[Rank], topology: Topology) -> str:
+def line_of(way: Way, ranks: Sequence[Rank], topology: Hardware) -> str:
     """A row of the table."""
     nodes = {gpu.minor: gpu.node for gpu in topology.gpu_table()}
     uses = [rank.gpus[rank.rank % len(rank.gpus)] for rank in ranks]
@@ -150,7 +150,7 @@ def main() -> None:
     ways = [*WAYS, *(torch_ways() if options.torch_numa else ())]
     print("| command | ranks | CPUs near | cores of their own | GPUs used | pages near | memory policy |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
-    with Machine(Topology(), project=ROOT, config=STOCK) as machine:
+    with EmulatedMachine(Hardware(), project=ROOT, config=STOCK) as machine:
         machine.copy_in(PROBE_FILE, "/opt/probe.py")
         machine.copy_in(LAUNCHER, "/opt/launcher.py")
         if options.torch_numa:

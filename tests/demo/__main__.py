@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from machine import Machine, Topology
+from machine import EmulatedMachine, Hardware
 from rich.console import Console
 from rich.table import Table
 
@@ -57,7 +57,7 @@ class Rank:
         )
 
 
-def run(machine: Machine, options: str, prefix: str = "", *, full: bool = False) -> list[Rank]:
+def run(machine: EmulatedMachine, options: str, prefix: str = "", *, full: bool = False) -> list[Rank]:
     """Run the training as a step, maybe after filling node 0, and return its ranks in order."""
     if full:
         machine.run(FILL, timeout=300, check=True)
@@ -86,7 +86,7 @@ def show(console: Console, command: str, ranks: Sequence[Rank]) -> int:
 
 def main() -> int:
     """Run the demonstration; exits 1 unless --numa-align aligned every rank."""
-    with Machine(Topology(), project=ROOT) as machine:
+    with EmulatedMachine(Hardware(), project=ROOT) as machine:
         machine.copy_in(Path(__file__).with_name("train.py"), "/home/user/train.py")
         stock = f"-n{RANKS} --gpus={RANKS}"
         without = run(machine, stock)

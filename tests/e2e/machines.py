@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional, Protocol, TypeVar
 
-from machine import Layer, Machine, SlurmConfig, Topology
+from machine import EmulatedMachine, Hardware, Layer, SlurmConfig
 
 from .steps import put_probe
 
@@ -34,15 +34,15 @@ def without_gres(slurm_conf: str) -> str:
 
 @contextmanager
 def booted(
-    topology: Topology,
+    topology: Hardware,
     slurm: str = "24.11",
     *,
     config: Optional[SlurmConfig] = None,
     cgroup: int = 2,
     layer: Optional[Layer] = None,
-) -> Iterator[Machine]:
+) -> Iterator[EmulatedMachine]:
     """A machine that is ready for `srun --numa-align PROBE`."""
-    with Machine(topology, slurm, project=ROOT, config=config, cgroup=cgroup, layer=layer) as machine:
+    with EmulatedMachine(topology, slurm, project=ROOT, config=config, cgroup=cgroup, layer=layer) as machine:
         put_probe(machine)
         yield machine
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 import pytest
-from machine import Machine
+from machine import EmulatedMachine
 
 from .steps import PROBE, Rank, ranks_of
 from .truth import assert_all_aligned, assert_nobody_shares, assert_true
@@ -99,13 +99,13 @@ SHAPES = {
 SHORT = ("a GPU a task", "gpus-per-task", "gpu-bind=closest", "a step of a script", "two steps at once")
 
 
-def run_shape(machine: Machine, shape: Shape) -> list[Rank]:
+def run_shape(machine: EmulatedMachine, shape: Shape) -> list[Rank]:
     command = shape.command.format(ask="--numa-align", probe=PROBE)
     result = machine.run(command, user="user", cwd="/tmp", timeout=300, check=True)
     return ranks_of(result)
 
 
-def check_shape(machine: Machine, name: str) -> None:
+def check_shape(machine: EmulatedMachine, name: str) -> None:
     shape = SHAPES[name]
     if machine.slurm < shape.version:
         pytest.skip(f"Slurm {shape.version} and later")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Protocol
 
-from machine import Machine, Result
+from machine import EmulatedMachine, Result
 
 PROBE = "python3 -S -E /opt/probe.py"
 PROBE_FILE = Path(__file__).with_name("probe.py")
@@ -22,7 +22,7 @@ class Runs(Protocol):
         """Run a text for bash inside."""
 
 
-def put_probe(machine: Machine) -> None:
+def put_probe(machine: EmulatedMachine) -> None:
     machine.copy_in(PROBE_FILE, "/opt/probe.py")
 
 
@@ -86,7 +86,7 @@ def ranks_of(result: Result) -> list[Rank]:
 
 
 def step(
-    machine: Machine, command: str, *, user: str = "user", env: Optional[Mapping[str, str]] = None
+    machine: EmulatedMachine, command: str, *, user: str = "user", env: Optional[Mapping[str, str]] = None
 ) -> list[Rank]:
     """Run a command line that ends in running the probe; fails the test with its transcript."""
     return ranks_of(machine.run(command, user=user, env=env, cwd="/tmp", timeout=300, check=True))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import pytest
-from machine import Machine
+from machine import EmulatedMachine
 
 from .steps import ADVICE, PROBE, Rank, allocated, ranks_of, step, warnings_of
 
@@ -41,7 +41,9 @@ def assert_disjoint(ranks: Sequence[Rank]) -> None:
         ("-n2 --gpus=8", [[0, 1, 2, 3], [4, 5, 6, 7]]),
     ],
 )
-def test_rank_i_runs_on_the_node_of_its_gpu(machine: Machine, options: str, gpus: list[list[int]]) -> None:
+def test_rank_i_runs_on_the_node_of_its_gpu(
+    machine: EmulatedMachine, options: str, gpus: list[list[int]]
+) -> None:
     ranks = step(machine, f"srun --numa-align {options} {PROBE}")
     assert len(ranks) == len(gpus)
     for rank, minors in zip(ranks, gpus):
@@ -50,7 +52,7 @@ def test_rank_i_runs_on_the_node_of_its_gpu(machine: Machine, options: str, gpus
     assert_disjoint(ranks)
 
 
-def test_a_task_with_a_gpu_of_its_own_runs_on_its_node(machine: Machine) -> None:
+def test_a_task_with_a_gpu_of_its_own_runs_on_its_node(machine: EmulatedMachine) -> None:
     ranks = step(machine, f"srun --numa-align -n8 --gpus-per-task=1 {PROBE}")
     assert sorted(minor for rank in ranks for minor in rank.gpus) == list(range(8))
     for rank in ranks:
@@ -58,7 +60,7 @@ def test_a_task_with_a_gpu_of_its_own_runs_on_its_node(machine: Machine) -> None
     assert_disjoint(ranks)
 
 
-def test_tasks_bound_to_the_closest_gpus_stay_on_their_node(machine: Machine) -> None:
+def test_tasks_bound_to_the_closest_gpus_stay_on_their_node(machine: EmulatedMachine) -> None:
     ranks = step(machine, f"srun --numa-align -n8 --gpus=8 --gpu-bind=closest {PROBE}")
     for rank in ranks:
         assert {node_of(minor) for minor in rank.gpus} == {node_of(rank.gpus[0])}
@@ -66,7 +68,7 @@ def test_tasks_bound_to_the_closest_gpus_stay_on_their_node(machine: Machine) ->
     assert_disjoint(ranks)
 
 
-def test_one_task_with_all_gpus_keeps_all_cpus_of_both_nodes(machine: Machine) -> None:
+def test_one_task_with_all_gpus_keeps_all_cpus_of_both_nodes(machine: EmulatedMachine) -> None:
     (rank,) = step(machine, f"srun --numa-align -n1 -c8 --gpus=8 {PROBE}")
     assert rank.cpus == CPUS[0] | CPUS[1]
     assert (rank.mode, rank.nodes) == ("preferred-many", (0, 1))
@@ -76,7 +78,9 @@ def test_one_task_with_all_gpus_keeps_all_cpus_of_both_nodes(machine: Machine) -
 
 
 @pytest.mark.parametrize("tasks", [4, 8])
-def test_tasks_without_gpus_are_spread_evenly_each_within_a_node(machine: Machine, tasks: int) -> None:
+def test_tasks_without_gpus_are_spread_evenly_each_within_a_node(
+    machine: EmulatedMachine, tasks: int
+) -> None:
     ranks = step(machine, f"srun --numa-align -n{tasks} -c{8 // tasks} {PROBE}")
     homes = [node for rank in ranks for node in CPUS if rank.cpus <= CPUS[node]]
     assert Counter(homes) == {0: tasks // 2, 1: tasks // 2}
@@ -85,7 +89,7 @@ def test_tasks_without_gpus_are_spread_evenly_each_within_a_node(machine: Machin
     assert_disjoint(ranks)
 
 
-def test_a_step_inside_an_sbatch_script_inherits_the_option(machine: Machine) -> None:
+def test_a_step_inside_an_sbatch_script_inherits_the_option(machine: EmulatedMachine) -> None:
     script = f"#!/bin/bash\n#SBATCH --numa-align -n8 --gpus=8 -o /tmp/batch.out\nsrun {PROBE}\n"
     machine.put({"/tmp/batch.sh": script})
     machine.run("sbatch --wait /tmp/batch.sh", user="user", cwd="/tmp", timeout=300, check=True)
@@ -95,14 +99,14 @@ def test_a_step_inside_an_sbatch_script_inherits_the_option(machine: Machine) ->
         assert_on_node(rank, node_of(rank.local))
 
 
-def test_a_step_inside_salloc_inherits_the_option(machine: Machine) -> None:
+def test_a_step_inside_salloc_inherits_the_option(machine: EmulatedMachine) -> None:
     ranks = step(machine, f"salloc --quiet --numa-align -n8 --gpus=8 srun {PROBE}")
     assert len(ranks) == 8
     for rank in ranks:
         assert_on_node(rank, node_of(rank.local))
 
 
-def test_without_the_option_masks_and_policies_are_those_without_the_plugin(machine: Machine) -> None:
+def test_without_the_option_masks_and_policies_are_those_without_the_plugin(machine: EmulatedMachine) -> None:
     command = f"srun -n8 --gpus=8 {PROBE}"
     conf = "/etc/slurm/plugstack.conf.d/numa-align.conf"
     present = step(machine, command)
@@ -116,7 +120,7 @@ def test_without_the_option_masks_and_policies_are_those_without_the_plugin(mach
     assert sum(rank.cpus <= CPUS[node_of(rank.local)] for rank in present) == 4, "stock Slurm aligns 4 of 8"
 
 
-def test_without_the_option_the_table_is_not_read(machine: Machine) -> None:
+def test_without_the_option_the_table_is_not_read(machine: EmulatedMachine) -> None:
     """With strictatime each read shows; the step that asks is the proof that it would."""
     machine.run("mount -o remount,strictatime /run", check=True)
     stat = "stat -c %X%x /run/numa-align/$SLURM_JOB_ID"
@@ -131,7 +135,7 @@ def test_without_the_option_the_table_is_not_read(machine: Machine) -> None:
 
 @pytest.mark.parametrize("command", ["srun -n1 true", "sbatch --wrap=true", "salloc -n1 true"])
 def test_an_unknown_word_stops_the_command_before_anything_is_submitted(
-    machine: Machine, command: str
+    machine: EmulatedMachine, command: str
 ) -> None:
     program, _, rest = command.partition(" ")
     jobs = "squeue --noheader --states=all --format=%i | sort -n | tail -n1"
@@ -144,7 +148,7 @@ def test_an_unknown_word_stops_the_command_before_anything_is_submitted(
     assert machine.run(jobs, check=True).stdout == before
 
 
-def test_a_prolog_that_finds_nothing_neither_fails_nor_drains(machine: Machine) -> None:
+def test_a_prolog_that_finds_nothing_neither_fails_nor_drains(machine: EmulatedMachine) -> None:
     """No driver files and no sysfs, for the prolog alone: Slurm itself does not start a step without them."""
     prolog = "/usr/sbin/numa-align-prolog"
     hide = "mount -t tmpfs none /proc/driver && mount -t tmpfs none /sys"
@@ -161,13 +165,15 @@ def test_a_prolog_that_finds_nothing_neither_fails_nor_drains(machine: Machine) 
     assert machine.run("sinfo --noheader --format=%T", check=True).stdout.strip() == "idle"
 
 
-def test_the_epilog_leaves_no_table(machine: Machine) -> None:
+def test_the_epilog_leaves_no_table(machine: EmulatedMachine) -> None:
     step(machine, f"srun --numa-align -n1 --gpus=1 {PROBE}")
     machine.settle()
     assert machine.run("ls -A /run/numa-align", check=True).stdout == ""
 
 
-def test_a_single_task_with_gpus_on_several_nodes_is_told_how_to_place_its_workers(machine: Machine) -> None:
+def test_a_single_task_with_gpus_on_several_nodes_is_told_how_to_place_its_workers(
+    machine: EmulatedMachine,
+) -> None:
     def told(options: str, command: str = "true") -> int:
         step = f"srun --numa-align {options} {command}"
         return machine.run(step, user="user", timeout=120, check=True).stderr.count(ADVICE)
@@ -180,7 +186,7 @@ def test_a_single_task_with_gpus_on_several_nodes_is_told_how_to_place_its_worke
 
 # Last, since its job holds the node until the end of this module, and nothing can settle before.
 @pytest.fixture(scope="module")
-def job(machine: Machine) -> Iterator[str]:
+def job(machine: EmulatedMachine) -> Iterator[str]:
     """A job whose table can be spoiled between its steps."""
     with allocated(machine, "-n2 --gpus=2") as number:
         yield number
@@ -203,7 +209,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_with_a_bad_table_the_task_runs_with_one_warning_and_strict_fails(
-    machine: Machine, job: str, kind: str
+    machine: EmulatedMachine, job: str, kind: str
 ) -> None:
     table, saved = f"/run/numa-align/{job}", "/run/saved-table"
     damage, reason = DAMAGE[kind]

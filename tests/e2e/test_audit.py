@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from machine import Machine
+from machine import EmulatedMachine
 
 from . import steps
 from .machines import configured
@@ -26,7 +26,7 @@ CONSOLES = "for n in $(seq 0 7); do rm -f /dev/nvidia$n; mknod -m 666 /dev/nvidi
 
 
 @pytest.fixture(scope="module")
-def openable(machine: Machine) -> Iterator[Machine]:
+def openable(machine: EmulatedMachine) -> Iterator[EmulatedMachine]:
     """The machine with GPUs that can be opened."""
     machine.run(CONSOLES.format(4, 10), check=True)
     machine.copy_in(HOLDER, "/opt/holder.py")
@@ -35,7 +35,7 @@ def openable(machine: Machine) -> Iterator[Machine]:
         machine.run(CONSOLES.format(195, 0), check=True)
 
 
-def holders(machine: Machine, count: int) -> dict[tuple[int, int], tuple[int, int]]:
+def holders(machine: EmulatedMachine, count: int) -> dict[tuple[int, int], tuple[int, int]]:
     """By job and task: process and minor of the GPU that it holds."""
     there = f"[ $(ls /tmp/holder.* 2>/dev/null | wc -l) -ge {count} ]"
     wait = f"for i in $(seq 300); do {there} && break; sleep 0.3; done"
@@ -49,14 +49,14 @@ def holders(machine: Machine, count: int) -> dict[tuple[int, int], tuple[int, in
     return found
 
 
-def state_in_the_kernel(machine: Machine, pid: int, minor: int) -> str:
+def state_in_the_kernel(machine: EmulatedMachine, pid: int, minor: int) -> str:
     """From Cpus_allowed_list alone: GPUs 0-3 and CPUs 0-3 are on node 0, the others on node 1."""
     text = machine.run(f"grep Cpus_allowed_list /proc/{pid}/status", check=True).stdout.split()[1]
     near = {cpu // 4 == minor // 4 for cpu in steps.cpus(text)}
     return "aligned" if near == {True} else "partial" if True in near else "far"
 
 
-def test_audit_tells_the_tasks_of_all_jobs_as_the_kernel_has_them(openable: Machine) -> None:
+def test_audit_tells_the_tasks_of_all_jobs_as_the_kernel_has_them(openable: EmulatedMachine) -> None:
     machine = openable
     commands = (
         "srun -n4 --ntasks-per-socket=2 --gpus=4 python3 /opt/holder.py",

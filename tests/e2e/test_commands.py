@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 import click
 import pytest
-from machine import Machine, SlurmConfig, Topology
+from machine import EmulatedMachine, Hardware, SlurmConfig
 from numa_align.cli import COMMANDS, cli
 from numa_align.view.export import TOOLS
 
@@ -35,26 +35,26 @@ LAUNCHER = Path(__file__).with_name("launcher.py")
 
 
 @pytest.fixture
-def bare(machine: Machine) -> Iterator[Machine]:
+def bare(machine: EmulatedMachine) -> Iterator[EmulatedMachine]:
     """The shared machine without the plugin and the job prolog."""
     with configured(machine, NO_PLUGIN):
         yield machine
 
 
 @pytest.fixture(scope="module")
-def nps() -> Iterator[Machine]:
+def nps() -> Iterator[EmulatedMachine]:
     """Four nodes in two packages, GPUs on one node of each package."""
-    shape = Topology(packages=2, nodes_per_package=2, cores_per_node=2, memory=512, gpus=(1, 1, 3, 3))
+    shape = Hardware(packages=2, nodes_per_package=2, cores_per_node=2, memory=512, gpus=(1, 1, 3, 3))
     with booted(shape, config=NO_PLUGIN) as ready:
         yield ready
 
 
-def look(machine: Machine, command: str) -> Any:
+def look(machine: EmulatedMachine, command: str) -> Any:
     """The JSON of a command that only looks."""
     return json.loads(machine.run(f"numa-align {command} --json", timeout=120, check=True).stdout)
 
 
-def assert_drawn(machine: Machine, command: str, nodes: int) -> None:
+def assert_drawn(machine: EmulatedMachine, command: str, nodes: int) -> None:
     """The command draws every node into a file that an XML reader understands."""
     file = "/tmp/drawn.svg"
     machine.run(f"rm -f {file}")
@@ -64,7 +64,7 @@ def assert_drawn(machine: Machine, command: str, nodes: int) -> None:
     assert [sum(text.startswith(f"node {node},") for text in words) for node in range(nodes)] == [1] * nodes
 
 
-def assert_seen(machine: Machine, gpu_nodes: Sequence[int], cpus: dict[int, frozenset[int]]) -> None:
+def assert_seen(machine: EmulatedMachine, gpu_nodes: Sequence[int], cpus: dict[int, frozenset[int]]) -> None:
     """topo, plan and show know this machine."""
     nodes = len(cpus)
     topology = look(machine, "topo")
@@ -84,7 +84,7 @@ def assert_seen(machine: Machine, gpu_nodes: Sequence[int], cpus: dict[int, froz
 
 
 @contextlib.contextmanager
-def running(machine: Machine, command: str, tasks: int) -> Iterator[str]:
+def running(machine: EmulatedMachine, command: str, tasks: int) -> Iterator[str]:
     """The number of a job of the user's whose tasks are all in their last command, a sleep."""
     step = machine.start(command, user="user")
     try:
@@ -99,7 +99,7 @@ def running(machine: Machine, command: str, tasks: int) -> Iterator[str]:
         machine.settle()
 
 
-def states_of(machine: Machine, job: str) -> dict[int, Any]:
+def states_of(machine: EmulatedMachine, job: str) -> dict[int, Any]:
     """What the owner sees of the job's sleeping tasks."""
     told = machine.run(f"numa-align job {job} --json", user="user", timeout=120)
     return {p["task"]: p for p in json.loads(told.stdout)["processes"] if p["name"] == "sleep"}
@@ -120,7 +120,7 @@ def assert_each_near(
 EIGHT = {rank: rank // 4 for rank in range(8)}
 
 
-def test_without_the_plugin_run_and_the_task_prolog_do_its_work(bare: Machine) -> None:
+def test_without_the_plugin_run_and_the_task_prolog_do_its_work(bare: EmulatedMachine) -> None:
     assert_each_near(step(bare, f"srun -n8 --gpus=8 numa-align run {PROBE}"), EIGHT, CPUS)
     # Four: eight Pythons at a time in software emulation take longer than the task prolog's own limit.
     options = "-n4 -c2 --gpus=4 --task-prolog=/usr/bin/numa-align-task-prolog"
@@ -132,7 +132,7 @@ def test_without_the_plugin_run_and_the_task_prolog_do_its_work(bare: Machine) -
     assert "memory policy of another process cannot be set" in result.stdout
 
 
-def test_the_task_prolog_of_a_batch_script_binds_its_sruns(bare: Machine) -> None:
+def test_the_task_prolog_of_a_batch_script_binds_its_sruns(bare: EmulatedMachine) -> None:
     bare.configure(TASK_PROLOG)
     script = f"#!/bin/bash\necho CPU=$SLURM_CPU_BIND\necho MEM=$SLURM_MEM_BIND\nsrun -c2 {PROBE}\n"
     bare.put({"/tmp/batch.sh": script})
@@ -151,7 +151,7 @@ def test_the_task_prolog_of_a_batch_script_binds_its_sruns(bare: Machine) -> Non
     assert len(frozenset().union(*(rank.cpus for rank in ranks))) == 8
 
 
-def test_what_only_looks_knows_the_machine(machine: Machine) -> None:
+def test_what_only_looks_knows_the_machine(machine: EmulatedMachine) -> None:
     assert_seen(machine, (0,) * 4 + (1,) * 4, CPUS)
     assert machine.run("numa-align gpus 2", check=True).stdout.splitlines()[0] == "0,1"
     assert machine.run("numa-align gpus 4", check=True).stdout.splitlines()[0] == "0,1,2,3"
@@ -160,7 +160,7 @@ def test_what_only_looks_knows_the_machine(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_example_of_the_help_works(machine: Machine, name: str) -> None:
+def test_the_example_of_the_help_works(machine: EmulatedMachine, name: str) -> None:
     command = cli.get_command(click.Context(cli), name)
     assert command is not None and command.epilog
     # What report sums up.
@@ -171,7 +171,7 @@ def test_the_example_of_the_help_works(machine: Machine, name: str) -> None:
     assert result.stdout and "Traceback" not in result.stderr, result.transcript()
 
 
-def test_a_launchers_workers_divide_the_tasks_own_set(machine: Machine) -> None:
+def test_a_launchers_workers_divide_the_tasks_own_set(machine: EmulatedMachine) -> None:
     machine.copy_in(LAUNCHER, "/opt/launch.py")
     worker = f"python3 /opt/launch.py 8 numa-align run {PROBE}"
     assert_each_near(step(machine, f"srun --numa-align -n1 -c8 --gpus=8 {worker}"), EIGHT, CPUS)
@@ -203,7 +203,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_worker_keeps_its_place_however_often_it_is_placed(machine: Machine) -> None:
+def test_a_worker_keeps_its_place_however_often_it_is_placed(machine: EmulatedMachine) -> None:
     """Of two GPUs on two nodes each worker has its node, of which a second division would leave a half."""
     machine.copy_in(LAUNCHER, "/opt/launch.py")
     machine.put({"/opt/spawns.py": SPAWNS})
@@ -214,7 +214,7 @@ def test_a_worker_keeps_its_place_however_often_it_is_placed(machine: Machine) -
         assert_each_near(ranks, {0: 0, 1: 1}, CPUS)
 
 
-def test_workers_that_see_one_gpu_each_share_out_the_task(machine: Machine) -> None:
+def test_workers_that_see_one_gpu_each_share_out_the_task(machine: EmulatedMachine) -> None:
     """The wrapper script that many sites teach, in an aligned task and in one that is not."""
     machine.copy_in(LAUNCHER, "/opt/launch.py")
     show = "bash -c 'CUDA_VISIBLE_DEVICES=$LOCAL_RANK exec \"$@\"' wrapper"
@@ -223,7 +223,7 @@ def test_workers_that_see_one_gpu_each_share_out_the_task(machine: Machine) -> N
         assert_each_near(step(machine, f"srun {align} -n1 -c8 --gpus=8 {worker}"), EIGHT, CPUS)
 
 
-def test_check_counts_the_step_and_exits_0_only_if_all_are_aligned(machine: Machine) -> None:
+def test_check_counts_the_step_and_exits_0_only_if_all_are_aligned(machine: EmulatedMachine) -> None:
     result = machine.run("srun --numa-align -n8 --gpus=8 numa-align check", user="user", timeout=300)
     assert result.status == 0, result.transcript()
     assert result.stdout.count("  aligned\n") == 8, result.transcript()
@@ -234,7 +234,7 @@ def test_check_counts_the_step_and_exits_0_only_if_all_are_aligned(machine: Mach
     assert machine.run("ls /dev/shm", check=True).stdout == ""
 
 
-def test_a_job_is_shown_whole_to_owner_and_root_in_part_to_others(machine: Machine) -> None:
+def test_a_job_is_shown_whole_to_owner_and_root_in_part_to_others(machine: EmulatedMachine) -> None:
     words = "srun --numa-align -n2 --gpus=2 bash -c 'numa-align check --no-total; sleep 1000'"
     with running(machine, words, 2) as job:
         tasks = states_of(machine, job)
@@ -265,7 +265,7 @@ TOUCH = (
 
 
 def test_fix_binds_and_moves_a_running_process_to_its_gpu(
-    machine: Machine,
+    machine: EmulatedMachine,
 ) -> None:
     gpu = next(gpu for gpu in look(machine, "topo")["gpus"] if gpu["node"] == 1)["bdf"]
     start = (
@@ -290,7 +290,7 @@ def test_fix_binds_and_moves_a_running_process_to_its_gpu(
         machine.run(f"kill {pid}")
 
 
-def test_bad_input_is_one_line(machine: Machine) -> None:
+def test_bad_input_is_one_line(machine: EmulatedMachine) -> None:
     cases = {
         "numa-align run --gpus 42 true": "there is no GPU '42'",
         "srun -n1 --gpus=1 numa-align run --gpus 7 true": "it belongs to another job",
@@ -307,7 +307,7 @@ def test_bad_input_is_one_line(machine: Machine) -> None:
         assert "Traceback" not in result.stderr
 
 
-def test_dockers_options_are_what_a_cgroup_takes(machine: Machine) -> None:
+def test_dockers_options_are_what_a_cgroup_takes(machine: EmulatedMachine) -> None:
     """The two files are written as the container runtime writes the options into them."""
     text = machine.run("numa-align show --gpus 5 --as docker", check=True).stdout
     options = dict(word.partition("=")[::2] for word in text.split() if word.startswith("--cpuset"))
@@ -329,7 +329,7 @@ def test_dockers_options_are_what_a_cgroup_takes(machine: Machine) -> None:
     assert "strict was asked for" in foreign.stderr and not ranks_of(foreign)
 
 
-def test_bench_tells_near_from_far_by_node(machine: Machine) -> None:
+def test_bench_tells_near_from_far_by_node(machine: EmulatedMachine) -> None:
     data = json.loads(machine.run("numa-align bench --quick --json", timeout=300, check=True).stdout)
     assert {(cell["cpu_node"], cell["memory_node"]) for cell in data["memory"]} == {
         (a, b) for a in (0, 1) for b in (0, 1)
@@ -352,7 +352,7 @@ def assert_nearest_halves(ranks: list[steps.Rank]) -> None:
     assert len(frozenset().union(*(rank.cpus for rank in ranks))) == 8
 
 
-def test_every_command_on_a_machine_of_four_nodes(nps: Machine) -> None:
+def test_every_command_on_a_machine_of_four_nodes(nps: EmulatedMachine) -> None:
     assert_nearest_halves(step(nps, f"srun -n4 -c2 --gpus=4 numa-align run {PROBE}"))
     nps.copy_in(LAUNCHER, "/opt/launch.py")
     worker = f"python3 /opt/launch.py 4 numa-align run {PROBE}"
@@ -373,7 +373,7 @@ def test_every_command_on_a_machine_of_four_nodes(nps: Machine) -> None:
     assert len(cells) == 16
 
 
-def test_what_only_looks_knows_four_nodes(nps: Machine) -> None:
+def test_what_only_looks_knows_four_nodes(nps: EmulatedMachine) -> None:
     assert_seen(nps, (1, 1, 3, 3), NPS_CPUS)
     seen = look(nps, "job --pid 1")
     assert seen["processes"][0]["cpu_nodes"] == [0, 1, 2, 3]

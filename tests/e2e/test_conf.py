@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from machine import Machine, SlurmConfig, Topology
+from machine import EmulatedMachine, Hardware, SlurmConfig
 from numa_align.cpulist import parse_cpulist
 from numa_align.slurm_files.conffile import parse_conf
 from numa_align_conf.edit import edited_cgroup, edited_slurm
 from numa_align_conf.facts import Kind, host_memory_mib, parse_topology
-from numa_align_conf.facts import Machine as Facts
+from numa_align_conf.facts import NodeFacts as Facts
 from numa_align_conf.gres import gres_conf
 from numa_align_conf.slurm import node_lines, settings
 from numa_align_conf.version import parse_version
@@ -26,14 +26,14 @@ pytestmark = [pytest.mark.machine, pytest.mark.matrix]
 
 ROOT = Path(__file__).resolve().parents[2]
 
-TWO = Topology()
-NPS4 = Topology(packages=1, nodes_per_package=4, cores_per_node=2, memory=384, gpus=(3, 3, 1, 1, 2, 2, 0, 0))
+TWO = Hardware()
+NPS4 = Hardware(packages=1, nodes_per_package=4, cores_per_node=2, memory=384, gpus=(3, 3, 1, 1, 2, 2, 0, 0))
 MACHINES = {
     "two nodes": TWO,
     "NPS4": NPS4,
-    "SMT": Topology(cores_per_node=2, threads=2, gpus=(0, 0, 1, 1)),
-    "one package": Topology(packages=1, cores_per_node=8, memory=1024, gpus=(0, 0, 0, 0)),
-    "GPUs out of order": Topology(gpus=(1, 0, 1, 1, 0, 0, 1, 0), minors=(5, 2, 7, 0, 1, 6, 3, 4)),
+    "SMT": Hardware(cores_per_node=2, threads=2, gpus=(0, 0, 1, 1)),
+    "one package": Hardware(packages=1, cores_per_node=8, memory=1024, gpus=(0, 0, 0, 0)),
+    "GPUs out of order": Hardware(gpus=(1, 0, 1, 1, 0, 0, 1, 0), minors=(5, 2, 7, 0, 1, 6, 3, 4)),
 }
 VERSIONS = ("22.05", "24.11", "26.05")
 
@@ -56,7 +56,7 @@ class Generated:
     config: SlurmConfig
 
 
-def generated(machine: Machine) -> Generated:
+def generated(machine: EmulatedMachine) -> Generated:
     text = machine.run(["numa-align", "topo", "--json", "--node-name", machine.name], check=True).stdout
     topology = parse_topology(text, Path("topo.json"))
     kind = Kind((machine.name,), Facts(topology), host_memory_mib(topology))
@@ -73,14 +73,14 @@ def generated(machine: Machine) -> Generated:
     return Generated(kind, config)
 
 
-def complaints(machine: Machine) -> list[str]:
+def complaints(machine: EmulatedMachine) -> list[str]:
     """Lines of the daemons' logs since they started that are errors or warnings."""
     text = machine.run("cat /var/log/slurm/*.log /var/log/slurm/*.start", check=True).stdout
     wrong = re.compile(r"\b(error|warning|fatal|inval|drain|differ|mismatch)", re.IGNORECASE)
     return [line for line in text.splitlines() if wrong.search(line) and not NOISE.search(line)]
 
 
-def cores_of_slurmd(machine: Machine) -> dict[int, tuple[int, ...]]:
+def cores_of_slurmd(machine: EmulatedMachine) -> dict[int, tuple[int, ...]]:
     """Minor -> Cores, as `slurmd -G` prints them."""
     done = machine.run(["slurmd", "-G", "-N", machine.name], check=True)
     found = {}
@@ -108,7 +108,7 @@ BUILD = "cc -DSLURM_BACKWARD_COMPAT -o /opt/allocate /opt/allocate.c -lslurm"
 SCRIPTS = re.compile(r"^(Prolog|Epilog|PrologFlags)=.*\n", re.MULTILINE)
 
 
-def near(machine: Machine, kind: Kind, jobs: int, order: list[int]) -> int:
+def near(machine: EmulatedMachine, kind: Kind, jobs: int, order: list[int]) -> int:
     """Of so many allocations with one GPU, half of them with two CPUs, how many have CPUs of its node only.
 
     ``order`` has the minors by Slurm's index. Slurm's numbers of CPUs are Linux's here, see `numbers_hold`.
@@ -125,7 +125,7 @@ def near(machine: Machine, kind: Kind, jobs: int, order: list[int]) -> int:
     return sum(cpus_of[minor].issuperset(parse_cpulist(cpus)) for cpus, minor in given.values())
 
 
-def numbers_hold(machine: Machine) -> bool:
+def numbers_hold(machine: EmulatedMachine) -> bool:
     """Whether a task sees the CPUs that scontrol names: the machine numbers them as Slurm does."""
     look = "echo $(sed -n 's/Cpus_allowed_list:.//p' /proc/self/status); scontrol -d show job $SLURM_JOB_ID"
     command = ["srun", "-n1", "--gpus=1", "--gres-flags=enforce-binding", "sh", "-c", look]
@@ -133,7 +133,7 @@ def numbers_hold(machine: Machine) -> bool:
     return parse_cpulist(seen.splitlines()[0]) == parse_cpulist(re.findall(r"CPU_IDs=(\S+)", seen)[0])
 
 
-def ill(machine: Machine, user: str) -> dict[str, str]:
+def ill(machine: EmulatedMachine, user: str) -> dict[str, str]:
     """Check -> status of what `numa-align doctor` finds not to be ok."""
     done = machine.run(["numa-align", "doctor", "--json", "--node-name", machine.name], user=user)
     findings = json.loads(done.stdout)["findings"]
@@ -147,19 +147,19 @@ def ill(machine: Machine, user: str) -> dict[str, str]:
 OF_THE_MACHINE = {"prolog-slow", "kernel", "huge-pages"}
 
 
-def doctor_finds_what_is_usual_wrong(machine: Machine) -> None:
+def doctor_finds_what_is_usual_wrong(machine: EmulatedMachine) -> None:
     for user in ("root", "user"):
         assert {"gres-cores-missing", "prolog"} <= ill(machine, user).keys()
 
 
-def doctor_finds_nothing_wrong(machine: Machine) -> None:
+def doctor_finds_nothing_wrong(machine: EmulatedMachine) -> None:
     for user in ("root", "user"):
         found = ill(machine, user)
         assert found.keys() <= OF_THE_MACHINE
         assert "fail" not in found.values()
 
 
-def check(machine: Machine, jobs: int, *, examined: bool) -> None:
+def check(machine: EmulatedMachine, jobs: int, *, examined: bool) -> None:
     """The whole statement for a machine that runs with the usual configuration.
 
     ``examined``: the doctor is asked too, which is no quick one on an emulated machine.
@@ -192,7 +192,7 @@ def check(machine: Machine, jobs: int, *, examined: bool) -> None:
     assert len(nodes) == 1 or theirs < jobs
 
 
-def usual(machine: Machine) -> SlurmConfig:
+def usual(machine: EmulatedMachine) -> SlurmConfig:
     """What deployers write: a range of all GPUs, no Cores=."""
     files = f"/dev/nvidia[0-{len(machine.topology.gpus) - 1}]"
     gres = f"NodeName={machine.name} Name=gpu File={files}\n"
@@ -202,7 +202,7 @@ def usual(machine: Machine) -> SlurmConfig:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", MACHINES)
 def test_every_version_on_every_machine(name: str, version: str) -> None:
-    machine = Machine(MACHINES[name], version, project=ROOT)
+    machine = EmulatedMachine(MACHINES[name], version, project=ROOT)
     machine.config = usual(machine)
     with machine:
         check(machine, 50, examined=name == "two nodes")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 import pytest
-from machine import Cluster, Machine, SlurmConfig, Topology
+from machine import Cluster, EmulatedMachine, Hardware, SlurmConfig
 
 from . import machines, steps
 from .machines import ROOT
@@ -31,13 +31,13 @@ SHARDS = SlurmConfig(
 
 
 @pytest.fixture
-def configured(request: pytest.FixtureRequest, machine: Machine) -> Iterator[Machine]:
+def configured(request: pytest.FixtureRequest, machine: EmulatedMachine) -> Iterator[EmulatedMachine]:
     with machines.configured(machine, request.param):
         yield machine
 
 
 @pytest.mark.parametrize("configured", [INTERACTIVE], indirect=True)
-def test_an_interactive_step_and_the_steps_in_it_are_aligned(configured: Machine) -> None:
+def test_an_interactive_step_and_the_steps_in_it_are_aligned(configured: EmulatedMachine) -> None:
     """What is typed into salloc runs in a step of its own, that of the shell."""
     words = "salloc --quiet --numa-align -n4 --gpus=4"  # no command: that is what starts the shell's step
     typed = f"{PROBE}\nsrun {PROBE}\n"
@@ -48,14 +48,14 @@ def test_an_interactive_step_and_the_steps_in_it_are_aligned(configured: Machine
 
 
 @pytest.mark.parametrize("configured", [SHARDS], indirect=True)
-def test_a_task_with_a_part_of_a_gpu_is_on_that_gpus_node(configured: Machine) -> None:
+def test_a_task_with_a_part_of_a_gpu_is_on_that_gpus_node(configured: EmulatedMachine) -> None:
     ranks = steps.step(configured, f"srun --numa-align -n1 -c8 --gres=shard:1 {PROBE}")
     assert_all_aligned(ranks, configured.topology, 1)
     assert [gpu.minor for gpu in named_gpus(ranks[0], configured.topology)] == list(ranks[0].gpus)
 
 
 @pytest.fixture
-def without_gres(machine: Machine) -> Iterator[Machine]:
+def without_gres(machine: EmulatedMachine) -> Iterator[EmulatedMachine]:
     """A site that gives out whole nodes and tells Slurm of no GPU: there is only the user's variable."""
     text = SlurmConfig().files([machine.node], with_project=True)["/etc/slurm/slurm.conf"]
     config = SlurmConfig(constrain_devices=False, slurm_conf=machines.without_gres(text), gres_conf="")
@@ -63,7 +63,7 @@ def without_gres(machine: Machine) -> Iterator[Machine]:
         yield machine
 
 
-def test_gpus_that_the_user_names_by_uuid_are_each_tasks(without_gres: Machine) -> None:
+def test_gpus_that_the_user_names_by_uuid_are_each_tasks(without_gres: EmulatedMachine) -> None:
     """In the user's order, as CUDA counts them. tests/native has more lists."""
     gpus = without_gres.topology.gpu_table()
     for numbers in ([6, 1], [7, 6, 5, 4, 3, 2, 1, 0]):
@@ -78,8 +78,8 @@ def test_gpus_that_the_user_names_by_uuid_are_each_tasks(without_gres: Machine) 
 
 #: GPUs 0-1 are on node 1 of the first and on node 0 of the second.
 UNLIKE = (
-    Topology(cores_per_node=2, memory=640, gpus=(1, 1, 0, 0)),
-    Topology(cores_per_node=2, threads=2, memory=640, gpus=(0, 0, 1, 1)),
+    Hardware(cores_per_node=2, memory=640, gpus=(1, 1, 0, 0)),
+    Hardware(cores_per_node=2, threads=2, memory=640, gpus=(0, 0, 1, 1)),
 )
 
 
@@ -99,7 +99,7 @@ def on_both(cluster: Cluster) -> list[Rank]:
     return ranks
 
 
-def assert_half_is_aligned(ranks: Sequence[Rank], topology: Topology) -> None:
+def assert_half_is_aligned(ranks: Sequence[Rank], topology: Hardware) -> None:
     assert_all_aligned(ranks, topology, 4)
     assert_nobody_shares(ranks)
     assert [rank.nodes for rank in ranks] == [(gpu.node,) for gpu in topology.gpu_table()]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from machine import Machine, Topology
+from machine import EmulatedMachine, Hardware
 
 from .machines import ROOT, booted
 
@@ -24,8 +24,8 @@ FILL = "sync; echo 3 >/proc/sys/vm/drop_caches; taskset -c 0 cat /dev/vda >/dev/
 
 
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
-    with booted(Topology(gpus=(0, 0, 0, 0))) as ready:
+def machine() -> Iterator[EmulatedMachine]:
+    with booted(Hardware(gpus=(0, 0, 0, 0))) as ready:
         ready.copy_in(TOUCH, "/opt/touch.py")
         yield ready
 
@@ -37,7 +37,7 @@ rm -f __pycache__/room.*"""
 
 
 @pytest.fixture
-def room(machine: Machine) -> Iterator[None]:
+def room(machine: EmulatedMachine) -> Iterator[None]:
     """The site's word for making room."""
     machine.run(PATIENCE, check=True)
     machine.put({str(CONF): "room=auto\n"})
@@ -45,7 +45,7 @@ def room(machine: Machine) -> Iterator[None]:
     machine.run(f"rm {CONF}", check=True)
 
 
-def mib(machine: Machine, node: int, name: str) -> int:
+def mib(machine: EmulatedMachine, node: int, name: str) -> int:
     """A line of the node's meminfo."""
     text = machine.run(f"cat /sys/devices/system/node/node{node}/meminfo", check=True).stdout
     found = re.search(rf"Node {node} {re.escape(name)}:\s+(\d+) kB", text)
@@ -53,13 +53,13 @@ def mib(machine: Machine, node: int, name: str) -> int:
     return int(found[1]) >> 10
 
 
-def fill(machine: Machine) -> None:
+def fill(machine: EmulatedMachine) -> None:
     machine.run(FILL, check=True, timeout=300)
     assert mib(machine, 0, "MemFree") < 100
     assert mib(machine, 0, "Inactive(file)") > 400
 
 
-def near(machine: Machine, options: str, how: str, prefix: str = "") -> list[float]:
+def near(machine: EmulatedMachine, options: str, how: str, prefix: str = "") -> list[float]:
     """Share of each task's memory on node 0, by its numa_maps, in the order of the ranks."""
     machine.run(f"rm -rf {FOLDER}; install -d -m 1777 {FOLDER}", check=True)
     command = f"srun -n{TASKS} --gpus={TASKS} {options} {prefix} python3 -S /opt/touch.py {FOLDER} {TASKS}"
@@ -70,24 +70,24 @@ def near(machine: Machine, options: str, how: str, prefix: str = "") -> list[flo
     return [one["nodes"].get("0", 0) / sum(one["nodes"].values()) for one in ranks]
 
 
-def assert_nobody_was_killed(machine: Machine) -> None:
+def assert_nobody_was_killed(machine: EmulatedMachine) -> None:
     assert "ut of memory" not in machine.run("busybox dmesg", check=True).stdout
 
 
-def test_a_preferred_node_alone_sends_memory_elsewhere(machine: Machine) -> None:
+def test_a_preferred_node_alone_sends_memory_elsewhere(machine: EmulatedMachine) -> None:
     """What is to be mended: were this not so, nothing else here would show anything."""
     fill(machine)
     assert max(near(machine, "", "small slow", "numactl --cpunodebind=0 --preferred=0")) < 0.5
 
 
-def test_memory_that_is_touched_slowly_stays_near(machine: Machine) -> None:
+def test_memory_that_is_touched_slowly_stays_near(machine: EmulatedMachine) -> None:
     fill(machine)
     shares = near(machine, "--numa-align", "small slow")
     assert min(shares) >= 0.95, shares
     assert_nobody_was_killed(machine)
 
 
-def make_room(machine: Machine, enough: int) -> None:
+def make_room(machine: EmulatedMachine, enough: int) -> None:
     """By the prologs of jobs."""
     for _ in range(8):
         machine.run(f"srun -n{TASKS} --gpus={TASKS} true", user="user", cwd="/tmp", timeout=120, check=True)
@@ -100,7 +100,7 @@ def make_room(machine: Machine, enough: int) -> None:
 @pytest.mark.usefixtures("room")
 # In huge pages all is touched within a moment; on a busy host the emulated machine makes room too slowly.
 @pytest.mark.parametrize("pages", ["small", pytest.param("huge", marks=pytest.mark.matrix)])
-def test_a_burst_stays_near_where_the_prolog_has_made_room(machine: Machine, pages: str) -> None:
+def test_a_burst_stays_near_where_the_prolog_has_made_room(machine: EmulatedMachine, pages: str) -> None:
     fill(machine)
     elsewhere = mib(machine, 1, "Inactive(file)")
     make_room(machine, TASKS * MIB + 64)
@@ -110,7 +110,7 @@ def test_a_burst_stays_near_where_the_prolog_has_made_room(machine: Machine, pag
     assert_nobody_was_killed(machine)
 
 
-def test_no_room_is_made_unless_the_site_asks(machine: Machine) -> None:
+def test_no_room_is_made_unless_the_site_asks(machine: EmulatedMachine) -> None:
     fill(machine)
     machine.run(f"srun -n{TASKS} --gpus={TASKS} true", user="user", cwd="/tmp", check=True)
     assert mib(machine, 0, "MemFree") < 150

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from machine import LAUNCHERS, Machine, Topology
+from machine import LAUNCHERS, EmulatedMachine, Hardware
 
 from .machines import booted
 from .steps import Rank, ranks_of
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.machine, pytest.mark.matrix, pytest.mark.launchers]
 SAID = Path(__file__).with_name("said.py")
 
 #: GPUs whose numbers are not in the order of their nodes: who counts CPUs instead of asking is wrong.
-TOPOLOGY = Topology(gpus=(1, 0, 1, 0), memory=3072)
+TOPOLOGY = Hardware(gpus=(1, 0, 1, 0), memory=3072)
 
 #: Seconds; far more than any of them takes on a host of two cores.
 LIMIT = 1800.0
@@ -35,13 +35,13 @@ TWO = "srun --numa-align -n1 -c8 --gpus=2"
 
 
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
+def machine() -> Iterator[EmulatedMachine]:
     with booted(TOPOLOGY, layer=LAUNCHERS) as ready:
         ready.copy_in(SAID, "/opt/said.py")
         yield ready
 
 
-def launch(machine: Machine, command: str, program: str = "", *, count: int) -> list[Rank]:
+def launch(machine: EmulatedMachine, command: str, program: str = "", *, count: int) -> list[Rank]:
     """Run a launcher's line, in which ``program.py`` is this program; the workers, in order."""
     setup = "import sys; sys.path.insert(0, '/opt')\n"
     machine.put({"/opt/program.py": setup + program})
@@ -53,7 +53,7 @@ def launch(machine: Machine, command: str, program: str = "", *, count: int) -> 
     return workers
 
 
-def said(machine: Machine, name: str) -> list[Rank]:
+def said(machine: EmulatedMachine, name: str) -> list[Rank]:
     return ranks_of(machine.run(f"cat /tmp/said/{name}-*", check=True))
 
 
@@ -85,7 +85,7 @@ LINES = {
 
 
 @pytest.mark.parametrize("launcher", LINES)
-def test_a_launchers_workers_have_their_parts(machine: Machine, launcher: str) -> None:
+def test_a_launchers_workers_have_their_parts(machine: EmulatedMachine, launcher: str) -> None:
     line, variable = LINES[launcher]
     command = f"{ALL} {line} numa-align run python3 /opt/said.py {variable}"
     assert_each_its_part(launch(machine, command, count=4))
@@ -105,7 +105,7 @@ if __name__ == "__main__":
 """
 
 
-def test_torchs_spawned_workers_have_their_parts(machine: Machine) -> None:
+def test_torchs_spawned_workers_have_their_parts(machine: EmulatedMachine) -> None:
     assert_each_its_part(launch(machine, f"{TWO} python3 /opt/program.py", SPAWN, count=2))
 
 
@@ -130,7 +130,7 @@ if __name__ == "__main__":
 """
 
 
-def test_lightnings_workers_have_their_parts(machine: Machine) -> None:
+def test_lightnings_workers_have_their_parts(machine: EmulatedMachine) -> None:
     assert_each_its_part(launch(machine, f"{TWO} python3 /opt/program.py", LIGHTNING, count=2))
 
 
@@ -162,7 +162,7 @@ ray.get([actor.look.remote() for actor in actors])
 @pytest.mark.xfail(
     run=False, reason="Ray 2.60.0 has not come up on emulated CPUs, with longer limits not in six minutes"
 )
-def test_rays_actors_have_their_parts(machine: Machine) -> None:
+def test_rays_actors_have_their_parts(machine: EmulatedMachine) -> None:
     assert_each_its_part(launch(machine, f"{TWO} python3 /opt/program.py", RAY, count=2))
 
 
@@ -192,7 +192,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_loader_of_a_fork_server_keeps_its_workers_part(machine: Machine) -> None:
+def test_a_loader_of_a_fork_server_keeps_its_workers_part(machine: EmulatedMachine) -> None:
     line = "torchrun --standalone --nproc-per-node=2 --no-python numa-align run python3 /opt/program.py"
     workers = launch(machine, f"{TWO} {line}", LOADER, count=2)
     assert_each_its_part(workers)

@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from machine import Cluster, CommandError, CommandTimeoutError, Machine, SlurmConfig, Topology
+from machine import Cluster, CommandError, CommandTimeoutError, EmulatedMachine, Hardware, SlurmConfig
 
 pytestmark = pytest.mark.machine
 
-ODD = Topology(
+ODD = Hardware(
     packages=2,
     nodes_per_package=2,
     cores_per_node=1,
@@ -33,14 +33,14 @@ ACCESSIBLE = "import os; print([n for n in range(16) if os.access(f'/dev/nvidia{
 
 
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
-    with Machine(Topology(), "24.11") as booted:
+def machine() -> Iterator[EmulatedMachine]:
+    with EmulatedMachine(Hardware(), "24.11") as booted:
         yield booted
 
 
 def test_odd_machine_is_as_described() -> None:
     """Before the tests that share a machine, so that it is gone when theirs is booted; so too the next."""
-    odd = Machine(ODD, "24.11")
+    odd = EmulatedMachine(ODD, "24.11")
     try:
         odd.boot()
         check_nodes(odd)
@@ -50,7 +50,7 @@ def test_odd_machine_is_as_described() -> None:
 
 
 def test_two_machines_run_one_job() -> None:
-    shapes = (Topology(gpus=(0, 1), memory=384), Topology(packages=1, gpus=(0,), memory=512))
+    shapes = (Hardware(gpus=(0, 1), memory=384), Hardware(packages=1, gpus=(0,), memory=512))
     line = "echo $SLURM_PROCID $(hostname) $SLURM_LOCALID"
     with Cluster(shapes) as cluster:
         command = ["srun", "-N2", "--ntasks-per-node=2", "--gpus-per-node=1", "bash", "-c", line]
@@ -59,12 +59,12 @@ def test_two_machines_run_one_job() -> None:
         cluster.settle()
 
 
-def test_machine_is_as_described(machine: Machine) -> None:
+def test_machine_is_as_described(machine: EmulatedMachine) -> None:
     check_nodes(machine)
     check_gpus(machine)
 
 
-def check_nodes(guest: Machine) -> None:
+def check_nodes(guest: EmulatedMachine) -> None:
     topology = guest.topology
     nodes = "/sys/devices/system/node"
     for node in range(topology.nodes):
@@ -80,7 +80,7 @@ def check_nodes(guest: Machine) -> None:
     assert siblings.strip() == ("0" if topology.threads == 1 else f"0-{topology.threads - 1}")
 
 
-def check_gpus(guest: Machine) -> None:
+def check_gpus(guest: EmulatedMachine) -> None:
     gpus = guest.topology.gpu_table()
     listed = guest.run(["ls", "/proc/driver/nvidia/gpus"], check=True).stdout.split()
     assert listed == [gpu.bdf for gpu in gpus]
@@ -95,20 +95,20 @@ def check_gpus(guest: Machine) -> None:
         assert device == f"c3:{gpu.minor:x}"
 
 
-def test_eight_tasks_with_eight_gpus(machine: Machine) -> None:
+def test_eight_tasks_with_eight_gpus(machine: EmulatedMachine) -> None:
     line = "echo $SLURM_PROCID $(sed -n 's/Cpus_allowed_list:.//p' /proc/self/status)"
     done = machine.run(["srun", "-n8", "--gpus=8", "bash", "-c", line], user="user", check=True)
     ranks, cpus = zip(*(line.split() for line in done.stdout.splitlines()))
     assert sorted(ranks) == sorted(cpus) == [str(n) for n in range(8)]
 
 
-def test_device_cgroup_hides_the_other_gpus(machine: Machine) -> None:
+def test_device_cgroup_hides_the_other_gpus(machine: EmulatedMachine) -> None:
     command = ["srun", "-n8", "--gpus-per-task=1", "python3", "-c", ACCESSIBLE]
     done = machine.run(command, user="user", check=True)
     assert sorted(done.stdout.split()) == [f"[{n}]" for n in range(8)]
 
 
-def test_commands_get_user_environment_folder_and_input(machine: Machine) -> None:
+def test_commands_get_user_environment_folder_and_input(machine: EmulatedMachine) -> None:
     done = machine.run(
         ["bash", "-c", "id -un; pwd; echo $WORD; umask; cat; echo seen >&2; exit 3"],
         user="mallory",
@@ -121,39 +121,39 @@ def test_commands_get_user_environment_folder_and_input(machine: Machine) -> Non
     assert machine.run("kill -9 $$").status == 128 + signal.SIGKILL
 
 
-def test_failed_command_shows_its_transcript(machine: Machine) -> None:
+def test_failed_command_shows_its_transcript(machine: EmulatedMachine) -> None:
     with pytest.raises(CommandError) as caught:
         machine.run("echo printed; echo complained >&2; exit 7", user="user", check=True)
     for part in ("exit 7", "printed", "complained", "status 7", "slurmctld.log", "slurmd.log"):
         assert part in str(caught.value)
 
 
-def test_overlong_command_is_killed_with_its_children(machine: Machine) -> None:
+def test_overlong_command_is_killed_with_its_children(machine: EmulatedMachine) -> None:
     with pytest.raises(CommandTimeoutError, match="not done after 1 s") as caught:
         machine.run("echo begun; sleep 4321 & sleep 4321", timeout=1.0)
     assert caught.value.result.stdout == "begun\n"
     assert machine.run(["pgrep", "-f", "sleep 4321"]).status == 1
 
 
-def test_overlong_srun_frees_the_node(machine: Machine) -> None:
+def test_overlong_srun_frees_the_node(machine: EmulatedMachine) -> None:
     with pytest.raises(CommandTimeoutError):
         machine.run(["srun", "-n2", "sleep", "4321"], user="user", timeout=6.0)
     machine.settle(60.0)
 
 
-def test_commands_from_several_threads(machine: Machine) -> None:
+def test_commands_from_several_threads(machine: EmulatedMachine) -> None:
     with ThreadPoolExecutor(8) as pool:
         results = pool.map(lambda n: machine.run(f"sleep 1; echo {n}", check=True).stdout, range(8))
         assert list(results) == [f"{n}\n" for n in range(8)]
 
 
-def test_started_command_runs_on(machine: Machine) -> None:
+def test_started_command_runs_on(machine: EmulatedMachine) -> None:
     running = machine.start("read line; echo got $line", stdin="it\n")
     assert running.wait(30.0, check=True).stdout == "got it\n"
     assert running.poll() == running.wait(1.0)
 
 
-def test_files_go_in_and_out(machine: Machine, tmp_path: Path) -> None:
+def test_files_go_in_and_out(machine: EmulatedMachine, tmp_path: Path) -> None:
     content = bytes(range(256)) * 4000
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "data").write_bytes(content)
@@ -165,7 +165,7 @@ def test_files_go_in_and_out(machine: Machine, tmp_path: Path) -> None:
     assert machine.run(["./script"], user="user", check=True).stdout == "ran\n"
 
 
-def test_booted_machine_takes_another_configuration(machine: Machine) -> None:
+def test_booted_machine_takes_another_configuration(machine: EmulatedMachine) -> None:
     before = machine.config
     changed = SlurmConfig(
         task_plugin="task/affinity",
@@ -186,7 +186,7 @@ def test_booted_machine_takes_another_configuration(machine: Machine) -> None:
         machine.configure(before)
 
 
-def test_bad_configuration_says_why(machine: Machine) -> None:
+def test_bad_configuration_says_why(machine: EmulatedMachine) -> None:
     with pytest.raises(CommandError, match="NoSuchWord"):
         machine.configure(SlurmConfig(slurm_extra=("NoSuchWord=1",)))
     machine.configure(SlurmConfig())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 import pytest
-from machine import Machine, SlurmConfig, Topology
+from machine import EmulatedMachine, Hardware, SlurmConfig
 
 from . import machines, steps
 from .shapes import SHAPES, SHORT, check_shape
@@ -56,14 +56,14 @@ class OneAtATime:
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
-        self._up: Optional[tuple[str, Machine]] = None
+        self._up: Optional[tuple[str, EmulatedMachine]] = None
 
-    def get(self, name: str) -> Machine:
+    def get(self, name: str) -> EmulatedMachine:
         if self._up is None or self._up[0] != name:
             self._up = None
             self._stack.close()
             boot = BOOTS[name]
-            machine = self._stack.enter_context(machines.booted(Topology(), boot.slurm, cgroup=boot.cgroup))
+            machine = self._stack.enter_context(machines.booted(Hardware(), boot.slurm, cgroup=boot.cgroup))
             self._up = (name, machine)
         return self._up[1]
 
@@ -75,7 +75,7 @@ def booted() -> Iterator[OneAtATime]:
 
 
 @pytest.fixture
-def cluster(request: pytest.FixtureRequest, booted: OneAtATime) -> Machine:
+def cluster(request: pytest.FixtureRequest, booted: OneAtATime) -> EmulatedMachine:
     """For one Slurm it is the machine that other modules have booted."""
     name = request.param
     return request.getfixturevalue("machine") if name == FULL else booted.get(name)
@@ -91,12 +91,12 @@ def cells() -> Iterator[object]:
 
 
 @pytest.mark.parametrize(("cluster", "name"), list(cells()), indirect=["cluster"])
-def test_every_way_of_starting_work_is_aligned(cluster: Machine, name: str) -> None:
+def test_every_way_of_starting_work_is_aligned(cluster: EmulatedMachine, name: str) -> None:
     check_shape(cluster, name)
 
 
 @pytest.fixture
-def configured(request: pytest.FixtureRequest, cluster: Machine) -> Iterator[Machine]:
+def configured(request: pytest.FixtureRequest, cluster: EmulatedMachine) -> Iterator[EmulatedMachine]:
     with machines.configured(cluster, CONFIGS[request.param]):
         yield cluster
 
@@ -104,7 +104,7 @@ def configured(request: pytest.FixtureRequest, cluster: Machine) -> Iterator[Mac
 @pytest.mark.matrix
 @pytest.mark.parametrize("configured", CONFIGS, indirect=True)
 @pytest.mark.parametrize("cluster", BOOTS, indirect=True)
-def test_every_configuration_aligns_and_stays_inside_the_step(configured: Machine) -> None:
+def test_every_configuration_aligns_and_stays_inside_the_step(configured: EmulatedMachine) -> None:
     for options in ("-n8 --gpus=8", "-n8 --gpus-per-task=1"):
         ranks = steps.step(configured, f"srun --numa-align {options} {PROBE}")
         assert_all_aligned(ranks, configured.topology, 8)

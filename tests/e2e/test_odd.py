@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 import pytest
-from machine import Machine, SlurmConfig, Topology
+from machine import EmulatedMachine, Hardware, SlurmConfig
 
 from . import machines
 from .steps import PROBE, Rank, ranks_of, warnings_of
@@ -26,7 +26,7 @@ VERSIONS = ("24.11", "22.05", "26.05")
 class Odd:
     """A machine; the states of the tasks of `--gpus=N`, of `--gpus-per-task=1` and of one task with all."""
 
-    topology: Topology
+    topology: Hardware
     states: tuple[str, str, str] = ("aligned", "aligned", "aligned")
     config: SlurmConfig = field(default_factory=SlurmConfig)
     everyday: bool = True
@@ -38,21 +38,21 @@ INDEX_IS_NOT_MINOR = "".join(
     for minor in (4, 5, 6, 7, 0, 1, 2, 3)
 )
 ODD = {
-    "SMT": Odd(Topology(cores_per_node=2, threads=2, gpus=(0, 0, 1, 1))),
+    "SMT": Odd(Hardware(cores_per_node=2, threads=2, gpus=(0, 0, 1, 1))),
     # One core of each task is on the node beside, which has no GPU and is nobody else's.
-    "NPS": Odd(Topology(packages=2, nodes_per_package=2, cores_per_node=2, memory=512, gpus=(1, 1, 3, 3))),
-    "node without memory": Odd(Topology(memory=(1536, 0), gpus=(0, 0, 1, 1)), everyday=False),
-    "one package, GPUs at -1": Odd(Topology(packages=1, memory=1536, gpus=(None,) * 4), everyday=False),
-    "two nodes, GPUs at -1": Odd(Topology(gpus=(None,) * 4), states=("unaligned", "unaligned", "unaligned")),
-    "minors out of order": Odd(Topology(gpus=(1, 0, 1, 1, 0, 0, 1, 0), minors=(5, 2, 7, 0, 1, 6, 3, 4))),
-    "index is not minor": Odd(Topology(), config=SlurmConfig(gres_conf=INDEX_IS_NOT_MINOR)),
+    "NPS": Odd(Hardware(packages=2, nodes_per_package=2, cores_per_node=2, memory=512, gpus=(1, 1, 3, 3))),
+    "node without memory": Odd(Hardware(memory=(1536, 0), gpus=(0, 0, 1, 1)), everyday=False),
+    "one package, GPUs at -1": Odd(Hardware(packages=1, memory=1536, gpus=(None,) * 4), everyday=False),
+    "two nodes, GPUs at -1": Odd(Hardware(gpus=(None,) * 4), states=("unaligned", "unaligned", "unaligned")),
+    "minors out of order": Odd(Hardware(gpus=(1, 0, 1, 1, 0, 0, 1, 0), minors=(5, 2, 7, 0, 1, 6, 3, 4))),
+    "index is not minor": Odd(Hardware(), config=SlurmConfig(gres_conf=INDEX_IS_NOT_MINOR)),
 }
 
 
 @dataclass(frozen=True)
 class Booted:
     odd: Odd
-    machine: Machine
+    machine: EmulatedMachine
 
 
 def cells() -> Iterator[object]:
@@ -87,18 +87,18 @@ def run(booted: Booted, options: str, state: Optional[str] = None) -> list[Rank]
     return ranks
 
 
-def minors_of(ranks: list[Rank], topology: Topology) -> list[list[int]]:
+def minors_of(ranks: list[Rank], topology: Hardware) -> list[list[int]]:
     """Of the GPUs that each task is said to use."""
     return [[gpu.minor for gpu in named_gpus(rank, topology)] for rank in ranks]
 
 
-def assert_whole_cores(ranks: list[Rank], topology: Topology) -> None:
+def assert_whole_cores(ranks: list[Rank], topology: Hardware) -> None:
     for rank in ranks:
         cores = {cpu // topology.threads for cpu in rank.cpus}
         assert len(rank.cpus) == len(cores) * topology.threads, rank
 
 
-def assert_in_the_package(ranks: list[Rank], topology: Topology) -> None:
+def assert_in_the_package(ranks: list[Rank], topology: Hardware) -> None:
     """No core of another package than the GPUs'."""
     size = topology.nodes_per_package * topology.cores_per_node * topology.threads
     for rank in ranks:

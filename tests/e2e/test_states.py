@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from machine import Machine, SlurmConfig, Topology
+from machine import EmulatedMachine, Hardware, SlurmConfig
 
 from .machines import booted, configured
 from .steps import PROBE, Rank, allocated, ranks_of, warnings_of
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.machine
 FIRST = "--distribution=block:block"
 
 
-def one(machine: Machine, options: str) -> tuple[Rank, str]:
+def one(machine: EmulatedMachine, options: str) -> tuple[Rank, str]:
     """The only task of a step and the only warning about it, "" where there is none."""
     result = machine.run(f"srun {options} {PROBE}", user="user", cwd="/tmp", timeout=300, check=True)
     (rank,) = ranks_of(result)
@@ -33,13 +33,13 @@ def assert_aligned(found: tuple[Rank, str]) -> Rank:
 
 
 @pytest.fixture
-def without_cores(machine: Machine) -> Iterator[Machine]:
+def without_cores(machine: EmulatedMachine) -> Iterator[EmulatedMachine]:
     """A gres.conf without Cores=, as deployers write it: GPU and cores are chosen apart."""
     with configured(machine, SlurmConfig(gres_cores=False)):
         yield machine
 
 
-def test_partial_and_its_advice(without_cores: Machine) -> None:
+def test_partial_and_its_advice(without_cores: EmulatedMachine) -> None:
     with allocated(without_cores, f"{FIRST} -n3"):
         # By default a core of another package is left unused; cpus=all takes what Slurm gave.
         assert assert_aligned(one(without_cores, "--numa-align -n1 -c2 --gpus=1")).cpus == {3}
@@ -51,7 +51,7 @@ def test_partial_and_its_advice(without_cores: Machine) -> None:
         assert rank.cpus == {3}
 
 
-def test_memory_only_and_its_advice(without_cores: Machine) -> None:
+def test_memory_only_and_its_advice(without_cores: EmulatedMachine) -> None:
     with allocated(without_cores, f"{FIRST} -n4"):
         rank, warning = one(without_cores, "--numa-align -n1 --gpus=1")
         assert rank.environment["NUMA_ALIGN_STATE"] == "memory-only"
@@ -60,20 +60,20 @@ def test_memory_only_and_its_advice(without_cores: Machine) -> None:
     assert_aligned(one(without_cores, "--numa-align --exclusive -n1 --gpus=1"))
 
 
-def test_enforced_binding_is_the_other_half_of_that_advice(machine: Machine) -> None:
+def test_enforced_binding_is_the_other_half_of_that_advice(machine: EmulatedMachine) -> None:
     with allocated(machine, f"{FIRST} -n4"):
         rank = assert_aligned(one(machine, "--numa-align --gres-flags=enforce-binding -n1 --gpus=1"))
         assert rank.cpus <= {4, 5, 6, 7}
 
 
 @pytest.fixture
-def silent() -> Iterator[Machine]:
+def silent() -> Iterator[EmulatedMachine]:
     """Firmware that says no GPU's node, as most virtual machines do."""
-    with booted(Topology(gpus=(None,) * 4)) as ready:
+    with booted(Hardware(gpus=(None,) * 4)) as ready:
         yield ready
 
 
-def test_unaligned_and_its_advice(silent: Machine) -> None:
+def test_unaligned_and_its_advice(silent: EmulatedMachine) -> None:
     rank, warning = one(silent, "--numa-align -n1 -c4 --gpus=4")
     assert rank.environment["NUMA_ALIGN_STATE"] == "unaligned"
     first = silent.topology.gpu_table()[0].bdf

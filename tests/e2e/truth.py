@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from machine import Gpu, Topology
+from machine import Gpu, Hardware
 
 from .steps import Rank
 
 STATES = ("aligned", "partial", "memory-only", "unaligned")
 
 
-def named_gpus(rank: Rank, topology: Topology) -> list[Gpu]:
+def named_gpus(rank: Rank, topology: Hardware) -> list[Gpu]:
     by_address = {gpu.bdf: gpu for gpu in topology.gpu_table()}
     text = rank.environment.get("NUMA_ALIGN_GPUS", "")
     return [by_address[bdf] for bdf in text.split(",") if bdf]
 
 
-def cpus_of(nodes: Iterable[int], topology: Topology) -> frozenset[int]:
+def cpus_of(nodes: Iterable[int], topology: Hardware) -> frozenset[int]:
     return frozenset(cpu for node in nodes for cpu in topology.cpus_of_node(node))
 
 
-def local_to(homes: Iterable[int], topology: Topology) -> frozenset[int]:
+def local_to(homes: Iterable[int], topology: Hardware) -> frozenset[int]:
     """The CPUs of these nodes and of the nodes of their packages that have no GPU, below distance 20."""
     with_gpu = {gpu.node for gpu in topology.gpu_table()}
     size = topology.nodes_per_package
@@ -31,7 +31,7 @@ def local_to(homes: Iterable[int], topology: Topology) -> frozenset[int]:
     return cpus_of({*homes, *(beside if topology.near_distance < 20 else ())}, topology)
 
 
-def assert_true(rank: Rank, topology: Topology) -> None:
+def assert_true(rank: Rank, topology: Hardware) -> None:
     """The state is the literal truth, the GPUs are the task's, memory is on nodes that have some."""
     state, gpus = rank.environment["NUMA_ALIGN_STATE"], named_gpus(rank, topology)
     assert state in STATES
@@ -48,7 +48,7 @@ def assert_true(rank: Rank, topology: Topology) -> None:
         assert rank.pages_on(*rank.nodes) >= 0.99, rank
 
 
-def assert_all_aligned(ranks: Sequence[Rank], topology: Topology, count: int) -> None:
+def assert_all_aligned(ranks: Sequence[Rank], topology: Hardware, count: int) -> None:
     assert len(ranks) == count
     for rank in ranks:
         assert_true(rank, topology)

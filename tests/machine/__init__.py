@@ -1,17 +1,17 @@
 """A QEMU machine with NUMA nodes, pretended GPUs and real Slurm, to try the project on.
 
-from machine import Machine, Topology, SlurmConfig
+from machine import EmulatedMachine, Hardware, SlurmConfig
 
-with Machine(Topology(packages=2, gpus=(0, 0, 1, 1)), project=Path(".")) as machine:
+with EmulatedMachine(Hardware(packages=2, gpus=(0, 0, 1, 1)), project=Path(".")) as machine:
     print(machine.run("srun -n4 --gpus=4 hostname", user="user", check=True).stdout)
 """
 
 from .cluster import Cluster
 from .guest import CommandError, CommandTimeoutError, Result, Running
-from .hardware import Gpu, Topology
+from .hardware import Gpu, Hardware
 from .image import RELEASES, ImageError
 from .layer import LAUNCHERS, Layer
-from .machine import Machine
+from .machine import EmulatedMachine
 from .qemu import QemuError
 from .slurm import SlurmConfig
 
@@ -21,13 +21,13 @@ __all__ = [
     "Cluster",
     "CommandError",
     "CommandTimeoutError",
+    "EmulatedMachine",
     "Gpu",
+    "Hardware",
     "ImageError",
     "Layer",
-    "Machine",
     "QemuError",
     "Result",
     "Running",
     "SlurmConfig",
-    "Topology",
 ]

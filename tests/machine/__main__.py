@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from . import Machine, SlurmConfig, Topology
+from . import EmulatedMachine, Hardware, SlurmConfig
 from .image import RELEASES, ImageError
 from .progress import on_terminal, silent, to_stderr
 from .qemu import QemuError
@@ -60,7 +60,7 @@ def main(
     Without COMMAND, lines are read from standard input and run one by one; `! LINE` runs as root.
     """
     try:
-        topology = Topology(
+        topology = Hardware(
             packages=packages,
             nodes_per_package=nodes,
             cores_per_node=cores,
@@ -68,7 +68,7 @@ def main(
             memory=memory,
             gpus=parse_gpus(gpus),
         )
-        machine = Machine(
+        machine = EmulatedMachine(
             topology,
             slurm,
             project=project,
@@ -86,7 +86,7 @@ def main(
     sys.exit(status)
 
 
-def run_one(machine: Machine, command: tuple[str, ...] | str, user: str, timeout: float) -> int:
+def run_one(machine: EmulatedMachine, command: tuple[str, ...] | str, user: str, timeout: float) -> int:
     """A single word that has blanks is a line for bash."""
     if isinstance(command, tuple) and len(command) == 1:
         command = command[0]
@@ -97,7 +97,7 @@ def run_one(machine: Machine, command: tuple[str, ...] | str, user: str, timeout
     return result.status
 
 
-def converse(machine: Machine, user: str, timeout: float) -> int:
+def converse(machine: EmulatedMachine, user: str, timeout: float) -> int:
     """Not a terminal: each line is a shell of its own, but they share the machine."""
     status = 0
     while True:

@@ -13,8 +13,8 @@ from . import progress as progress_module
 from .cache import Cache
 from .context import Started
 from .guest import Command, Result
-from .hardware import Topology
-from .machine import SLURM, SLURM_LIMIT, Machine, bring_up
+from .hardware import Hardware
+from .machine import SLURM, SLURM_LIMIT, EmulatedMachine, bring_up
 from .progress import Progress
 from .qemu import Link
 from .slurm import SlurmConfig
@@ -25,7 +25,7 @@ class Cluster(Started):
 
     def __init__(
         self,
-        topologies: Sequence[Topology],
+        topologies: Sequence[Hardware],
         slurm: str = "24.11",
         *,
         project: Path | None = None,
@@ -39,7 +39,7 @@ class Cluster(Started):
         self.config = config if config is not None else SlurmConfig()
         self._folder = Path(tempfile.mkdtemp(prefix="machine-"))
         self.machines = tuple(
-            Machine(
+            EmulatedMachine(
                 topology,
                 slurm,
                 project=project,

@@ -54,7 +54,7 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class Topology:
+class Hardware:
     """The shape of one machine; memory is in MiB.
 
     Nodes are numbered package by package; `memory_only` adds nodes that have memory and no CPUs behind them.

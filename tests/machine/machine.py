@@ -13,7 +13,7 @@ from . import saved
 from .cache import Cache
 from .context import Started
 from .guest import Command, CommandError, Guest, Result, Running
-from .hardware import Topology
+from .hardware import Hardware
 from .image import image_for
 from .layer import Layer, layer_disk
 from .progress import Progress
@@ -41,12 +41,12 @@ SLURM = "/usr/lib/machine/slurm"
 JOBS_OF_ONE_CONFIGURATION = 1000
 
 
-class Machine(Started):
+class EmulatedMachine(Started):
     """`with Machine(...) as machine:` boots it, brings Slurm up, and takes it away afterwards."""
 
     def __init__(
         self,
-        topology: Topology | None = None,
+        topology: Hardware | None = None,
         slurm: str = "24.11",
         *,
         project: Path | None = None,
@@ -65,7 +65,7 @@ class Machine(Started):
             raise ValueError(
                 "cgroup is 1 or 2, and 1 only with Slurm 22.05: later Debian kernels lack its controllers"
             )
-        self.topology = topology if topology is not None else Topology()
+        self.topology = topology if topology is not None else Hardware()
         self.slurm = slurm
         self.project = project
         self.config = config if config is not None else SlurmConfig()
@@ -271,7 +271,7 @@ class Machine(Started):
         self.guest.copy_out(source, target)
 
 
-def bring_up(machines: Sequence[Machine], config: SlurmConfig, timeout: float) -> None:
+def bring_up(machines: Sequence[EmulatedMachine], config: SlurmConfig, timeout: float) -> None:
     """Make a cluster of machines, the first of which gets slurmctld, and wait until all nodes are idle."""
     begin = time.monotonic()
     first = machines[0]

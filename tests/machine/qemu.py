@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import background
 from .cache import Cache, digest
-from .hardware import Topology
+from .hardware import Hardware
 from .image import Image
 
 QEMU = "qemu-system-x86_64"
@@ -150,7 +150,7 @@ class Link:
 
 def boot_arguments(
     image: Image,
-    topology: Topology,
+    topology: Hardware,
     words: str,
     accelerator: Sequence[str],
     *,

@@ -18,7 +18,7 @@ from qemu.qmp import ConnectError, QMPClient
 
 from . import background
 from .cache import digest
-from .hardware import Topology
+from .hardware import Hardware
 from .qemu import QEMU, Qemu, QemuError
 
 LIMIT = 60.0
@@ -29,7 +29,7 @@ KEPT = 8
 """Shapes whose memory is kept; each takes some 130 MB of disk."""
 
 
-def key_of(arguments: Sequence[str], topology: Topology, image_key: str) -> str:
+def key_of(arguments: Sequence[str], topology: Hardware, image_key: str) -> str:
     """A hash of all that a saved state depends on.
 
     The host's CPU is among it: the emulated TSC is the host's, and a guest that woke up on another host would

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .hardware import Topology
+from .hardware import Hardware
 
 PLUGSTACK_INCLUDE = "include /etc/slurm/plugstack.conf.d/*.conf"
 
@@ -24,7 +24,7 @@ class Node:
 
     name: str
     address: str
-    topology: Topology
+    topology: Hardware
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
-from machine import CommandError, CommandTimeoutError, Result, SlurmConfig, Topology
+from machine import CommandError, CommandTimeoutError, Hardware, Result, SlurmConfig
 from machine.cache import Cache
 from machine.context import Started
 from machine.guest import PATH, USERS, Command
@@ -68,7 +68,7 @@ class Native(Started):
         self.gpus = gpus
         self.cache = cache if cache is not None else Cache()
         self.progress = progress
-        self.topology = Topology(packages=1, cores_per_node=1, gpus=(0,) * gpus)
+        self.topology = Hardware(packages=1, cores_per_node=1, gpus=(0,) * gpus)
         self.configurations = 0
         self._outer: subprocess.Popen[bytes] | None = None
         self._pid = 0
@@ -103,12 +103,12 @@ class Native(Started):
         self.topology = self._read_topology()
         self._add_gpus()
 
-    def _read_topology(self) -> Topology:
+    def _read_topology(self) -> Hardware:
         """The host as slurmd sees it, since slurm.conf must not promise more."""
         line = self.run("slurmd -C", check=True).stdout.splitlines()[0]
         words = dict(word.partition("=")[::2] for word in line.split())
         sockets = int(words["Boards"]) * int(words["SocketsPerBoard"])
-        return Topology(
+        return Hardware(
             packages=sockets,
             cores_per_node=int(words["CoresPerSocket"]),
             threads=int(words["ThreadsPerCore"]),

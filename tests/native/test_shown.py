@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from builder.machine import Machine, on_nodes
+from builder.machine import SysfsMachine, on_nodes
 from e2e import machines
-from machine import Topology
+from machine import Hardware
 from numa_align.cpulist import parse_cpulist
 from numa_align.placement.shown import Release, shown_closest, shown_each
 
@@ -31,7 +31,7 @@ def sockets(native: Native) -> Iterator[Native]:
         f"NodeName=node1 Name=gpu File={gpu.device} Cores={socket}"
         for gpu, socket in zip(before.gpu_table(), SOCKETS)
     ]
-    native.topology = Topology(packages=2, cores_per_node=1, memory=before.total_memory // 2, gpus=(0,) * 8)
+    native.topology = Hardware(packages=2, cores_per_node=1, memory=before.total_memory // 2, gpus=(0,) * 8)
     extra = ("SlurmdParameters=config_overrides",)
     config = replace(native.config, gres_conf="\n".join(lines) + "\n", slurm_extra=extra)
     try:
@@ -52,7 +52,7 @@ def seen(
     return masks, [tuple(int(number) for number in line.split()[1].split(",")) for line in lines]
 
 
-GPUS = Machine(packages=2, cores=1, gpus=on_nodes(*SOCKETS)).topology().gpus
+GPUS = SysfsMachine(packages=2, cores=1, gpus=on_nodes(*SOCKETS)).topology().gpus
 
 
 def release_of(native: Native) -> Release:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Optional
 
-from builder import Machine, on_nodes
+from builder import SysfsMachine, on_nodes
 from numa_align.placement.claim import Spec
-from numa_align.placement.decide import Decision, Request, decide
+from numa_align.placement.decide import Decision, ProcessRequest, decide
 from numa_align.placement.own import Own
 
 #: 2 x 56 cores, two threads each, four GPUs on each node: 224 CPUs.
-BIG = Machine(packages=2, cores=56, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1)).topology()
+BIG = SysfsMachine(packages=2, cores=56, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1)).topology()
 EVERY = BIG.online
 
 
@@ -29,7 +29,7 @@ def big(
     def may_open(device: str) -> bool:
         return openable is None or int(device[len("/dev/nvidia") :]) in openable
 
-    request = Request(spec or Spec(on=True), gpus, rank, count, insists)
+    request = ProcessRequest(spec or Spec(on=True), gpus, rank, count, insists)
     return decide(BIG, Own(cpus, EVERY, (0, 1)), environment, request, may_open)
 
 

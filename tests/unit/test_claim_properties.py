@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Optional
 
-from builder import Machine as Built
+from builder import SysfsMachine as Built
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numa_align.placement.claim import Machine

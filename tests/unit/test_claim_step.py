@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from builder import Machine as Built
+from builder import SysfsMachine as Built
 from builder import on_nodes
 from builder.own import OWN
 from hypothesis import assume, given, settings

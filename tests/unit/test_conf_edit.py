@@ -6,15 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from builder import Machine, on_nodes
+from builder import SysfsMachine, on_nodes
 from numa_align.errors import ConfError
 from numa_align_conf.facts import Kind
-from numa_align_conf.facts import Machine as Facts
-from numa_align_conf.generate import Request, compare, generate
+from numa_align_conf.facts import NodeFacts as Facts
+from numa_align_conf.generate import ConfRequest, compare, generate
 from numa_align_conf.version import Version
 
-TWO = Machine(packages=2, cores=8, smt=2, gpus=on_nodes(0, 0, 1, 1))
-REQUEST = Request((Kind(("gpu01", "gpu02"), Facts(TWO.topology()), 128000),), Version(24, 11))
+TWO = SysfsMachine(packages=2, cores=8, smt=2, gpus=on_nodes(0, 0, 1, 1))
+REQUEST = ConfRequest((Kind(("gpu01", "gpu02"), Facts(TWO.topology()), 128000),), Version(24, 11))
 
 SLURM = """\
 # Our cluster
@@ -31,7 +31,9 @@ PartitionName=main Nodes=ALL
 """
 
 
-def changes(part: str, text: str, tmp_path: Path, request: Request = REQUEST) -> tuple[list[str], list[str]]:
+def changes(
+    part: str, text: str, tmp_path: Path, request: ConfRequest = REQUEST
+) -> tuple[list[str], list[str]]:
     """Lines that go and lines that come."""
     path = tmp_path / f"{part}.conf"
     path.write_text(text)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Optional
 
 import pytest
-from builder import Machine, on_nodes
+from builder import SysfsMachine, on_nodes
 from numa_align.errors import RequestError
 from numa_align.placement.claim import Spec
 from numa_align.placement.decide import (
     Decision,
-    Request,
+    ProcessRequest,
     decide,
     line_of,
     note_of,
@@ -28,7 +28,7 @@ from numa_align.placement.own import Own
 from numa_align.topology.model import Topology
 from unit.big_machine import BIG, EVERY, after, aligned_task, big
 
-TWO = Machine(packages=2, cores=8, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1))
+TWO = SysfsMachine(packages=2, cores=8, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1))
 ALL = tuple(range(16))
 NEAR = {0: set(range(8)), 1: set(range(8, 16))}
 
@@ -52,7 +52,7 @@ def place(
         return openable is None or int(device[len("/dev/nvidia") :]) in openable
 
     own = Own(cpus, widest, (0, 1))
-    return decide(topology, own, environment or {}, Request(spec or Spec(on=True), gpus), may_open)
+    return decide(topology, own, environment or {}, ProcessRequest(spec or Spec(on=True), gpus), may_open)
 
 
 def test_one_gpu_gets_all_of_its_node_and_its_memory(two: Topology) -> None:
@@ -404,8 +404,8 @@ def test_a_process_without_a_gpu_is_told_so() -> None:
     assert blind.doubts == (without_gpu(blind, BIG),)
     assert big({"SLURM_JOB_ID": "7"}, openable=set()).doubts == ()
     assert without_gpu(big({}), BIG) is None
-    bare = Machine(cores=8).topology()
-    decision = decide(bare, Own(bare.online, bare.online, (0,)), {}, Request(Spec(on=True)))
+    bare = SysfsMachine(cores=8).topology()
+    decision = decide(bare, Own(bare.online, bare.online, (0,)), {}, ProcessRequest(Spec(on=True)))
     assert "none was found on this machine" in (without_gpu(decision, bare) or "")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from builder import Machine as Built
+from builder import SysfsMachine as Built
 from builder import on_nodes
 from numa_align import _claim, names
 from numa_align.cpulist import format_cpulist

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from builder import Machine as Built
+from builder import SysfsMachine as Built
 from builder import on_nodes
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -8,14 +8,14 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from builder import Machine, on_nodes
+from builder import SysfsMachine, on_nodes
 from numa_align.cpulist import format_cpulist
 from numa_align.hooks.task_prolog import is_batch, later_steps, speak
 from numa_align.placement.claim import Spec
-from numa_align.placement.decide import Request, decide
+from numa_align.placement.decide import ProcessRequest, decide
 from numa_align.placement.own import Own
 
-TOPOLOGY = Machine(packages=2, cores=2, gpus=on_nodes(0, 1)).topology()
+TOPOLOGY = SysfsMachine(packages=2, cores=2, gpus=on_nodes(0, 1)).topology()
 BATCH = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1", "SLURM_TASKS_PER_NODE": "2"}
 
 
@@ -83,7 +83,7 @@ def test_a_task_that_is_gone_is_said_and_is_no_error(task: subprocess.Popen[byte
 
 def later(spec: Spec, **more: str) -> list[str]:
     own = Own((0, 1, 2, 3), (0, 1, 2, 3), (0, 1))
-    decision = decide(TOPOLOGY, own, BATCH, Request(spec), lambda _: True)
+    decision = decide(TOPOLOGY, own, BATCH, ProcessRequest(spec), lambda _: True)
     return list(later_steps(TOPOLOGY, decision, {**BATCH, **more}, spec, own))
 
 

@@ -17,7 +17,7 @@ from .. import __version__
 from ..errors import NumaAlignError, OutputError
 from .streams import take_streams
 
-#: Subcommand -> the line that ``--help`` shows, in the order of the way of the data.
+#: Subcommand -> the line that ``--help`` shows, in the order in which the data flows.
 COMMANDS = {
     "topo": "Show the NUMA nodes and GPUs of this machine.",
     "plan": "Show what a step would do, without Slurm.",

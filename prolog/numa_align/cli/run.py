@@ -19,7 +19,7 @@ from . import say
 from .words import spec_option
 
 if TYPE_CHECKING:
-    from ..placement.decide import Request
+    from ..placement.decide import ProcessRequest
     from ..process.apply import Applied
     from ..process.room import Made, Room
     from ..topology.model import Topology
@@ -109,7 +109,7 @@ def command(
     warning is printed and COMMAND runs anyway, unless SPEC says strict. Exit status: that of COMMAND; 1 if
     strict and not aligned; 2 for wrong input; 126 if COMMAND cannot be executed, 127 if it is not found.
     """
-    from ..placement.decide import Request  # noqa: PLC0415
+    from ..placement.decide import ProcessRequest  # noqa: PLC0415
     from ..process.apply import spec_of  # noqa: PLC0415 (the help needs none of these)
     from ..process.room import parse_room  # noqa: PLC0415
 
@@ -135,7 +135,7 @@ def command(
             "run: --gpus: the list is empty; without --gpus it takes the GPUs that it sees", ctx
         )
     if read.on:
-        request = Request(read, None, local_rank, local_world_size, insists=spec is not None)
+        request = ProcessRequest(read, None, local_rank, local_world_size, insists=spec is not None)
         wish = _Wish(threads, not leave_visible, asked)
         _bind(gpus, request, wish, [warning] if warning else [], as_json=as_json)
     elif warning:
@@ -144,7 +144,7 @@ def command(
 
 
 def _bind(
-    gpus: Optional[str], request: Request, wish: _Wish, warnings: Sequence[str], *, as_json: bool
+    gpus: Optional[str], request: ProcessRequest, wish: _Wish, warnings: Sequence[str], *, as_json: bool
 ) -> None:
     """Bind this process and say how it went; ends it where strict was asked for and it is not aligned."""
     from ..process.apply import place_here  # noqa: PLC0415
@@ -188,7 +188,7 @@ def _report(
     applied: Optional[Applied],
     said: Sequence[str],
     variables: Mapping[str, str],
-    request: Request,
+    request: ProcessRequest,
     *,
     strict: bool,
 ) -> None:

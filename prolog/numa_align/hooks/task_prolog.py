@@ -19,7 +19,7 @@ from ..cpulist import format_cpulist
 from ..errors import BindError
 from ..names import CPUS, STATE
 from ..placement.claim import Machine, Spec, Step, Task
-from ..placement.decide import Decision, Request, decide, line_of, warning_of
+from ..placement.decide import Decision, ProcessRequest, decide, line_of, warning_of
 from ..placement.own import Own
 from ..process.affinity import bind_cpus, read_own
 from ..process.apply import spec_of
@@ -60,7 +60,7 @@ def speak(environment: Mapping[str, str], task: int) -> Iterator[str]:
         return  # off, or the plugin has done it
     topology = read_here(environment)
     own = read_own()
-    decision = decide(topology, own, environment, Request(spec))
+    decision = decide(topology, own, environment, ProcessRequest(spec))
     placed, state, failure = decision.placement, decision.placement.state, None
     if placed.binds_cpus:
         try:

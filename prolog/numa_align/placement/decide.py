@@ -33,7 +33,7 @@ from .visible import hidden_by_variable, may_open, usable_nics, visible_gpus
 
 
 @dataclass(frozen=True)
-class Request:
+class ProcessRequest:
     """What the user said: ``gpus`` are positions in the topology's GPUs, None: those of the process.
 
     ``insists``: the words of ``spec`` were said here, and change what an earlier placement chose.
@@ -108,7 +108,7 @@ def decide(
     topology: Topology,
     own: Own,
     environment: Mapping[str, str],
-    request: Request,
+    request: ProcessRequest,
     openable: Callable[[str], bool] = may_open,
 ) -> Decision:
     """Where this process belongs. Raises RequestError for GPUs or ranks that it cannot have."""
@@ -194,7 +194,7 @@ def _is_placed(context: _Context, worker: Optional[Worker], visible: tuple[int, 
     return not visible or set(visible) >= set(context.told_gpus())
 
 
-def _keep(context: _Context, request: Request, worker: Optional[Worker]) -> Decision:
+def _keep(context: _Context, request: ProcessRequest, worker: Optional[Worker]) -> Decision:
     """What the process has: its CPUs stay as they are, unless words that are said now choose among them."""
     context = context if request.insists else replace(context, spec=replace(context.spec, cpus="all"))
     gpus = context.told_gpus()

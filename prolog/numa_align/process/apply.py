@@ -13,7 +13,7 @@ from typing import Optional
 from ..errors import BindError, SpecError
 from ..names import OPTION, STATE, VARIABLES, PolicyMode, State
 from ..placement.claim import Spec, read_spec
-from ..placement.decide import Decision, Request, decide, note_of, warning_of, without_gpu
+from ..placement.decide import Decision, ProcessRequest, decide, note_of, warning_of, without_gpu
 from ..placement.own import Own
 from ..topology.model import Topology
 from ..topology.read import read_here
@@ -111,7 +111,7 @@ def _set_memory(decision: Decision, _threads: bool) -> Decision:
 
 
 def place_here(
-    request: Request,
+    request: ProcessRequest,
     environment: MutableMapping[str, str],
     *,
     threads: bool = False,

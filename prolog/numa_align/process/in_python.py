@@ -11,7 +11,7 @@ from typing import Optional, SupportsIndex, Union
 
 from ..errors import BindError, ClaimError, NumaAlignError, RequestError
 from ..names import State
-from ..placement.decide import Request
+from ..placement.decide import ProcessRequest
 from .affinity import bind_threads, read_policy, set_policy
 from .apply import place_here, spec_of, thread_count
 from .state import Policy, parse_numa_maps_line
@@ -62,7 +62,7 @@ def bind_local_rank(
         )
     try:
         rank, count = _to_int("local_rank", local_rank), _to_int("local_world_size", local_world_size)
-        request = Request(read, None, rank, count, insists=spec is not None)
+        request = ProcessRequest(read, None, rank, count, insists=spec is not None)
         applied = place_here(request, os.environ, threads=True)
     except NumaAlignError as error:
         if read.strict:

@@ -11,7 +11,7 @@ from numa_align.errors import ConfError
 
 if TYPE_CHECKING:
     from ..facts import Kind
-    from ..generate import Request
+    from ..generate import ConfRequest
     from ..version import Version
 
 PARTS = ("gres", "slurm", "cgroup", "plugstack", "lua", "all")
@@ -116,9 +116,9 @@ def _request(
     slurm_version: Optional[str],
     defaults: str,
     prefix: Optional[str],
-) -> tuple[Request, Optional[Version]]:
+) -> tuple[ConfRequest, Optional[Version]]:
     """What to generate, and for which release: None where it is not known and does not matter."""
-    from ..generate import Request, kinds_of_files, kinds_of_machine  # noqa: PLC0415
+    from ..generate import ConfRequest, kinds_of_files, kinds_of_machine  # noqa: PLC0415
     from ..prefix import installed_prefix  # noqa: PLC0415
     from ..version import KNOWN, installed_version, needed_version, parse_version, remark_on  # noqa: PLC0415
 
@@ -136,4 +136,4 @@ def _request(
     if remark is not None:
         click.echo(f"numa-align: {remark}", err=True)
     words = " ".join(defaults.split())
-    return Request(kinds, version or KNOWN[-1], prefix or installed_prefix(), words), version
+    return ConfRequest(kinds, version or KNOWN[-1], prefix or installed_prefix(), words), version

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from numa_align.cpulist import format_cpulist
 
-from ..facts import Machine, kind_of_one
+from ..facts import NodeFacts, kind_of_one
 from ..gres import gres_of
 from ..layout import PARAMETERS, Layout, choose_kind, layout_of
 from ..slurm import PROLOG_LIMIT
@@ -157,7 +157,7 @@ def numa_sockets(facts: Facts) -> Iterator[Finding]:
 
 
 def _cores(facts: Facts, layout: Layout) -> str:
-    kind = kind_of_one(facts.name, Machine(facts.topology))
+    kind = kind_of_one(facts.name, NodeFacts(facts.topology))
     records = gres_of(kind, layout, facts.checked_version).records
     return ", ".join(
         f"File={record.file} Cores={format_cpulist(record.cores)}" for record in records if record.cores
