@@ -15,20 +15,20 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from builder.recorded import answered, unpacked
 from numa_align.names import CPUS_WORDS, CpusWord
-from numa_align.placement.claim import Machine, Spec, Step, Task
+from numa_align.placement.claim import ClaimMachine, Spec, Step, Task
 from numa_align.topology.model import Topology
 from numa_align.topology.read import read_at
 
 
 def of_block(topology: Topology) -> int:
     """Ranks that a block layout puts near their GPUs."""
-    parts = Machine.of(topology).divide(topology.online, len(topology.gpus))
+    parts = ClaimMachine.of(topology).divide(topology.online, len(topology.gpus))
     return sum(bool(part) and set(part) <= set(gpu.cpus) for part, gpu in zip(parts, topology.gpus))
 
 
 def of_ours(topology: Topology, cpus: CpusWord) -> int:
     """Ranks whose CPUs are near after numa-align."""
-    machine, count = Machine.of(topology), len(topology.gpus)
+    machine, count = ClaimMachine.of(topology), len(topology.gpus)
     gpus, nodes = tuple(range(count)), tuple(node.id for node in topology.nodes)
     step = Step(topology.online, nodes, count, gpus, Spec(on=True, cpus=cpus))
     masks = machine.divide(topology.online, count)

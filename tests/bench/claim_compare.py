@@ -31,7 +31,7 @@ from typing import Any, Optional
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "prolog"))
 
-from builder import Device, ExtraNode, SysfsMachine, on_nodes
+from builder import Device, ExtraNode, Machine, on_nodes
 from numa_align.cpulist import format_cpulist
 from numa_align.placement.plan import Request, make_plan, select_cpus
 from numa_align.topology.model import Core, Topology
@@ -44,47 +44,47 @@ class Shape:
     """A machine and the CPUs of a step on it (None: all)."""
 
     name: str
-    machine: SysfsMachine
+    machine: Machine
     cpus: Optional[str] = None
 
 
-_SOCKETS = SysfsMachine(packages=2, caches=2, cores=8, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1))
+_SOCKETS = Machine(packages=2, caches=2, cores=8, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1))
 _GPU_NODES = tuple(ExtraNode(node, 0 if node % 8 != 2 else 96 << 30, "gpu-memory") for node in range(2, 34))
 SHAPES = (
     Shape("two sockets x 4 GPUs", _SOCKETS),
     Shape(
         "DGX A100 NPS4",
-        SysfsMachine(packages=2, nodes=4, caches=4, cores=4, smt=2, gpus=on_nodes(3, 3, 1, 1, 7, 7, 5, 5)),
+        Machine(packages=2, nodes=4, caches=4, cores=4, smt=2, gpus=on_nodes(3, 3, 1, 1, 7, 7, 5, 5)),
     ),
     Shape(
         "SNC4, GPUs on nodes 0,3,4,7",
-        SysfsMachine(packages=2, nodes=4, cores=12, smt=2, gpus=on_nodes(0, 3, 4, 7)),
+        Machine(packages=2, nodes=4, cores=12, smt=2, gpus=on_nodes(0, 3, 4, 7)),
     ),
     Shape(
         "POWER9, SMT4, 5 GPUs",
-        SysfsMachine(
+        Machine(
             packages=2, cores=20, smt=4, siblings_apart=False, node_ids=(0, 8), gpus=on_nodes(0, 0, 0, 8, 8)
         ),
     ),
     Shape(
         "GB200",
-        SysfsMachine(
+        Machine(
             packages=2, cores=72, extra_nodes=_GPU_NODES,
             gpus=tuple(Device(i // 2, memory_node=2 + 8 * i) for i in range(4)),
         ),
     ),
     Shape(
         "MI250X order",
-        SysfsMachine(nodes=4, caches=2, cores=8, smt=2, gpus=on_nodes(3, 3, 1, 1, 0, 0, 2, 2)),
+        Machine(nodes=4, caches=2, cores=8, smt=2, gpus=on_nodes(3, 3, 1, 1, 0, 0, 2, 2)),
     ),
-    Shape("7 cores for 2 GPUs", SysfsMachine(cores=7, smt=2, gpus=on_nodes(0, 0))),
-    Shape("uneven: 3 GPUs and 1", SysfsMachine(packages=2, cores=16, smt=2, gpus=on_nodes(0, 0, 0, 1))),
+    Shape("7 cores for 2 GPUs", Machine(cores=7, smt=2, gpus=on_nodes(0, 0))),
+    Shape("uneven: 3 GPUs and 1", Machine(packages=2, cores=16, smt=2, gpus=on_nodes(0, 0, 0, 1))),
     Shape("step: 12 cores of 16 and 4 of 16", _SOCKETS, "0-11,16-19,32-43,48-51"),
     Shape("step: one socket of two", _SOCKETS, "0-15,32-47"),
     Shape("step: 3 cores per socket, 4 GPUs each", _SOCKETS, "0-2,16-18,32-34,48-50"),
     Shape(
         "GPUs without numa_node",
-        SysfsMachine(packages=2, cores=16, smt=2, gpus=tuple(Device(None, source="none") for _ in range(4))),
+        Machine(packages=2, cores=16, smt=2, gpus=tuple(Device(None, source="none") for _ in range(4))),
     ),
 )  # fmt: skip
 
@@ -130,7 +130,7 @@ def modules(**stand_ins: object) -> Iterator[None]:
                 sys.modules[name] = module
 
 
-def write(machine: SysfsMachine, root: Path) -> Path:
+def write(machine: Machine, root: Path) -> Path:
     """The machine's tree, with the older name of the list of siblings, which both tools read."""
     machine.write(root)
     for core in machine.topology().cores:

@@ -15,22 +15,22 @@ from pathlib import Path
 from numa_align.topology.as_json import to_json
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from builder import SysfsMachine, on_nodes
+from builder import Machine, on_nodes
 
 KINDS = (
-    SysfsMachine(
+    Machine(
         packages=2, cores=64, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1, model="NVIDIA H100 80GB HBM3")
     ),
-    SysfsMachine(
+    Machine(
         packages=2,
         nodes=4,
         cores=16,
         smt=2,
         gpus=on_nodes(3, 3, 1, 1, 7, 7, 5, 5, model="NVIDIA A100-SXM4-80GB"),
     ),
-    SysfsMachine(packages=1, cores=64, smt=2, gpus=on_nodes(0, 0, 0, 0, model="NVIDIA L40S")),
-    SysfsMachine(packages=2, cores=72, gpus=on_nodes(0, 1, model="NVIDIA GH200 480GB")),
-    SysfsMachine(packages=2, nodes=4, cores=24, smt=2),
+    Machine(packages=1, cores=64, smt=2, gpus=on_nodes(0, 0, 0, 0, model="NVIDIA L40S")),
+    Machine(packages=2, cores=72, gpus=on_nodes(0, 1, model="NVIDIA GH200 480GB")),
+    Machine(packages=2, nodes=4, cores=24, smt=2),
 )
 
 

@@ -19,12 +19,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "prolog"))
 
 from bench.topology import hook
-from builder import MEMORY, Card, SysfsMachine, on_nodes
+from builder import MEMORY, Card, Machine, on_nodes
 
 BOUND = 0.25
 
 
-def machine(cards: int) -> SysfsMachine:
+def machine(cards: int) -> Machine:
     """Two nodes, eight GPUs, and cards on switches of their own."""
     beside = [
         Card(
@@ -33,7 +33,7 @@ def machine(cards: int) -> SysfsMachine:
         )
         for n in range(cards)
     ]  # fmt: skip
-    return SysfsMachine(packages=2, caches=4, cores=8, smt=2, gpus=on_nodes(*[0] * 4, *[1] * 4), cards=beside)
+    return Machine(packages=2, caches=4, cores=8, smt=2, gpus=on_nodes(*[0] * 4, *[1] * 4), cards=beside)
 
 
 def processor_time(python: str, program: str) -> float:

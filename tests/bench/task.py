@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from builder.machine import SysfsMachine, on_nodes  # noqa: E402
+from builder.machine import Machine, on_nodes  # noqa: E402
 from numa_align.placement.table import format_table  # noqa: E402
 
 WRAPPED = (
@@ -69,7 +69,7 @@ def build(folder: Path, spank: Path) -> Path:
 
 def table(folder: Path, cores: int, gpus: int) -> Path:
     nodes = [gpu * 2 // gpus for gpu in range(gpus)]
-    topology = SysfsMachine(packages=2, cores=cores, smt=2, gpus=on_nodes(*nodes)).topology()
+    topology = Machine(packages=2, cores=cores, smt=2, gpus=on_nodes(*nodes)).topology()
     numbered = tuple(gpu._replace(index=number) for number, gpu in enumerate(topology.gpus))
     path = folder / "table"
     path.write_text(format_table(topology._replace(gpus=numbered), 1), encoding="ascii")

@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "prolog"))
 
-from builder import MEMORY, SysfsMachine, on_nodes
+from builder import MEMORY, Machine, on_nodes
 from builder.recorded import answered, archive, unanswered, unpacked
 from numa_align.topology.read import read_at
 
@@ -66,7 +66,7 @@ def start_to_exit(python: str, programs: dict[str, str], rounds: int) -> dict[st
 
 def hooks(python: str, rounds: int, folder: Path) -> bool:
     """Print what prolog and epilog take, by themselves and in bare interpreters; whether that is too much."""
-    large = SysfsMachine(packages=2, nodes=4, caches=4, cores=4, smt=2, gpus=on_nodes(*range(8)))
+    large = Machine(packages=2, nodes=4, caches=4, cores=4, smt=2, gpus=on_nodes(*range(8)))
     root, tables = large.write(folder / "prolog"), folder / "tables"
     programs = {
         "bare": "pass",
@@ -93,14 +93,12 @@ def recorded_machines(rounds: int) -> tuple[float, Path]:
 def growth(rounds: int, folder: Path) -> None:
     """One line a machine, each twice as large as the one before in one respect."""
 
-    def with_gpus(count: int) -> SysfsMachine:
-        return SysfsMachine(packages=2, nodes=4, gpus=on_nodes(*(i % 8 for i in range(count))))
+    def with_gpus(count: int) -> Machine:
+        return Machine(packages=2, nodes=4, gpus=on_nodes(*(i % 8 for i in range(count))))
 
     series = {
-        "CPUs": [SysfsMachine(packages=2, caches=n, cores=8, smt=2) for n in (2, 4, 8, 16, 32)],
-        "nodes": [
-            SysfsMachine(packages=2, nodes=n, caches=32 // n, cores=4, smt=2) for n in (1, 2, 4, 8, 16)
-        ],
+        "CPUs": [Machine(packages=2, caches=n, cores=8, smt=2) for n in (2, 4, 8, 16, 32)],
+        "nodes": [Machine(packages=2, nodes=n, caches=32 // n, cores=4, smt=2) for n in (1, 2, 4, 8, 16)],
         "GPUs": [with_gpus(n) for n in (1, 2, 4, 8, 16)],
     }
     for name, machines in series.items():

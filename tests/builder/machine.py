@@ -60,7 +60,7 @@ def on_nodes(*nodes: Optional[int], **fields: object) -> tuple[Device, ...]:
 
 
 @dataclass(frozen=True)
-class SysfsMachine:
+class Machine:
     """``packages`` x ``nodes`` x ``caches`` x ``cores`` x ``smt`` CPUs.
 
     Each count is per unit of the one before it. With ``siblings_apart`` the second thread of each

@@ -13,7 +13,7 @@ from typing import Any
 from numa_align.cpulist import format_cpulist
 
 from .for_hwloc import add_masks
-from .machine import GIB, Device, ExtraNode, SysfsMachine, on_nodes
+from .machine import GIB, Device, ExtraNode, Machine, on_nodes
 
 _VENDORS = {0x10DE: "nvidia", 0x1002: "amd", 0x8086: "intel"}
 
@@ -24,35 +24,35 @@ def _amd(*nodes: int) -> tuple[Device, ...]:
 
 #: Every GPU order is another than the nodes'; see each name.
 OWN = {
-    "workstation-1-gpu": SysfsMachine(cores=8, smt=2, gpus=on_nodes(0)),
-    "two-sockets-8-gpus": SysfsMachine(packages=2, cores=24, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1)),
-    "two-sockets-all-on-1": SysfsMachine(packages=2, cores=16, smt=2, gpus=on_nodes(1, 1, 1, 1)),
-    "nps4-3-1-7-5": SysfsMachine(
+    "workstation-1-gpu": Machine(cores=8, smt=2, gpus=on_nodes(0)),
+    "two-sockets-8-gpus": Machine(packages=2, cores=24, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1)),
+    "two-sockets-all-on-1": Machine(packages=2, cores=16, smt=2, gpus=on_nodes(1, 1, 1, 1)),
+    "nps4-3-1-7-5": Machine(
         packages=2, nodes=4, caches=2, cores=4, smt=2, gpus=on_nodes(3, 3, 1, 1, 7, 7, 5, 5)
     ),
-    "snc2-6-gpus": SysfsMachine(packages=2, nodes=2, cores=10, smt=2, gpus=on_nodes(1, 1, 0, 3, 3, 2)),
-    "one-socket-nps4-4-gcds": SysfsMachine(
+    "snc2-6-gpus": Machine(packages=2, nodes=2, cores=10, smt=2, gpus=on_nodes(1, 1, 0, 3, 3, 2)),
+    "one-socket-nps4-4-gcds": Machine(
         nodes=4, caches=2, cores=8, smt=2, gpus=_amd(3, 3, 1, 1, 0, 0, 2, 2)
     ),
-    "four-sockets": SysfsMachine(packages=4, cores=8, gpus=on_nodes(2, 0, 3, 1)),
-    "power-with-gaps": SysfsMachine(
+    "four-sockets": Machine(packages=4, cores=8, gpus=on_nodes(2, 0, 3, 1)),
+    "power-with-gaps": Machine(
         packages=2, cores=8, smt=4, siblings_apart=False, node_ids=(0, 8), gpus=on_nodes(0, 0, 8, 8)
     ),
-    "memory-only-nodes": SysfsMachine(
+    "memory-only-nodes": Machine(
         packages=2, cores=12, smt=2, gpus=on_nodes(0, 1), extra_nodes=(ExtraNode(4, 64 * GIB),)
     ),
-    "some-cpus-offline": SysfsMachine(packages=2, cores=8, smt=2, gpus=on_nodes(1, 0), offline=(17, 18, 31)),
-    "virtual-without-locality": SysfsMachine(
+    "some-cpus-offline": Machine(packages=2, cores=8, smt=2, gpus=on_nodes(1, 0), offline=(17, 18, 31)),
+    "virtual-without-locality": Machine(
         packages=2, cores=4, gpus=on_nodes(None, None, source="none"), has_caches=False
     ),
-    "virtual-one-node": SysfsMachine(cores=4, gpus=on_nodes(0, source="only-node"), has_caches=False),
-    "bridges-tell": SysfsMachine(packages=2, cores=6, smt=2, gpus=on_nodes(1, 1, 0, source="bridge")),
-    "old-kernel": SysfsMachine(packages=2, cores=6, smt=2, gpus=on_nodes(1, 0), old_kernel=True),
-    "four-superchips": SysfsMachine(
+    "virtual-one-node": Machine(cores=4, gpus=on_nodes(0, source="only-node"), has_caches=False),
+    "bridges-tell": Machine(packages=2, cores=6, smt=2, gpus=on_nodes(1, 1, 0, source="bridge")),
+    "old-kernel": Machine(packages=2, cores=6, smt=2, gpus=on_nodes(1, 0), old_kernel=True),
+    "four-superchips": Machine(
         packages=4, cores=18, gpus=tuple(Device(node=n, memory_node=4 + 8 * n) for n in range(4)),
         extra_nodes=tuple(ExtraNode(n, 0 if n % 8 != 4 else 96 * GIB, "gpu-memory") for n in range(4, 36)),
     ),
-    "sixteen-nodes-without-gpus": SysfsMachine(packages=2, nodes=8, cores=4, smt=2),
+    "sixteen-nodes-without-gpus": Machine(packages=2, nodes=8, cores=4, smt=2),
 }  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def write_all(folder: Path) -> None:
         answer.write_text(json.dumps(answer_of(machine), indent=1), encoding="utf-8")
 
 
-def answer_of(machine: SysfsMachine) -> dict[str, Any]:
+def answer_of(machine: Machine) -> dict[str, Any]:
     """What a correct reader finds, from the description and not from the tree."""
     topology = machine.topology()
     devices = {machine.address(position): device for position, device in enumerate(machine.gpus)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from numa_align.names import Source
 
-from .machine import GIB, Device, ExtraNode, SysfsMachine
+from .machine import GIB, Device, ExtraNode, Machine
 
 _UUIDS = st.uuids().map(lambda uuid: f"GPU-{uuid}")
 
@@ -22,7 +22,7 @@ def _gpus(nodes: list[int], one_node: bool) -> st.SearchStrategy[list[Device]]:
 
 
 @st.composite
-def machines(draw: st.DrawFn) -> SysfsMachine:
+def machines(draw: st.DrawFn) -> Machine:
     """Up to 4 packages, 8 nodes and 128 CPUs; with gaps, offline CPUs and nodes without CPUs."""
     packages, nodes = draw(st.sampled_from([(1, 1), (1, 2), (2, 1), (1, 4), (2, 2), (4, 1), (2, 4)]))
     caches, cores, smt = draw(st.integers(1, 2)), draw(st.integers(1, 4)), draw(st.sampled_from([1, 2, 4]))
@@ -35,15 +35,13 @@ def machines(draw: st.DrawFn) -> SysfsMachine:
     ]
     has_gpu_memory = any(node.memory_bytes == 0 for node in extra)
     apart = draw(st.booleans())
-    shape = SysfsMachine(
-        packages, nodes, caches, cores, smt, siblings_apart=apart, node_ids=tuple(ids[:count])
-    )
+    shape = Machine(packages, nodes, caches, cores, smt, siblings_apart=apart, node_ids=tuple(ids[:count]))
     # The first CPU of a core stays, so that no node loses all its CPUs.
     may_go_offline = [cpu for threads in shape.threads for cpu in threads[1:]]
     offline = draw(st.sets(st.sampled_from(may_go_offline), max_size=5)) if may_go_offline else set()
     # An NVIDIA GPU turns memory beside a reserved node into GPU memory, which a test of its own shows.
     gpus = [] if has_gpu_memory or extra else draw(_gpus(ids[:count], count == 1))
-    return SysfsMachine(
+    return Machine(
         packages,
         nodes,
         caches,

@@ -11,10 +11,10 @@ from .cards import write_card, write_disk
 
 if TYPE_CHECKING:
     from .cards import Card, NvmeDisk
-    from .machine import Device, SysfsMachine
+    from .machine import Device, Machine
 
 
-def write(machine: SysfsMachine, root: Path) -> None:
+def write(machine: Machine, root: Path) -> None:
     """Make all files below ``root``."""
     _put(root / "proc/sys/kernel/random/boot_id", machine.boot_id)
     total = machine.memory_bytes * len(machine.cpu_nodes)
@@ -37,7 +37,7 @@ def _put(path: Path, text: str) -> None:
     path.write_text(text + "\n")
 
 
-def _write_cpus(machine: SysfsMachine, directory: Path) -> None:
+def _write_cpus(machine: Machine, directory: Path) -> None:
     if not machine.old_kernel:
         _put(directory / "online", format_cpulist(machine.online))
         _put(directory / "possible", format_cpulist(cpu for core in machine.threads for cpu in core))
@@ -60,7 +60,7 @@ def _write_cpus(machine: SysfsMachine, directory: Path) -> None:
                 _write_caches(machine, core, own / "cache")
 
 
-def _put_set(machine: SysfsMachine, directory: Path, names: tuple[str, str], cpus: tuple[int, ...]) -> None:
+def _put_set(machine: Machine, directory: Path, names: tuple[str, str], cpus: tuple[int, ...]) -> None:
     """Under the name of today, or the one that old kernels have, those without lists."""
     if machine.old_kernel:
         _put(directory / names[1], format_cpumap(cpus))
@@ -68,7 +68,7 @@ def _put_set(machine: SysfsMachine, directory: Path, names: tuple[str, str], cpu
         _put(directory / f"{names[0]}_list", format_cpulist(cpus))
 
 
-def _write_caches(machine: SysfsMachine, core: int, directory: Path) -> None:
+def _write_caches(machine: Machine, core: int, directory: Path) -> None:
     own = machine.online_of(range(core, core + 1))
     shared = machine.online_of(machine.group(core, machine.cores))
     for index, (level, cpus) in enumerate([(1, own), (1, own), (2, own), (3, shared)]):
@@ -80,7 +80,7 @@ def _write_caches(machine: SysfsMachine, core: int, directory: Path) -> None:
             _put(directory / f"index{index}/shared_cpu_list", format_cpulist(cpus))
 
 
-def _write_nodes(machine: SysfsMachine, directory: Path) -> None:
+def _write_nodes(machine: Machine, directory: Path) -> None:
     sizes = dict.fromkeys(machine.cpu_nodes, machine.memory_bytes)
     sizes.update((node, 0) for node in machine.cpu_only_nodes)
     sizes.update((extra.id, extra.memory_bytes) for extra in machine.extra_nodes)
@@ -100,7 +100,7 @@ def _write_nodes(machine: SysfsMachine, directory: Path) -> None:
         )
 
 
-def _write_device(machine: SysfsMachine, device: Device, position: int, root: Path) -> None:
+def _write_device(machine: Machine, device: Device, position: int, root: Path) -> None:
     bdf = machine.address(position)
     domain, bus, _ = bdf.split(":")
     root_bus = f"{domain}:{int(bus, 16) - 1:02x}"
@@ -126,7 +126,7 @@ def _write_device(machine: SysfsMachine, device: Device, position: int, root: Pa
         _write_procfs(device, bdf, machine.minor(position), root / "proc/driver/nvidia")
 
 
-def _write_function(machine: SysfsMachine, root: Path, what: Card | NvmeDisk) -> Path:
+def _write_function(machine: Machine, root: Path, what: Card | NvmeDisk) -> Path:
     """The PCI function of a card or disk, and its bridges as far as they are directories; where it is."""
     own = root / "sys/devices" / what.way / what.bdf
     _put(own / "class", f"0x{what.class_code:06x}")
@@ -139,7 +139,7 @@ def _write_function(machine: SysfsMachine, root: Path, what: Card | NvmeDisk) ->
     return own
 
 
-def _put_locality(machine: SysfsMachine, directory: Path, node: int, by_node: bool, by_cpus: bool) -> None:
+def _put_locality(machine: Machine, directory: Path, node: int, by_node: bool, by_cpus: bool) -> None:
     local = machine.cpus_of_node(node) if by_node or by_cpus else machine.online
     _put(directory / "numa_node", str(node if by_node else -1))
     _put(directory / "local_cpulist", format_cpulist(local))

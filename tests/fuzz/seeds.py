@@ -13,22 +13,22 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "prolog"))
 
-from builder import Device, ExtraNode, SysfsMachine, on_nodes
+from builder import Device, ExtraNode, Machine, on_nodes
 from numa_align.names import CPUS_WORDS, MEM_WORDS
 from numa_align.placement.table import format_table
 
 CORPUS = Path(__file__).parent / "corpus"
 
 MACHINES = {
-    "one": SysfsMachine(),
-    "sockets": SysfsMachine(packages=2, cores=2, smt=2, gpus=on_nodes(0, 0, 1, 1)),
-    "nps4": SysfsMachine(packages=2, nodes=4, cores=2, gpus=on_nodes(3, 1, 7, 5)),
-    "power": SysfsMachine(
+    "one": Machine(),
+    "sockets": Machine(packages=2, cores=2, smt=2, gpus=on_nodes(0, 0, 1, 1)),
+    "nps4": Machine(packages=2, nodes=4, cores=2, gpus=on_nodes(3, 1, 7, 5)),
+    "power": Machine(
         packages=2, cores=2, smt=4, siblings_apart=False, node_ids=(0, 8), gpus=on_nodes(0, 8),
         extra_nodes=(ExtraNode(254, kind="gpu-memory"), ExtraNode(255, kind="gpu-memory")),
     ),
-    "unknown": SysfsMachine(packages=2, cores=2, gpus=(Device(None, source="none"), Device(1))),
-    "memory": SysfsMachine(
+    "unknown": Machine(packages=2, cores=2, gpus=(Device(None, source="none"), Device(1))),
+    "memory": Machine(
         packages=2, cores=2, extra_nodes=(ExtraNode(2),), gpus=on_nodes(2, 0), cpu_only_nodes=(1,)
     ),
 }  # fmt: skip

@@ -15,6 +15,9 @@ from .machine import EmulatedMachine
 from .qemu import QemuError
 from .slurm import SlurmConfig
 
+#: Scripts outside of this repository know them by these names.
+Machine, Topology = EmulatedMachine, Hardware
+
 __all__ = [
     "LAUNCHERS",
     "RELEASES",
@@ -26,8 +29,10 @@ __all__ = [
     "Hardware",
     "ImageError",
     "Layer",
+    "Machine",
     "QemuError",
     "Result",
     "Running",
     "SlurmConfig",
+    "Topology",
 ]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from builder import SysfsMachine, on_nodes
+from builder import Machine, on_nodes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numa_align.errors import ConfError
@@ -26,7 +26,7 @@ from native import Native
 
 from .slurmd_asked import Answer, ask, put_machine
 
-MACHINE = SysfsMachine(
+MACHINE = Machine(
     packages=2, cores=48, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1, model="NVIDIA H100 80GB HBM3")
 )
 NEAR = {f"/dev/nvidia{i}": tuple(range(48)) if i < 4 else tuple(range(48, 96)) for i in range(8)}

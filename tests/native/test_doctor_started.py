@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from builder import SysfsMachine, on_nodes
+from builder import Machine, on_nodes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numa_align.errors import ConfError
@@ -27,7 +27,7 @@ from native import Native
 
 from .slurmd_asked import HWLOC, put_machine
 
-MACHINE = SysfsMachine(packages=2, cores=48, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1))
+MACHINE = Machine(packages=2, cores=48, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1))
 NEAR = "Name=gpu File=/dev/nvidia[0-3] Cores=0-47\nName=gpu File=/dev/nvidia[4-7] Cores=48-95\n"
 NODE = "NodeName=node1 NodeAddr=10.11.12.1 Sockets=2 CoresPerSocket=48 ThreadsPerCore=2 RealMemory=1000"
 SITE = "/asked/site"

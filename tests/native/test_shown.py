@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from builder.machine import SysfsMachine, on_nodes
+from builder.machine import Machine, on_nodes
 from e2e import machines
 from machine import Hardware
 from numa_align.cpulist import parse_cpulist
@@ -52,7 +52,7 @@ def seen(
     return masks, [tuple(int(number) for number in line.split()[1].split(",")) for line in lines]
 
 
-GPUS = SysfsMachine(packages=2, cores=1, gpus=on_nodes(*SOCKETS)).topology().gpus
+GPUS = Machine(packages=2, cores=1, gpus=on_nodes(*SOCKETS)).topology().gpus
 
 
 def release_of(native: Native) -> Release:

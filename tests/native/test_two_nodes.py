@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from builder.machine import SysfsMachine, on_nodes
+from builder.machine import Machine, on_nodes
 from e2e.steps import PROBE, allocated, ranks_of
 from numa_align.placement.table import format_table
 from numa_align.topology.model import Topology
@@ -23,7 +23,7 @@ ADVISED = 'put "numa-align run" before the program'
 
 def two_nodes(native: Native) -> Topology:
     """GPUs 0-3 near to CPU 0, GPUs 4-7 near to CPU 1, with the device files that are there."""
-    topology = SysfsMachine(packages=2, cores=1, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1)).topology()
+    topology = Machine(packages=2, cores=1, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1)).topology()
     gpus = tuple(
         gpu._replace(bdf=real.bdf, device=real.device, minor=real.minor, uuid=real.uuid, index=number)
         for number, (gpu, real) in enumerate(zip(topology.gpus, native.topology.gpu_table()))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Optional
 
-from builder import SysfsMachine, on_nodes
+from builder import Machine, on_nodes
 from numa_align.placement.claim import Spec
 from numa_align.placement.decide import Decision, ProcessRequest, decide
 from numa_align.placement.own import Own
 
 #: 2 x 56 cores, two threads each, four GPUs on each node: 224 CPUs.
-BIG = SysfsMachine(packages=2, cores=56, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1)).topology()
+BIG = Machine(packages=2, cores=56, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1)).topology()
 EVERY = BIG.online
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Optional
 
-from numa_align.placement.claim import Machine, Placement
+from numa_align.placement.claim import ClaimMachine, Placement
 from numa_align.placement.plan import Plan
 from numa_align.topology.model import Topology
 from unit.machines import Near
@@ -33,7 +33,7 @@ class Case:
         return self.claim(self.cpus)
 
     def claim(self, cpus: Sequence[int]) -> Slices:
-        return Machine.of(self.topology).claim(cpus, self.homes)
+        return ClaimMachine.of(self.topology).claim(cpus, self.homes)
 
     @cached_property
     def live(self) -> list[int]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pytest
-from builder import SysfsMachine, on_nodes
+from builder import Machine, on_nodes
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
@@ -133,12 +133,12 @@ def test_a_loop_of_parents_ends(tmp_path: Path) -> None:
 
 
 def test_this_machine_is_read_and_runs_no_job() -> None:
-    assert take_sample(SysfsMachine(packages=2, cores=2).topology()).tasks == ()
+    assert take_sample(Machine(packages=2, cores=2).topology()).tasks == ()
 
 
 # -- Why -------------------------------------------------------------------------------------
 
-TOPOLOGY = SysfsMachine(packages=2, cores=4, gpus=on_nodes(0, 0, 1, 1)).topology()
+TOPOLOGY = Machine(packages=2, cores=4, gpus=on_nodes(0, 0, 1, 1)).topology()
 ALIGNED = {"NUMA_ALIGN_STATE": "aligned", "NUMA_ALIGN_CPUS": "0-1"}
 
 

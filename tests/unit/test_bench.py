@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from builder import SysfsMachine
+from builder import Machine
 from click.testing import CliRunner
 from numa_align.bench.host_memory import Cell, Effort, chase, local_to_remote, measure_memory, pairs, settled
 from numa_align.cli.bench import _draw_map, _title, command
@@ -29,7 +29,7 @@ def test_it_measures_and_leaves_mask_and_policy_as_they_were() -> None:
 
 
 def test_all_pairs_of_nodes_that_can_be_measured_are() -> None:
-    topology = SysfsMachine(packages=2, cores=2, cpu_only_nodes=(1,)).topology()
+    topology = Machine(packages=2, cores=2, cpu_only_nodes=(1,)).topology()
     assert [(a.id, b.id) for a, b in pairs(topology, (0, 1, 2, 3))] == [(0, 0), (1, 0)]
     assert [(a.id, b.id) for a, b in pairs(topology, (0,))] == [(0, 0)]
     with pytest.raises(RequestError, match="no NUMA node"):

@@ -6,10 +6,10 @@ import random
 from collections.abc import Sequence
 from typing import Optional
 
-from builder import SysfsMachine as Built
+from builder import Machine as Built
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from numa_align.placement.claim import Machine
+from numa_align.placement.claim import ClaimMachine
 from numa_align.topology.model import Core, Node, Topology
 from unit.machines import LARGE, SMALL, Shape, subsets, topologies
 from unit.promises import Case, Slices, check
@@ -90,8 +90,8 @@ def test_with_few_cores_a_bigger_step_can_take_a_near_cpu_away() -> None:
     """Siblings stay together once there are cores enough: then eight cores are near to eight, not to nine."""
     topology = Built(packages=2, cores=8, smt=2).topology()
     near, far = topology.nodes[0].cpus, topology.cores[8].cpus
-    before = Machine.of(topology).claim(near, [0] * 9)
-    after = Machine.of(topology).claim((*near, *far), [0] * 9)
+    before = ClaimMachine.of(topology).claim(near, [0] * 9)
+    after = ClaimMachine.of(topology).claim((*near, *far), [0] * 9)
     assert all(set(cpus) <= set(near) for cpus in before)
     assert [set(cpus) <= set(near) for cpus in after] == [True] * 8 + [False]
 
@@ -117,7 +117,7 @@ def test_slice_crosses_no_cache_where_sizes_allow_it(caches: list[int], claimant
     cores = tuple(Core((cpu,), 0, 0, first[cpu]) for cpu in range(total))
     node = Node(0, tuple(range(total)), 1 << 30, "cpu")
     topology = Topology(node.cpus, (node,), ((10,),), cores, ())
-    slices = Machine.of(topology).claim(node.cpus, [0] * claimants)
+    slices = ClaimMachine.of(topology).claim(node.cpus, [0] * claimants)
     for cpus in slices:  # contiguous
         assert cpus == tuple(range(cpus[0], cpus[-1] + 1))
     size, large = divmod(total, claimants)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from builder.recorded import answered, at_least, unanswered
-from numa_align.placement.claim import Machine, Spec
+from numa_align.placement.claim import ClaimMachine, Spec
 from numa_align.placement.plan import Request, make_plan, to_json
 from numa_align.topology.model import Topology
 from numa_align.topology.read import read_at
@@ -59,4 +59,4 @@ def test_every_recorded_machine_has_a_plan(topologies: list[tuple[str, Topology]
 
 def test_every_recorded_machine_fits_a_table(topologies: list[tuple[str, Topology]]) -> None:
     for _, topology in topologies:
-        assert Machine.of(topology).gpus == tuple(gpu.bdf for gpu in topology.gpus)
+        assert ClaimMachine.of(topology).gpus == tuple(gpu.bdf for gpu in topology.gpus)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from builder import SysfsMachine as Built
+from builder import Machine as Built
 from builder import on_nodes
 from builder.own import OWN
 from hypothesis import assume, given, settings
@@ -16,7 +16,7 @@ from numa_align.errors import ClaimError
 from numa_align.names import CPUS_WORDS, MEM_WORDS, MemWord
 from numa_align.placement.claim import (
     Choice,
-    Machine,
+    ClaimMachine,
     Placement,
     Sight,
     Spec,
@@ -97,14 +97,14 @@ def test_memory_stays_within_the_nodes_that_the_step_may_use(
     topology, request = made
     mems = tuple(node.id for node in topology.nodes if rng.random() < 0.5)
     step = Step(request.cpus, mems, 1, request.gpus, Spec(on=True))
-    placement = Machine.of(topology).place(step, Task(0, request.gpus, request.cpus))
+    placement = ClaimMachine.of(topology).place(step, Task(0, request.gpus, request.cpus))
     check_memory(topology, placement, set(mems))
 
 
 def place(spec: Spec, **task: object) -> Placement:
     step = Step(tuple(range(32)), (0, 1), 4, (0, 1, 2, 3), spec)
     mask = tuple(range(8, 16))
-    return Machine.of(SOCKETS).place(step, Task(0, (0, 1, 2, 3), mask, **task))  # type: ignore[arg-type]
+    return ClaimMachine.of(SOCKETS).place(step, Task(0, (0, 1, 2, 3), mask, **task))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_memory_policy_is_the_one_asked_for(mem: MemWord, policy: str) -> None:
 
 def test_several_nodes_are_preferred_together() -> None:
     step = Step(SOCKETS.online, (0, 1), 1, (0, 1, 2, 3))
-    placement = Machine.of(SOCKETS).place(step, Task(0, (0, 1, 2, 3), SOCKETS.online))
+    placement = ClaimMachine.of(SOCKETS).place(step, Task(0, (0, 1, 2, 3), SOCKETS.online))
     assert (placement.policy, placement.memory_nodes) == ("preferred-many", (0, 1))
     assert (placement.state, placement.cpus) == ("aligned", SOCKETS.online)
 
@@ -137,7 +137,7 @@ def test_interleave_all_never_takes_memory_of_gpus() -> None:
         grace.online, tuple(node.id for node in grace.nodes), 1, (0,), Spec(True, mem="interleave-all")
     )
     assert any(node.kind == "gpu-memory" and node.memory_bytes for node in grace.nodes)
-    assert Machine.of(grace).place(step, Task(0, (0,), grace.online)).memory_nodes == (0, 1, 2, 3)
+    assert ClaimMachine.of(grace).place(step, Task(0, (0,), grace.online)).memory_nodes == (0, 1, 2, 3)
 
 
 def test_mem_none_leaves_the_policy_alone() -> None:
@@ -168,7 +168,7 @@ def test_smt_off_gives_one_thread_a_core() -> None:
 
 def test_task_that_sees_no_gpu_of_the_step_is_unaligned() -> None:
     step = Step(SOCKETS.online, (0, 1), 2, (0, 1))
-    placement = Machine.of(SOCKETS).place(step, Task(1, (), (3, 4)))
+    placement = ClaimMachine.of(SOCKETS).place(step, Task(1, (), (3, 4)))
     assert (placement.state, placement.cpus, placement.binds_cpus) == ("unaligned", (3, 4), False)
 
 
@@ -212,7 +212,7 @@ def test_tasks_that_share_a_gpu_that_only_they_see_divide_it_in_turn() -> None:
 def test_tasks_that_see_the_same_gpus_divide_their_cores(tasks: int) -> None:
     """--gpu-bind=closest with ranks dealt to the sockets in turn: the even ones never count to GPU 1 or 3."""
     built = Built(packages=2, cores=8, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1)).topology()
-    machine = Machine.of(built)
+    machine = ClaimMachine.of(built)
     seen = [tuple(range(number % 2 * 4, number % 2 * 4 + 4)) for number in range(tasks)]
     sights = tuple(Sight(visible, 1) for visible in seen)
     step = Step(built.online, (0, 1), tasks, tuple(range(8)), sights=sights)
@@ -226,7 +226,7 @@ def test_tasks_that_see_the_same_gpus_divide_their_cores(tasks: int) -> None:
 
 
 def test_slice_of_one_gpu_is_what_its_task_alone_would_have() -> None:
-    machine = Machine.of(SOCKETS)
+    machine = ClaimMachine.of(SOCKETS)
     step = Step(SOCKETS.online, (0, 1), 1, (0, 1, 2, 3))
     placement = machine.place(step, Task(0, step.gpus, SOCKETS.online))
     assert machine.slices(step, placement)[2] == ((8, 9, 10, 11, 24, 25, 26, 27), (1,))
@@ -243,9 +243,9 @@ def test_slice_of_one_gpu_is_what_its_task_alone_would_have() -> None:
 )
 def test_what_cannot_be_a_step_is_refused_in_a_line(step: Step, task: Task, complaint: str) -> None:
     with pytest.raises(ClaimError, match=complaint):
-        Machine.of(SOCKETS).place(step, task)
+        ClaimMachine.of(SOCKETS).place(step, task)
 
 
 def test_claimant_on_a_node_that_is_not_there_is_refused() -> None:
     with pytest.raises(ClaimError, match="no NUMA node 7"):
-        Machine.of(SOCKETS).claim((0, 1), [7])
+        ClaimMachine.of(SOCKETS).claim((0, 1), [7])

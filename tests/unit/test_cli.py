@@ -12,7 +12,7 @@ from subprocess import PIPE
 from typing import Optional
 
 import pytest
-from builder import SysfsMachine, on_nodes
+from builder import Machine, on_nodes
 from builder.own import OWN
 from numa_align.cli import COMMANDS
 
@@ -90,7 +90,7 @@ def test_every_command_is_tested_with_output_that_cannot_be_written() -> None:
 
 @pytest.mark.parametrize("name", SPEAKING)
 def test_unwritable_output_is_status_2_and_unwritable_errors_are_lost(name: str, tmp_path: Path) -> None:
-    machine = str(SysfsMachine(gpus=on_nodes(0)).write(tmp_path))
+    machine = str(Machine(gpus=on_nodes(0)).write(tmp_path))
     words = [machine if word == "MACHINE" else word for word in SPEAKING[name]]
 
     def run(streams: str) -> tuple[int, str, str]:
@@ -120,7 +120,7 @@ def test_unwritable_output_is_status_2_and_unwritable_errors_are_lost(name: str,
 
 @pytest.mark.parametrize("name", ["help", "topo-json", "check", "doctor"])
 def test_a_reader_that_goes_away_is_no_noise_and_no_verdict(name: str, tmp_path: Path) -> None:
-    machine = str(SysfsMachine(gpus=on_nodes(0)).write(tmp_path))
+    machine = str(Machine(gpus=on_nodes(0)).write(tmp_path))
     words = [machine if word == "MACHINE" else word for word in SPEAKING[name]]
     with subprocess.Popen([*NUMA_ALIGN, *words], stdout=PIPE, stderr=PIPE, text=True) as process:
         assert process.stdout and process.stderr
@@ -191,7 +191,7 @@ def test_no_file_gets_the_number_of_a_stream_that_is_closed(tmp_path: Path) -> N
 
 
 def test_an_interrupt_ends_it_quietly_with_130(tmp_path: Path) -> None:
-    SysfsMachine().write(tmp_path)
+    Machine().write(tmp_path)
     file = tmp_path / "sys/devices/system/cpu/online"
     file.unlink()
     os.mkfifo(file)  # opening it for writing returns once the command has opened it for reading
@@ -210,7 +210,7 @@ def test_confs_json_is_its_text_and_for_which_slurm(tmp_path: Path) -> None:
         "--slurm-version",
         "24.11",
         "--root",
-        str(SysfsMachine().write(tmp_path)),
+        str(Machine().write(tmp_path)),
         "--node",
         "n1",
     ]

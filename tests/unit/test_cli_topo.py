@@ -9,7 +9,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from builder import Card, Device, ExtraNode, NvmeDisk, SysfsMachine, on_nodes
+from builder import Card, Device, ExtraNode, Machine, NvmeDisk, on_nodes
 from click.testing import CliRunner
 from numa_align.cli.recorded import attached_at
 from numa_align.cli.topo import command, memory_words, show
@@ -17,7 +17,7 @@ from numa_align.errors import TopologyError
 from numa_align.topology.read import read_at
 from rich.console import Console
 
-GRACE = SysfsMachine(
+GRACE = Machine(
     packages=2,
     extra_nodes=(
         *(ExtraNode(node, kind="gpu-memory") for node in (2, 10)),
@@ -27,7 +27,7 @@ GRACE = SysfsMachine(
 )
 
 
-def shown(machine: SysfsMachine, tmp_path: Path, width: int) -> str:
+def shown(machine: Machine, tmp_path: Path, width: int) -> str:
     output = StringIO()
     topology = read_at(machine.write(tmp_path))
     console = Console(file=output, width=width, highlight=False)
@@ -40,9 +40,9 @@ def test_the_json_is_the_agreed_one_to_the_field(tmp_path: Path) -> None:
     gpus = (Device(1, uuid=uuid), Device(None, source="none", minor=4))
     cards = [Card("0000:12:00.0", "pci0000:10/0000:10:01.0", 1, rdma="mlx5_0", net="ib0")]
     disks = [NvmeDisk("0000:30:00.0", "pci0000:30", 1, "nvme0")]
-    root = SysfsMachine(
-        packages=2, smt=2, memory_bytes=66881077248, gpus=gpus, cards=cards, disks=disks
-    ).write(tmp_path)
+    root = Machine(packages=2, smt=2, memory_bytes=66881077248, gpus=gpus, cards=cards, disks=disks).write(
+        tmp_path
+    )
     (root / "etc/slurm").mkdir(parents=True)
     (root / "etc/slurm/gres.conf").write_text("Name=gpu File=/dev/nvidia[0,4]\n")
     # A process, since what is tested is also what goes to which of its outputs.
@@ -122,7 +122,7 @@ def test_the_json_is_the_agreed_one_to_the_field(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 160])
 def test_what_is_shown_fits_the_width(width: int, tmp_path: Path) -> None:
-    machine = SysfsMachine(packages=2, nodes=4, cores=8, smt=2, gpus=on_nodes(3, 3, 1, 1, 7, 7, 5, 5))
+    machine = Machine(packages=2, nodes=4, cores=8, smt=2, gpus=on_nodes(3, 3, 1, 1, 7, 7, 5, 5))
     lines = shown(machine, tmp_path, width).splitlines()
     assert max(len(line) for line in lines) <= width
     for position in range(8):
@@ -130,7 +130,7 @@ def test_what_is_shown_fits_the_width(width: int, tmp_path: Path) -> None:
 
 
 def test_a_node_with_eight_gpus_is_seen_at_a_glance(tmp_path: Path) -> None:
-    machine = SysfsMachine(packages=2, nodes=4, cores=16, smt=2, gpus=on_nodes(3, 3, 1, 1, 7, 7, 5, 5))
+    machine = Machine(packages=2, nodes=4, cores=16, smt=2, gpus=on_nodes(3, 3, 1, 1, 7, 7, 5, 5))
     text = shown(machine, tmp_path, 80)
     assert len(text.splitlines()) <= 40
     row = next(line for line in text.splitlines() if "0000:51:00.0" in line)
@@ -138,7 +138,7 @@ def test_a_node_with_eight_gpus_is_seen_at_a_glance(tmp_path: Path) -> None:
 
 
 #: Eight GPUs and a card beside each, two cards for storage in a bond, one that is down, and two disks.
-PAIRED = SysfsMachine(
+PAIRED = Machine(
     packages=2,
     gpus=tuple(
         Device(
@@ -220,7 +220,7 @@ def test_reserved_nodes_take_one_line_and_have_no_distances(tmp_path: Path) -> N
 
 
 def test_many_nodes_are_grouped_by_distance(tmp_path: Path) -> None:
-    text = shown(SysfsMachine(packages=4, nodes=8, cores=1), tmp_path, 80)
+    text = shown(Machine(packages=4, nodes=8, cores=1), tmp_path, 80)
     row = next(line for line in text.splitlines() if "12: 1-7" in line)
     assert row.split() == ["0", "10:", "0", "12:", "1-7", "32:", "8-31"]
 
@@ -231,12 +231,12 @@ def test_brackets_in_a_name_are_brackets(tmp_path: Path) -> None:
 
 
 def test_a_node_that_is_not_known_is_said_to_be(tmp_path: Path) -> None:
-    text = shown(SysfsMachine(packages=2, gpus=on_nodes(None, source="none")), tmp_path, 80)
+    text = shown(Machine(packages=2, gpus=on_nodes(None, source="none")), tmp_path, 80)
     assert "Warning: GPU 0000:11:00.0: its NUMA node is unknown" in " ".join(text.split())
 
 
 def test_slurms_index_is_shown_where_it_is_known(tmp_path: Path) -> None:
-    root = SysfsMachine(gpus=on_nodes(0)).write(tmp_path)
+    root = Machine(gpus=on_nodes(0)).write(tmp_path)
     (tmp_path / "gres.conf").write_text("NodeName=n[1-4] Name=gpu File=/dev/nvidia0\n")
     arguments = ["--root", str(root), "--gres-conf", str(tmp_path / "gres.conf")]
     assert "Slurm" in CliRunner().invoke(command, [*arguments, "--node-name", "n3"]).stdout
@@ -265,7 +265,7 @@ def test_the_machine_that_runs_the_tests_is_read() -> None:
 
 
 def test_reading_a_machine_imports_little(tmp_path: Path) -> None:
-    root = SysfsMachine(packages=2, gpus=on_nodes(1, 0)).write(tmp_path)
+    root = Machine(packages=2, gpus=on_nodes(1, 0)).write(tmp_path)
     program = (
         "import sys; before = set(sys.modules); from numa_align.topology.read import read_at;"
         f" read_at({str(root)!r}); print(*sorted(set(sys.modules) - before))"

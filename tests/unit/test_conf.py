@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Optional
 
 import pytest
-from builder import Device, SysfsMachine, on_nodes
+from builder import Device, Machine, on_nodes
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,12 +25,12 @@ from numa_align_conf.version import KNOWN, Version, parse_version
 
 V22, V24, V26 = Version(22, 5), Version(24, 11), Version(26, 5)
 
-TWO = SysfsMachine(packages=2, cores=8, smt=2, gpus=on_nodes(0, 0, 1, 1))
-NPS4 = SysfsMachine(packages=2, nodes=4, cores=4, gpus=on_nodes(3, 1, 7, 5))
+TWO = Machine(packages=2, cores=8, smt=2, gpus=on_nodes(0, 0, 1, 1))
+NPS4 = Machine(packages=2, nodes=4, cores=4, gpus=on_nodes(3, 1, 7, 5))
 
 
-def kind(machine: SysfsMachine | Topology, *names: str, **facts: object) -> Kind:
-    topology = machine.topology() if isinstance(machine, SysfsMachine) else machine
+def kind(machine: Machine | Topology, *names: str, **facts: object) -> Kind:
+    topology = machine.topology() if isinstance(machine, Machine) else machine
     return Kind(names or ("n1",), Facts(topology, **facts), 1000)  # type: ignore[arg-type]
 
 
@@ -38,7 +38,7 @@ def lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
-def gpu_lines(machine: SysfsMachine, version: Version) -> list[str]:
+def gpu_lines(machine: Machine, version: Version) -> list[str]:
     return [line.partition(" Type=")[2] for line in lines(gres_conf([kind(machine)], version))]
 
 
@@ -59,21 +59,21 @@ def test_nodes_smaller_than_packages_become_sockets(version: Version) -> None:
 
 
 def test_before_25_11_one_kind_with_small_nodes_makes_all_count_nodes() -> None:
-    one_node = SysfsMachine(packages=2, nodes=1, has_node_directory=False, cores=8)
+    one_node = Machine(packages=2, nodes=1, has_node_directory=False, cores=8)
     kinds = [kind(NPS4, "a"), kind(one_node, "b")]
     assert [len(layout.sockets) for layout in layouts(kinds, V24)] == [8, 1]
     assert [len(layout.sockets) for layout in layouts(kinds, V26)] == [8, 2]
 
 
 def test_one_gpu_of_unknown_place_counts_every_core_as_near() -> None:
-    machine = SysfsMachine(packages=2, cores=4, gpus=(Device(0), Device(None, source="none")))
+    machine = Machine(packages=2, cores=4, gpus=(Device(0), Device(None, source="none")))
     text = gres_conf([kind(machine)], V26)
     assert re.findall(r"Cores=(\S+)", text) == ["0-3", "0-7"]
     assert "/dev/nvidia1): its NUMA node is not known" in text
 
 
 def test_when_no_gpu_has_a_place_cores_are_left_out_with_the_reason() -> None:
-    text = gres_conf([kind(SysfsMachine(packages=2, gpus=on_nodes(None, None, source="none")))], V24)
+    text = gres_conf([kind(Machine(packages=2, gpus=on_nodes(None, None, source="none")))], V24)
     assert "Cores=" not in "".join(lines(text))
     assert "No Cores=: the NUMA node of no GPU is known" in text
 
@@ -81,12 +81,12 @@ def test_when_no_gpu_has_a_place_cores_are_left_out_with_the_reason() -> None:
 @pytest.mark.parametrize(
     ("machine", "reason"),
     [
-        (SysfsMachine(packages=2, cores=4, offline=(3,), gpus=on_nodes(0, 1)), "CPUs are offline"),
-        (SysfsMachine(packages=2, cores=4, smt=2, offline=(15,), gpus=on_nodes(0, 1)), "1 to 2 threads"),
-        (SysfsMachine(packages=2, cores=4, offline=(7,), gpus=on_nodes(0, 1)), "3 to 4 cores"),
+        (Machine(packages=2, cores=4, offline=(3,), gpus=on_nodes(0, 1)), "CPUs are offline"),
+        (Machine(packages=2, cores=4, smt=2, offline=(15,), gpus=on_nodes(0, 1)), "1 to 2 threads"),
+        (Machine(packages=2, cores=4, offline=(7,), gpus=on_nodes(0, 1)), "3 to 4 cores"),
     ],
 )
-def test_where_slurms_numbers_do_not_hold_cores_are_left_out(machine: SysfsMachine, reason: str) -> None:
+def test_where_slurms_numbers_do_not_hold_cores_are_left_out(machine: Machine, reason: str) -> None:
     text = gres_conf([kind(machine)], V24)
     assert "Cores=" not in "".join(lines(text))
     assert reason in text.replace("\n# ", " ")
@@ -117,7 +117,7 @@ def test_cores_without_a_known_cache_are_no_sockets() -> None:
 
 def uneven(*, caches: bool) -> Topology:
     """A package with nodes of four and of two cores, and a cache to each two cores; a GPU at each node."""
-    base = SysfsMachine(packages=1, nodes=2, cores=3, gpus=on_nodes(0, 1)).topology()
+    base = Machine(packages=1, nodes=2, cores=3, gpus=on_nodes(0, 1)).topology()
     first, second = tuple(range(4)), (4, 5)
     cores = tuple(Core((cpu,), int(cpu > 3), 0, cpu // 2 * 2 if caches else cpu) for cpu in range(6))
     gpus = tuple(gpu._replace(cpus=cpus) for gpu, cpus in zip(base.gpus, (first, second)))
@@ -151,7 +151,7 @@ def test_where_no_device_file_is_known_detection_is_proposed(vendor: str, detect
 
 def test_gpus_stand_in_the_order_of_their_addresses() -> None:
     gpus = tuple(Device(node, minor=minor) for node, minor in ((0, 2), (0, 3), (1, 0), (1, 1)))
-    text = gres_conf([kind(SysfsMachine(packages=2, gpus=gpus))], V24)
+    text = gres_conf([kind(Machine(packages=2, gpus=gpus))], V24)
     assert re.findall(r"File=(\S+)", text) == ["/dev/nvidia[2-3]", "/dev/nvidia[0-1]"]
 
 
@@ -186,7 +186,7 @@ def test_types_are_short(model: str, name: str) -> None:
 
 def test_two_types_are_counted_apart() -> None:
     gpus = (*on_nodes(0, 0, model="NVIDIA H100 PCIe"), *on_nodes(1, model="NVIDIA L40S"))
-    text = slurm_conf([kind(SysfsMachine(packages=2, gpus=gpus))], V24)
+    text = slurm_conf([kind(Machine(packages=2, gpus=gpus))], V24)
     assert "Gres=gpu:h100:2,gpu:l40s:1" in text
 
 
@@ -215,7 +215,7 @@ def test_what_is_alike_everywhere_asks_for_no_release(
 
 
 SMALL = st.builds(
-    lambda packages, nodes, caches, cores, smt, gpus, apart: SysfsMachine(
+    lambda packages, nodes, caches, cores, smt, gpus, apart: Machine(
         packages=packages, nodes=nodes, caches=caches, cores=cores, smt=smt, siblings_apart=apart,
         gpus=on_nodes(*(gpu % (packages * nodes) for gpu in gpus)),
     ),
@@ -226,9 +226,7 @@ SMALL = st.builds(
 
 @given(machine=SMALL, version=st.sampled_from(KNOWN))
 @settings(max_examples=150, deadline=None)
-def test_cores_of_regular_machines_are_the_gpus_node_and_accepted(
-    machine: SysfsMachine, version: Version
-) -> None:
+def test_cores_of_regular_machines_are_the_gpus_node_and_accepted(machine: Machine, version: Version) -> None:
     topology = machine.topology()
     one = kind(topology)
     layout = layouts([one], version)[0]
@@ -245,7 +243,7 @@ def test_cores_of_regular_machines_are_the_gpus_node_and_accepted(
 
 def test_hwloc_counts_the_cores_of_a_node_before_those_of_the_next() -> None:
     """CPU numbers that alternate between the nodes of a package, as with sub-NUMA clustering."""
-    base = SysfsMachine(packages=1, nodes=2, cores=4).topology()
+    base = Machine(packages=1, nodes=2, cores=4).topology()
     cores = tuple(type(core)(core.cpus, core.cpus[0] % 2, 0, core.cpus[0] % 2) for core in base.cores)
     swapped = Topology(base.online, base.nodes, base.distances, cores, ())
     for which in ("package", "numa"):

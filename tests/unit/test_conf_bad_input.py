@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from builder import SysfsMachine, on_nodes
+from builder import Machine, on_nodes
 from numa_align.topology.as_json import to_json
 
-TWO = SysfsMachine(packages=2, cores=4, gpus=on_nodes(0, 1))
+TWO = Machine(packages=2, cores=4, gpus=on_nodes(0, 1))
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ CASES: dict[str, tuple[tuple[str, str | bytes] | None, str, str]] = {
         "FOLDER/facts/n2.json:3: is not what `numa-align topo --json` prints",
     ),
     "facts that conflict": (
-        ("facts/other.json", to_json(SysfsMachine(packages=1).topology(), "n1")),
+        ("facts/other.json", to_json(Machine(packages=1).topology(), "n1")),
         "gres --facts FOLDER/facts",
         "FOLDER/facts/other.json: says other things of node n1 than FOLDER/facts/n1.json does",
     ),

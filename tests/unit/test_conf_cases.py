@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from builder import Device, SysfsMachine
+from builder import Device, Machine
 from click.testing import CliRunner, Result
 from numa_align.slurm_files.hostlist import expand, fold
 from numa_align_conf.cli.conf import command
@@ -123,7 +123,7 @@ def partitioned(tmp_path: Path, parts: int, *words: str, part: str = "gres") -> 
         Device(node=node, vendor=0x1002, class_code=0x120000, driver="amdgpu", minor=128 + parts * node)
         for node in (0, 1)
     )
-    root = SysfsMachine(packages=2, cores=8, gpus=devices).write(tmp_path / "partitioned")
+    root = Machine(packages=2, cores=8, gpus=devices).write(tmp_path / "partitioned")
     for number in range(2 * parts):
         own = root / "sys/class/kfd/kfd/topology/nodes" / str(2 + number)
         own.mkdir(parents=True)

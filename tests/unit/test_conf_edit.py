@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from builder import SysfsMachine, on_nodes
+from builder import Machine, on_nodes
 from numa_align.errors import ConfError
 from numa_align_conf.facts import Kind
 from numa_align_conf.facts import NodeFacts as Facts
 from numa_align_conf.generate import ConfRequest, compare, generate
 from numa_align_conf.version import Version
 
-TWO = SysfsMachine(packages=2, cores=8, smt=2, gpus=on_nodes(0, 0, 1, 1))
+TWO = Machine(packages=2, cores=8, smt=2, gpus=on_nodes(0, 0, 1, 1))
 REQUEST = ConfRequest((Kind(("gpu01", "gpu02"), Facts(TWO.topology()), 128000),), Version(24, 11))
 
 SLURM = """\

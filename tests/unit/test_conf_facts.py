@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from builder import Device, ExtraNode, SysfsMachine, on_nodes
+from builder import Device, ExtraNode, Machine, on_nodes
 from numa_align.errors import ConfError
 from numa_align.topology.as_json import to_json
 from numa_align_conf.facts import read_kinds
@@ -17,19 +17,19 @@ from numa_align_conf.version import Version
 GIB = 1 << 30
 
 
-def write(folder: Path, name: str, machine: SysfsMachine, *, named: bool = True) -> Path:
+def write(folder: Path, name: str, machine: Machine, *, named: bool = True) -> Path:
     path = folder / f"{name}.json"
     path.write_text(to_json(machine.topology(), name if named else None))
     return path
 
 
-def node(number: int, memory_bytes: int = 64 * GIB, model: str = "NVIDIA H100 80GB HBM3") -> SysfsMachine:
+def node(number: int, memory_bytes: int = 64 * GIB, model: str = "NVIDIA H100 80GB HBM3") -> Machine:
     gpus = tuple(Device(i // 2, model=model, uuid=f"GPU-{number:08x}-{i}") for i in range(4))
-    return SysfsMachine(packages=2, cores=8, gpus=gpus, memory_bytes=memory_bytes)
+    return Machine(packages=2, cores=8, gpus=gpus, memory_bytes=memory_bytes)
 
 
 def test_what_topo_prints_is_read_back_unchanged(tmp_path: Path) -> None:
-    machine = SysfsMachine(
+    machine = Machine(
         packages=2, nodes=2, cores=3, smt=2, gpus=(*on_nodes(1, 3), Device(None, source="none")),
         extra_nodes=(ExtraNode(4, kind="gpu-memory"),), offline=(5,),
     )  # fmt: skip
@@ -114,7 +114,7 @@ def test_two_files_that_differ_about_a_node_conflict(tmp_path: Path) -> None:
     second = tmp_path / "copy.json"
     second.write_text(first.read_text())
     assert len(read_kinds([first, second])) == 1
-    second.write_text(to_json(SysfsMachine(packages=1).topology(), "n1"))
+    second.write_text(to_json(Machine(packages=1).topology(), "n1"))
     with pytest.raises(ConfError, match=r"n1\.json: says other things of node n1 than .*copy\.json does"):
         read_kinds([tmp_path])
 

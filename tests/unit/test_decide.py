@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Optional
 
 import pytest
-from builder import SysfsMachine, on_nodes
+from builder import Machine, on_nodes
 from numa_align.errors import RequestError
 from numa_align.placement.claim import Spec
 from numa_align.placement.decide import (
@@ -28,7 +28,7 @@ from numa_align.placement.own import Own
 from numa_align.topology.model import Topology
 from unit.big_machine import BIG, EVERY, after, aligned_task, big
 
-TWO = SysfsMachine(packages=2, cores=8, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1))
+TWO = Machine(packages=2, cores=8, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1))
 ALL = tuple(range(16))
 NEAR = {0: set(range(8)), 1: set(range(8, 16))}
 
@@ -404,7 +404,7 @@ def test_a_process_without_a_gpu_is_told_so() -> None:
     assert blind.doubts == (without_gpu(blind, BIG),)
     assert big({"SLURM_JOB_ID": "7"}, openable=set()).doubts == ()
     assert without_gpu(big({}), BIG) is None
-    bare = SysfsMachine(cores=8).topology()
+    bare = Machine(cores=8).topology()
     decision = decide(bare, Own(bare.online, bare.online, (0,)), {}, ProcessRequest(Spec(on=True)))
     assert "none was found on this machine" in (without_gpu(decision, bare) or "")
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from builder import Card, Device, SysfsMachine, on_nodes
+from builder import Card, Device, Machine, on_nodes
 from click.testing import CliRunner
 from numa_align.errors import ConfError
 from numa_align_conf.cli.doctor import command
@@ -26,8 +26,8 @@ from numa_align_conf.version import Version
 
 V24 = Version(24, 11)
 HUGE = "sys/kernel/mm/transparent_hugepage"
-TWO = SysfsMachine(packages=2, cores=8, smt=2, gpus=on_nodes(0, 0, 1, 1))
-NPS4 = SysfsMachine(packages=2, nodes=4, cores=4, gpus=on_nodes(3, 1, 7, 5))
+TWO = Machine(packages=2, cores=8, smt=2, gpus=on_nodes(0, 0, 1, 1))
+NPS4 = Machine(packages=2, nodes=4, cores=4, gpus=on_nodes(3, 1, 7, 5))
 
 
 def plugin_file(year: int, month: int) -> bytes:
@@ -53,7 +53,7 @@ def plugin_file(year: int, month: int) -> bytes:
     return head + body + sections
 
 
-def node(tmp_path: Path, machine: SysfsMachine = TWO, version: Version = V24) -> Path:
+def node(tmp_path: Path, machine: Machine = TWO, version: Version = V24) -> Path:
     """A node that is as it should be: what `make install` and the generators put there."""
     root = machine.write(tmp_path / "root")
     request = ConfRequest((kind_of_one("n1", Hardware(machine.topology())),), version)
@@ -80,10 +80,8 @@ def wrong(found: Facts) -> list[Finding]:
 
 
 @pytest.mark.parametrize("version", [Version(22, 5), V24, Version(26, 5)])
-@pytest.mark.parametrize("machine", [TWO, NPS4, SysfsMachine(packages=1, gpus=on_nodes(0, 0))])
-def test_nothing_is_wrong_with_what_was_generated(
-    machine: SysfsMachine, version: Version, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("machine", [TWO, NPS4, Machine(packages=1, gpus=on_nodes(0, 0))])
+def test_nothing_is_wrong_with_what_was_generated(machine: Machine, version: Version, tmp_path: Path) -> None:
     found = wrong(facts(node(tmp_path, machine, version), version))
     assert [finding.check for finding in found] == (["weight-copies"] if machine is NPS4 else [])
 
@@ -231,7 +229,7 @@ def test_a_kernel_setting_is_reported_with_its_price_not_as_a_fault(
 
 
 def test_settings_about_several_nodes_are_not_reported_for_one(tmp_path: Path) -> None:
-    root = node(tmp_path, SysfsMachine(packages=1, gpus=on_nodes(0, 0)))
+    root = node(tmp_path, Machine(packages=1, gpus=on_nodes(0, 0)))
     write("proc/sys/kernel/numa_balancing", "1\n")(root)
     write("proc/sys/vm/zone_reclaim_mode", "1\n")(root)
     assert [finding for finding in examine(facts(root)) if finding.check == "kernel"] == []
@@ -253,7 +251,7 @@ def test_detected_cores_are_left_to_slurm(tmp_path: Path) -> None:
 
 def test_cores_of_another_node_as_azure_shipped_them(tmp_path: Path) -> None:
     """Eight GPUs on four nodes of a machine, and gres.conf with the nodes in the order of their numbers."""
-    machine = SysfsMachine(packages=2, nodes=2, cores=4, gpus=on_nodes(1, 1, 0, 0, 3, 3, 2, 2))
+    machine = Machine(packages=2, nodes=2, cores=4, gpus=on_nodes(1, 1, 0, 0, 3, 3, 2, 2))
     root = node(tmp_path, machine)
     lines = [
         f"NodeName=n1 Name=gpu File=/dev/nvidia[{2 * n}-{2 * n + 1}] Cores={4 * n}-{4 * n + 3}\n"
@@ -294,7 +292,7 @@ def test_a_real_plugin_has_its_version() -> None:
 
 def test_gpus_without_a_node_fail(tmp_path: Path) -> None:
     gpus = (Device(0), Device(None, source="none"))
-    found = wrong(facts(node(tmp_path, SysfsMachine(packages=2, gpus=gpus))))
+    found = wrong(facts(node(tmp_path, Machine(packages=2, gpus=gpus))))
     assert [finding.check for finding in found] == ["gpu-node"]
 
 
@@ -355,7 +353,7 @@ def test_a_comma_is_part_of_a_prologs_path(tmp_path: Path) -> None:
 
 
 def test_a_login_node_has_little_to_be_wrong(tmp_path: Path) -> None:
-    root = node(tmp_path, SysfsMachine(packages=1))
+    root = node(tmp_path, Machine(packages=1))
     edit("slurm.conf", "NodeName=n1", "NodeName=n[2-9]")(root)
     assert wrong(facts(root)) == []
 
@@ -371,7 +369,7 @@ def test_included_files_are_followed(tmp_path: Path) -> None:
 
 
 def test_every_check_survives_a_node_of_which_nothing_is_known(tmp_path: Path) -> None:
-    found = facts(SysfsMachine(packages=1, has_node_directory=False).write(tmp_path))
+    found = facts(Machine(packages=1, has_node_directory=False).write(tmp_path))
     for check in CHECKS:
         list(check(found))
     assert [finding.check for finding in wrong(found)] == ["slurm-conf"]
@@ -430,7 +428,7 @@ def test_a_file_that_is_none_is_named_with_its_line(tmp_path: Path) -> None:
         facts(root)
 
 
-def with_cards(*states: str) -> SysfsMachine:
+def with_cards(*states: str) -> Machine:
     """A GPU and a card on each of two nodes, with these states."""
     cards = [
         Card(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builder import Device, SysfsMachine, on_nodes
+from builder import Device, Machine, on_nodes
 from click.testing import CliRunner
 from numa_align.cli.topo import command as topo
 from numa_align_conf.cli.doctor import command
@@ -47,7 +47,7 @@ def of_files(
     """Two sockets of 48 cores with four GPUs each, as most of the cases have it."""
     root = tmp_path / "machine"
     gpus = on_nodes(0, 0, 0, 0, 1, 1, 1, 1, model="NVIDIA H100 80GB HBM3")
-    SysfsMachine(packages=2, cores=48, smt=2, gpus=gpus).write(root)
+    Machine(packages=2, cores=48, smt=2, gpus=gpus).write(root)
     site = tmp_path / "site"
     site.mkdir()
     more = "".join(f"{key}={value}\n" for key, value in ({"GresTypes": "gpu"} | settings).items() if value)
@@ -261,7 +261,7 @@ def test_a_selector_that_is_gone_keeps_daemons_from_starting(
 
 def site_below(root: Path, folder: str, gres: str = NEAR, more: str = "", stack: str = "") -> None:
     gpus = on_nodes(0, 0, 0, 0, 1, 1, 1, 1, model="NVIDIA H100 80GB HBM3")
-    SysfsMachine(packages=2, cores=48, smt=2, gpus=gpus).write(root)
+    Machine(packages=2, cores=48, smt=2, gpus=gpus).write(root)
     place = root / folder
     place.mkdir(parents=True)
     (place / "slurm.conf").write_text(f"{HEAD}GresTypes=gpu\n{more}NodeName=gpu01 {SHAPE} Gres=gpu:8\n")
@@ -396,7 +396,7 @@ def test_what_nvml_finds_is_counted(number: int, says: str | None, more: str, tm
 
 def test_instances_of_a_divided_gpu_are_not_counted(tmp_path: Path) -> None:
     gpus = (Device(0, mig_instances=(1, 2)), Device(1))
-    SysfsMachine(packages=2, cores=48, smt=2, gpus=gpus).write(tmp_path / "m")
+    Machine(packages=2, cores=48, smt=2, gpus=gpus).write(tmp_path / "m")
     site = tmp_path / "site"
     site.mkdir()
     gres = "Gres=gpu:a100:1,gpu:a100_3g.40gb:2"
@@ -405,7 +405,7 @@ def test_instances_of_a_divided_gpu_are_not_counted(tmp_path: Path) -> None:
     assert about_gres(doctor(tmp_path / "m", site / "slurm.conf", "gpu01")) == {}
 
 
-SMALL_NODES = SysfsMachine(packages=2, nodes=4, cores=16, smt=2, gpus=on_nodes(3, 3, 1, 1, 7, 7, 5, 5))
+SMALL_NODES = Machine(packages=2, nodes=4, cores=16, smt=2, gpus=on_nodes(3, 3, 1, 1, 7, 7, 5, 5))
 
 
 def on_small_nodes(tmp_path: Path, node: str, gres: str, version: str) -> list[dict[str, Any]]:
@@ -466,7 +466,7 @@ def test_a_machine_that_contradicts_itself_is_a_warning(
     everything = {0: f"0-{2 * packages * cores - 1}"}
     nodes = sorted(cells or everything)
     root = tmp_path / "m"
-    SysfsMachine(packages=packages, cores=cores, smt=2, siblings_apart=False, gpus=on_nodes(0)).write(root)
+    Machine(packages=packages, cores=cores, smt=2, siblings_apart=False, gpus=on_nodes(0)).write(root)
     for own in root.glob("sys/devices/system/node/node*"):
         if int(own.name[4:]) not in nodes:
             shutil.rmtree(own)

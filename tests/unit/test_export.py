@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from builder import Device, SysfsMachine, on_nodes
+from builder import Device, Machine, on_nodes
 from builder.recorded import answered, unanswered
 from click.testing import CliRunner
 from numa_align.cli.gpus import command as gpus_command
@@ -26,7 +26,7 @@ from numa_align.topology.read import read_at
 from numa_align.view.export import TOOLS
 from numa_align.view.kubernetes import reserved_cpus
 
-TWO = SysfsMachine(packages=2, cores=4, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1), memory_bytes=64 << 30)
+TWO = Machine(packages=2, cores=4, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1), memory_bytes=64 << 30)
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +58,9 @@ def test_options_of_each_tool(root: str) -> None:
     assert "export NUMA_ALIGN_CPUS=5,13" in shown(root, "5", "env")
 
 
-NPS4 = SysfsMachine(packages=2, nodes=4, cores=16, smt=2, gpus=on_nodes(3, 3, 1, 1, 7, 7, 5, 5))
+NPS4 = Machine(packages=2, nodes=4, cores=16, smt=2, gpus=on_nodes(3, 3, 1, 1, 7, 7, 5, 5))
 #: Two GPUs on each of two nodes of a package, whose other nodes have none, as virtual machines show it.
-ON_SOME_NODES = SysfsMachine(packages=2, nodes=2, cores=12, gpus=on_nodes(1, 1, 0, 0, 3, 3, 2, 2))
+ON_SOME_NODES = Machine(packages=2, nodes=2, cores=12, gpus=on_nodes(1, 1, 0, 0, 3, 3, 2, 2))
 
 
 def cpus_of(root: Path, gpus: str, *more: str) -> tuple[set[int], str, int]:
@@ -81,7 +81,7 @@ def test_a_gpu_of_a_machine_cut_in_four_stays_on_its_node(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("machine", [TWO, NPS4, ON_SOME_NODES, replace(TWO, gpus=on_nodes(0, 0, 1))])
-def test_distinct_gpus_get_distinct_cpus(machine: SysfsMachine, tmp_path: Path) -> None:
+def test_distinct_gpus_get_distinct_cpus(machine: Machine, tmp_path: Path) -> None:
     machine.write(tmp_path)
     taken: set[int] = set()
     for gpu in range(len(machine.gpus)):
@@ -124,7 +124,7 @@ def test_the_form_that_others_share_is_said_to_be_shared(root: str) -> None:
 
 
 def test_an_amd_gpu_goes_into_a_container_as_device_files(tmp_path: Path) -> None:
-    machine = SysfsMachine(gpus=(Device(0, vendor=0x1002, device=0x740C, driver="amdgpu"),))
+    machine = Machine(gpus=(Device(0, vendor=0x1002, device=0x740C, driver="amdgpu"),))
     text = shown(str(machine.write(tmp_path)), "0", "docker")
     assert "--device=/dev/kfd --device=/dev/dri/renderD128" in text and "--gpus" not in text
 
@@ -149,7 +149,7 @@ def test_every_tool_has_something_to_say_for_gpus_of_two_nodes(root: str, tool: 
 def test_an_unknown_gpu_and_a_machine_without_gpus_are_a_line(root: str, tmp_path: Path) -> None:
     for place, says in (
         (root, "there is no GPU '9'"),
-        (str(SysfsMachine().write(tmp_path)), "this machine has none"),
+        (str(Machine().write(tmp_path)), "this machine has none"),
     ):
         with pytest.raises(NumaAlignError, match=says):
             shown(place, "9", "docker")
@@ -163,7 +163,7 @@ def test_a_pod_has_a_core_and_a_note_says_if_some_gpus_have_none(root: str) -> N
 
 
 def test_a_gpu_of_unknown_node_is_not_reported_on_a_node(tmp_path: Path) -> None:
-    lost = str(SysfsMachine(packages=2, gpus=on_nodes(None, None, source="none")).write(tmp_path))
+    lost = str(Machine(packages=2, gpus=on_nodes(None, None, source="none")).write(tmp_path))
     text = CliRunner().invoke(gpus_command, ["--root", lost, "2"], catch_exceptions=False).output
     assert "the NUMA node of these GPUs is unknown" in text and "None" not in text and "all on" not in text
     assert "--cpuset-mems" not in shown(lost, "0", "docker")
@@ -171,7 +171,7 @@ def test_a_gpu_of_unknown_node_is_not_reported_on_a_node(tmp_path: Path) -> None
         shown(lost, "0", "kubernetes")
 
 
-def best(machine: SysfsMachine, count: int, switches: str = "") -> tuple[int, ...]:
+def best(machine: Machine, count: int, switches: str = "") -> tuple[int, ...]:
     topology = machine.topology()
     letters = switches or "".join(chr(ord("a") + i) for i in range(len(topology.gpus)))
     bridges = {gpu.bdf: ("pci0000:00", switch) for gpu, switch in zip(topology.gpus, letters)}
@@ -192,18 +192,18 @@ def test_gpus_behind_one_switch_come_first() -> None:
 
 
 def test_the_smaller_node_is_not_left_for_the_lower_number() -> None:
-    assert best(SysfsMachine(packages=2, gpus=on_nodes(0, 1, 1)), 2) == (1, 2)
+    assert best(Machine(packages=2, gpus=on_nodes(0, 1, 1)), 2) == (1, 2)
 
 
 def test_near_nodes_are_taken_before_far_ones() -> None:
-    assert best(SysfsMachine(packages=2, nodes=2, gpus=on_nodes(0, 2, 3)), 2) == (1, 2)
+    assert best(Machine(packages=2, nodes=2, gpus=on_nodes(0, 2, 3)), 2) == (1, 2)
 
 
 def test_too_many_and_none_are_a_line() -> None:
     with pytest.raises(RequestError, match="there are 8 GPUs"):
         best(TWO, 9)
     with pytest.raises(RequestError, match="no GPU"):
-        best(SysfsMachine(), 1)
+        best(Machine(), 1)
 
 
 def test_the_first_line_is_a_list_for_other_commands(root: str) -> None:
@@ -318,9 +318,7 @@ def test_a_compose_file_has_the_cpus_and_the_gpus(root: str) -> None:
 
 
 def test_other_makers_gpus_go_by_their_files(tmp_path: Path) -> None:
-    amd = SysfsMachine(gpus=(Device(0, vendor=0x1002, device=0x740C, driver="amdgpu"),)).write(
-        tmp_path / "amd"
-    )
+    amd = Machine(gpus=(Device(0, vendor=0x1002, device=0x740C, driver="amdgpu"),)).write(tmp_path / "amd")
     files = ["/dev/kfd", "/dev/dri/renderD128"]
     assert shown(str(amd), "0", "cdi").splitlines() == files
     assert shown(str(amd), "0", "enroot").endswith(" ".join(f"--mount {file}" for file in files))

@@ -6,18 +6,16 @@ from collections.abc import Mapping
 from typing import Optional
 
 import pytest
-from builder import Device, SysfsMachine, on_nodes
+from builder import Device, Machine, on_nodes
 from numa_align.errors import RequestError
 from numa_align.placement.expose import expose
 from numa_align.topology.model import Topology
 
-PLAIN = SysfsMachine(packages=2, cores=8, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1)).topology()
-NAMED = SysfsMachine(
+PLAIN = Machine(packages=2, cores=8, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1)).topology()
+NAMED = Machine(
     cores=8, gpus=[Device(uuid=f"GPU-{n}{n}{n}{n}{n}{n}{n}{n}-0000") for n in range(4)]
 ).topology()
-AMD = SysfsMachine(
-    cores=8, gpus=on_nodes(0, 0, 0, vendor=0x1002, class_code=0x038000, driver="amdgpu")
-).topology()
+AMD = Machine(cores=8, gpus=on_nodes(0, 0, 0, vendor=0x1002, class_code=0x038000, driver="amdgpu")).topology()
 ALLOCATION = {"SLURM_JOB_ID": "7"}
 
 

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from builder import SysfsMachine, on_nodes
+from builder import Machine, on_nodes
 from numa_align.process.affinity import move_pages
 from numa_align.process.fix import cpuset_of, fix, gpus_of, lines_of, room_of, shares
 from numa_align.process.of_job import Seen, Thread
 from numa_align.process.state import Policy, ProcessState
 from numa_align.topology.model import Gpu
 
-TOPOLOGY = SysfsMachine(packages=2, cores=1, gpus=on_nodes(0, 1)).topology()
+TOPOLOGY = Machine(packages=2, cores=1, gpus=on_nodes(0, 1)).topology()
 
 #: A thread beside the main one, as a pool of OpenMP's or PyTorch's.
 PROGRAM = (
@@ -78,7 +78,7 @@ def test_it_never_leaves_the_room_that_the_job_has(process: int) -> None:
 
 
 def test_loaders_follow_their_task_and_shares_of_gpus_are_disjoint() -> None:
-    big = SysfsMachine(packages=2, cores=8, gpus=on_nodes(0, 0, 1)).topology()
+    big = Machine(packages=2, cores=8, gpus=on_nodes(0, 0, 1)).topology()
     one, loader, other = seen(1, big.gpus[:1]), seen(2, ()), seen(3, big.gpus[1:2], rank=1)
     assert gpus_of(loader, [one, loader, other]) == big.gpus[:1]
     parts = shares([one, loader, other], big, big.online)

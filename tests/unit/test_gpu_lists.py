@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 import pytest
-from builder import Device, SysfsMachine
+from builder import Device, Machine
 from hypothesis import given
 from hypothesis import strategies as st
 from numa_align.errors import NumaAlignError
@@ -30,7 +30,7 @@ MIG = "MIG-77777777-2222-3333-4444-555555555555"
 
 
 def with_gpus(*uuids: Optional[str], index: Optional[Sequence[int]] = None) -> Topology:
-    topology = SysfsMachine(packages=2, gpus=[Device(uuid=uuid) for uuid in uuids]).topology()
+    topology = Machine(packages=2, gpus=[Device(uuid=uuid) for uuid in uuids]).topology()
     gpus = tuple(
         gpu._replace(index=None if index is None else index[n]) for n, gpu in enumerate(topology.gpus)
     )
@@ -61,13 +61,13 @@ def test_people_name_gpus_by_number_range_uuid_or_instance(text: str, positions:
 
 @pytest.mark.parametrize("text", ["10000:01:00.0", "00010000:01:00.0", "10000:1:0.0"])
 def test_an_address_may_have_a_long_domain(text: str) -> None:
-    topology = SysfsMachine(gpus=[Device(bdf="0000:01:00.0"), Device(bdf="10000:01:00.0")]).topology()
+    topology = Machine(gpus=[Device(bdf="0000:01:00.0"), Device(bdf="10000:01:00.0")]).topology()
     assert select_gpus(topology, text) == (1,)
 
 
 def divided(tmp_path: Path, *instances: tuple[int, ...]) -> Topology:
     devices = [Device(uuid=uuid, mig_instances=own) for uuid, own in zip(UUIDS, instances)]
-    return read_at(SysfsMachine(gpus=devices).write(tmp_path))
+    return read_at(Machine(gpus=devices).write(tmp_path))
 
 
 def test_an_instance_is_of_the_only_gpu_that_has_some(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Optional
 
 import pytest
-from builder import Device, SysfsMachine, on_nodes
+from builder import Device, Machine, on_nodes
 from numa_align.placement.choose_gpus import bridges_of
 from numa_align.sysfs import Tree
 from numa_align.topology.gpu import nvidia
@@ -44,7 +44,7 @@ def test_an_address_is_written_as_the_kernel_writes_it(text: str, bdf: Optional[
 
 
 def listed(tmp_path: Path, *devices: Device) -> list[tuple[str, str, Optional[str]]]:
-    topology = read_at(SysfsMachine(gpus=devices).write(tmp_path))
+    topology = read_at(Machine(gpus=devices).write(tmp_path))
     return [(gpu.vendor, gpu.bdf, gpu.device) for gpu in topology.gpus]
 
 
@@ -77,7 +77,7 @@ def test_what_is_no_gpu_is_not_listed(device: Device, tmp_path: Path) -> None:
         own.mkdir(parents=True)
         for name, text in (("class", "0x030000"), ("vendor", "0x8086"), ("device", "0x3e9a")):
             (own / name).write_text(text + "\n")
-        assert read_at(SysfsMachine().write(tmp_path)).gpus == ()
+        assert read_at(Machine().write(tmp_path)).gpus == ()
         return
     assert listed(tmp_path, device) == []
 
@@ -127,14 +127,14 @@ def test_without_the_drivers_files_minors_are_not_known(tmp_path: Path) -> None:
 
 
 def test_an_excluded_gpu_is_not_listed(tmp_path: Path) -> None:
-    root = SysfsMachine(gpus=on_nodes(0, 0)).write(tmp_path)
+    root = Machine(gpus=on_nodes(0, 0)).write(tmp_path)
     information = root / "proc/driver/nvidia/gpus/0000:11:00.0/information"
     information.write_text(information.read_text().replace("Excluded:\t No", "Excluded:\t Yes"))
     assert [gpu.bdf for gpu in read_at(root).gpus] == ["0000:21:00.0"]
 
 
 def test_minors_are_the_drivers_and_not_the_order_of_addresses(tmp_path: Path) -> None:
-    root = SysfsMachine(gpus=(Device(minor=3), Device(minor=0), Device(minor=11))).write(tmp_path)
+    root = Machine(gpus=(Device(minor=3), Device(minor=0), Device(minor=11))).write(tmp_path)
     assert [gpu.minor for gpu in read_at(root).gpus] == [3, 0, 11]
 
 
@@ -142,22 +142,22 @@ def test_minors_are_the_drivers_and_not_the_order_of_addresses(tmp_path: Path) -
     "uuid", ["GPU-????????-????-????-????-????????????", "GPU-1 2", "nonsense", "GPU-\x1b[31m"]
 )
 def test_a_uuid_that_is_none_is_not_reported(uuid: str, tmp_path: Path) -> None:
-    assert read_at(SysfsMachine(gpus=(Device(uuid=uuid),)).write(tmp_path)).gpus[0].uuid is None
+    assert read_at(Machine(gpus=(Device(uuid=uuid),)).write(tmp_path)).gpus[0].uuid is None
 
 
 def test_a_name_cannot_steer_the_terminal(tmp_path: Path) -> None:
-    model = read_at(SysfsMachine(gpus=(Device(model="A\x1b[31mB"),)).write(tmp_path)).gpus[0].model
+    model = read_at(Machine(gpus=(Device(model="A\x1b[31mB"),)).write(tmp_path)).gpus[0].model
     assert model == "A?[31mB"
 
 
 def test_rocm_knows_an_amd_gpu_by_its_unique_id(tmp_path: Path) -> None:
     device = Device(vendor=0x1002, class_code=0x038000, driver="amdgpu", uuid="GPU-18f4ac3e3b2d5a01")
-    (gpu,) = read_at(SysfsMachine(gpus=(device,)).write(tmp_path)).gpus
+    (gpu,) = read_at(Machine(gpus=(device,)).write(tmp_path)).gpus
     assert gpu.uuid == "GPU-18f4ac3e3b2d5a01"
 
 
 def test_the_kfd_topology_says_what_older_kernels_do_not(tmp_path: Path) -> None:
-    root = SysfsMachine(gpus=(Device(vendor=0x1002, class_code=0x120000),)).write(tmp_path)
+    root = Machine(gpus=(Device(vendor=0x1002, class_code=0x120000),)).write(tmp_path)
     nodes = root / "sys/class/kfd/kfd/topology/nodes"
     for number, text in enumerate(
         [
@@ -184,7 +184,7 @@ def partitioned(tmp_path: Path, parts: int, numbered: bool = True, without: tupl
         Device(node=node, vendor=0x1002, class_code=0x120000, driver="amdgpu", minor=128 + parts * node)
         for node in (0, 1)
     )
-    root = SysfsMachine(packages=2, cores=8, gpus=devices).write(tmp_path)
+    root = Machine(packages=2, cores=8, gpus=devices).write(tmp_path)
     for gpu in (0, 1):
         for part in range(parts):
             own = root / "sys/class/kfd/kfd/topology/nodes" / str(2 + parts * gpu + part)
@@ -214,7 +214,7 @@ def test_a_partition_that_cannot_be_opened_is_no_gpu(tmp_path: Path) -> None:
 
 def divided(tmp_path: Path, *instances: tuple[int, ...]) -> Path:
     devices = [Device(uuid=uuid, mig_instances=own) for uuid, own in zip((U1, U2), instances)]
-    return SysfsMachine(gpus=tuple(devices)).write(tmp_path)
+    return Machine(gpus=tuple(devices)).write(tmp_path)
 
 
 def test_mig_instances_are_those_of_the_minor(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_nvml_is_asked_where_the_drivers_files_are_hidden(
 def test_nvml_says_whose_a_mig_instance_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", fake_nvml())
     devices = (Device(bdf="0000:3b:00.0"), Device(bdf="0000:18:00.0"))
-    gpus = read_at(SysfsMachine(gpus=devices).write(tmp_path)).gpus
+    gpus = read_at(Machine(gpus=devices).write(tmp_path)).gpus
     gpu = parent_of_instance("MIG-77777777-2222-3333-4444-555555555555", gpus, LiveTree(tmp_path))
     assert gpu is not None
     assert gpu.bdf == "0000:18:00.0"

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from builder import SysfsMachine, on_nodes
+from builder import Machine, on_nodes
 from click.testing import CliRunner
 from numa_align.errors import ConfError
 from numa_align.slurm_files import which_conf
@@ -113,7 +113,7 @@ def test_a_release_that_is_not_supported_is_not_known(answer: str, tmp_path: Pat
 
 
 def node(tmp_path: Path) -> Path:
-    return SysfsMachine(packages=2, gpus=on_nodes(0, 1)).write(tmp_path / "machine")
+    return Machine(packages=2, gpus=on_nodes(0, 1)).write(tmp_path / "machine")
 
 
 def test_conf_asks_for_a_release_that_it_does_not_know(tmp_path: Path) -> None:

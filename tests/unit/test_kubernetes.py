@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builder import SysfsMachine, on_nodes
+from builder import Machine, on_nodes
 from builder.recorded import answered, unanswered
 from click.testing import CliRunner
 from numa_align.cli.show import command
@@ -19,7 +19,7 @@ from numa_align.topology.read import read_at
 yaml = pytest.importorskip("yaml")
 schemas = pytest.importorskip("kubernetes_validate")
 
-TWO = SysfsMachine(packages=2, cores=8, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1), memory_bytes=64 << 30)
+TWO = Machine(packages=2, cores=8, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1), memory_bytes=64 << 30)
 #: As in kubelet.config.k8s.io/v1beta1 (staging/src/k8s.io/kubelet/config/v1beta1/types.go), which no package
 #: has as a schema: the fields that are used here, and their types.
 FIELDS: dict[str, type] = {

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from builder import SysfsMachine, on_nodes
+from builder import Machine, on_nodes
 from click.testing import CliRunner
 from numa_align.cli.plan import command as plan
 from numa_align.cli.topo import command as topo
@@ -38,7 +38,7 @@ def test_nor_in_a_table(width: int) -> None:
 
 def test_what_is_no_terminal_gets_each_list_in_one_line(tmp_path: Path) -> None:
     """As a program reads it that was piped to, however narrow the terminal is from which it was started."""
-    machine = SysfsMachine(packages=2, nodes=4, cores=8, smt=2, gpus=on_nodes(*range(8)))
+    machine = Machine(packages=2, nodes=4, cores=8, smt=2, gpus=on_nodes(*range(8)))
     root = str(machine.write(tmp_path))
     for command, more in ((topo, []), (plan, ["-n8", "--cpus", ",".join(map(str, range(0, 128, 2)))])):
         result = CliRunner().invoke(command, ["--root", root, *more], env={"COLUMNS": "40"})

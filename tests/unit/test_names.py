@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from builder import SysfsMachine as Built
+from builder import Machine as Built
 from builder import on_nodes
 from numa_align import _claim, names
 from numa_align.cpulist import format_cpulist
-from numa_align.placement.claim import Machine, Step, Task
+from numa_align.placement.claim import ClaimMachine, Step, Task
 
 ROOT = Path(__file__).resolve().parents[2]
 LIB = _claim.lib
@@ -83,7 +83,7 @@ def test_no_other_file_in_c_spells_a_variable() -> None:
 
 def test_the_map_divides_the_tasks_own_cpus_among_its_gpus() -> None:
     topology = Built(packages=2, cores=4, gpus=on_nodes(0, 1)).topology()
-    machine = Machine.of(topology)
+    machine = ClaimMachine.of(topology)
     step = Step(topology.online, (0, 1), 1, (0, 1))
     variables = machine.variables(step, machine.place(step, Task(0, (0, 1), topology.online)))
     first, second = (gpu.bdf for gpu in topology.gpus)
@@ -102,7 +102,7 @@ def test_the_map_divides_the_tasks_own_cpus_among_its_gpus() -> None:
 def test_a_map_that_does_not_fit_ends_between_entries() -> None:
     """256 GPUs on CPUs with gaps: half an entry would read like a whole one."""
     topology = Built(packages=1, cores=8000, gpus=on_nodes(*[0] * 256)).topology()
-    machine = Machine.of(topology)
+    machine = ClaimMachine.of(topology)
     every = tuple(range(256))
     odd = tuple(cpu for cpu in topology.online if cpu % 2)
     step = Step(odd, (0,), 1, every)
@@ -120,7 +120,7 @@ def test_a_map_that_does_not_fit_ends_between_entries() -> None:
 
 def test_a_task_with_one_gpu_has_no_map() -> None:
     topology = Built(gpus=on_nodes(0)).topology()
-    machine = Machine.of(topology)
+    machine = ClaimMachine.of(topology)
     step = Step(topology.online, (0,), 1, (0,))
     placement = machine.place(step, Task(0, (0,), topology.online))
     assert machine.variables(step, placement)[names.MAP] is None

@@ -17,7 +17,7 @@ from random import Random
 from typing import Optional
 
 import pytest
-from builder import MEMORY, Card, Device, NvmeDisk, SysfsMachine, on_nodes
+from builder import MEMORY, Card, Device, Machine, NvmeDisk, on_nodes
 from builder.damage import damaged
 from builder.recorded import answered, unanswered
 from hypothesis import given
@@ -46,7 +46,7 @@ def paths_of(root: Path) -> list[tuple[str, ...]]:
 
 def one(tmp_path: Path, *cards: Card) -> Nic:
     """The only card of a machine of two nodes."""
-    (found,) = nics_of(SysfsMachine(packages=2, cards=cards).write(tmp_path))
+    (found,) = nics_of(Machine(packages=2, cards=cards).write(tmp_path))
     return found
 
 
@@ -108,9 +108,7 @@ def test_a_card_without_a_driver_has_its_class_and_no_name(
 
 
 def test_a_usb_controller_is_no_card(tmp_path: Path) -> None:
-    assert (
-        nics_of(SysfsMachine(cards=[Card("0000:12:00.0", PORT, class_code=0x0C0330)]).write(tmp_path)) == ()
-    )
+    assert nics_of(Machine(cards=[Card("0000:12:00.0", PORT, class_code=0x0C0330)]).write(tmp_path)) == ()
 
 
 @pytest.mark.parametrize("states", [["1: DOWN"], ["2: INIT"], ["3: ARMED"], ["5: ACTIVE_DEFER"], [""]])
@@ -127,7 +125,7 @@ def test_of_two_ports_the_active_one_counts(tmp_path: Path) -> None:
 def test_a_virtual_function_names_its_physical_one(tmp_path: Path) -> None:
     physical = Card("0000:12:00.0", PORT, rdma="mlx5_0")
     virtual = Card("0000:12:00.1", PORT, rdma="mlx5_1", physfn="0000:12:00.0")
-    found = nics_of(SysfsMachine(cards=(virtual, physical)).write(tmp_path))
+    found = nics_of(Machine(cards=(virtual, physical)).write(tmp_path))
     assert [(nic.name, nic.physical) for nic in found] == [("mlx5_0", None), ("mlx5_1", "0000:12:00.0")]
 
 
@@ -139,7 +137,7 @@ def test_a_subfunction_belongs_to_the_function_that_it_is_in(tmp_path: Path) -> 
 def test_an_interface_in_a_bond_says_so_and_one_in_a_bridge_does_not(tmp_path: Path) -> None:
     bonded = Card("0000:12:00.0", PORT, kind="roce", rdma="mlx5_bond_0", net="eth0", bond="bond0")
     bridged = Card("0000:12:00.1", PORT, net="eth1", bridge="br0")
-    found = nics_of(SysfsMachine(cards=(bonded, bridged)).write(tmp_path))
+    found = nics_of(Machine(cards=(bonded, bridged)).write(tmp_path))
     assert [nic.bond for nic in found] == ["bond0", None]
 
 
@@ -150,7 +148,7 @@ def test_a_software_device_is_where_the_card_below_its_interface_is(tmp_path: Pa
 
 
 def test_a_device_of_no_card_is_left_out(tmp_path: Path) -> None:
-    root = SysfsMachine().write(tmp_path)
+    root = Machine().write(tmp_path)
     (root / "sys/class/infiniband").mkdir(parents=True)
     (root / "sys/class/infiniband/scif0").symlink_to("../../devices/virtual/infiniband/scif0")
     assert nics_of(root) == ()
@@ -162,7 +160,7 @@ def test_the_prolog_reads_rdma_cards_only_with_the_same_result(tmp_path: Path) -
         Card("0000:13:00.0", PORT, net="eno1"),
         Card("0000:14:00.0", PORT, kind="slingshot", rdma="cxi0", net="hsn0"),
     )
-    root = SysfsMachine(gpus=on_nodes(0), cards=cards).write(tmp_path)
+    root = Machine(gpus=on_nodes(0), cards=cards).write(tmp_path)
     few = read_rdma_nics(Tree(root), read_at(root))
     assert [nic.name for nic in few] == ["mlx5_0", "cxi0"]
     assert set(few) <= set(nics_of(root))
@@ -173,7 +171,7 @@ def test_disks_have_name_model_and_node(tmp_path: Path) -> None:
         NvmeDisk("0000:20:00.0", "pci0000:20", 1, "nvme0", "Model 9"),
         NvmeDisk("0000:21:00.0", "pci0000:20", None),
     )
-    root = SysfsMachine(packages=2, disks=disks).write(tmp_path)
+    root = Machine(packages=2, disks=disks).write(tmp_path)
     found = read_disks(Tree(root), read_at(root))
     assert [(disk.name, disk.model, disk.node, disk.source) for disk in found] == [
         ("nvme0", "Model 9", 1, "numa_node"),
@@ -182,7 +180,7 @@ def test_disks_have_name_model_and_node(tmp_path: Path) -> None:
 
 
 def test_a_disk_of_a_fabric_has_no_place_and_is_left_out(tmp_path: Path) -> None:
-    root = SysfsMachine().write(tmp_path)
+    root = Machine().write(tmp_path)
     (root / "sys/class/nvme").mkdir(parents=True)
     (root / "sys/class/nvme/nvme3").symlink_to("../../devices/virtual/nvme-fabrics/ctl/nvme3")
     assert read_disks(Tree(root), read_at(root)) == ()
@@ -219,7 +217,7 @@ def test_reading_the_machine_does_not_import_this() -> None:
 def test_how_far_a_card_is_from_a_gpu(
     tmp_path: Path, gpu_way: str, nic_way: str, nic_node: Optional[int], expected: str
 ) -> None:
-    machine = SysfsMachine(
+    machine = Machine(
         packages=2,
         gpus=[Device(way=gpu_way, bdf="0000:50:00.0")],
         cards=[Card("0000:60:00.0", nic_way, nic_node)],
@@ -229,7 +227,7 @@ def test_how_far_a_card_is_from_a_gpu(
 
 
 def test_a_function_whose_way_is_unknown_is_as_far_as_its_node(tmp_path: Path) -> None:
-    machine = SysfsMachine(packages=2, gpus=on_nodes(0, 1), cards=[Card("0000:60:00.0", PORT, 1)])
+    machine = Machine(packages=2, gpus=on_nodes(0, 1), cards=[Card("0000:60:00.0", PORT, 1)])
     root = machine.write(tmp_path)
     link = root / "sys/bus/pci/devices/0000:60:00.0"
     target = link.resolve()
@@ -359,7 +357,7 @@ def test_every_nvidia_smi_matrix_matches_the_tree_it_describes(
             gpus.append((device, Device(node=nodes[device] - 1, bdf=bdf, way=way)))
         else:
             cards.append((device, Card(bdf, way, nodes[device] - 1, rdma=device)))
-    root = SysfsMachine(
+    root = Machine(
         packages=max(nodes.values()), gpus=[gpu for _, gpu in gpus], cards=[card for _, card in cards]
     ).write(tmp_path)
     topology = read_at(root)
@@ -459,7 +457,7 @@ def test_damaged_files_of_cards_raise_nothing(tmp_path_factory: pytest.TempPathF
         Card("0000:12:00.1", PORT, rdma="mlx5_1", physfn="0000:12:00.0"),
         Card("0000:14:00.0", PORT, kind="slingshot", rdma="cxi0", net="hsn0"),
     )
-    machine = SysfsMachine(gpus=on_nodes(0), cards=cards, disks=[NvmeDisk("0000:20:00.0", PORT, 0, "nvme0")])
+    machine = Machine(gpus=on_nodes(0), cards=cards, disks=[NvmeDisk("0000:20:00.0", PORT, 0, "nvme0")])
     base = Path(MEMORY) if MEMORY else tmp_path_factory.getbasetemp()
     root = machine.write(base / f"numa-align-nics-{id(machine)}")
     try:

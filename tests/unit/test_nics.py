@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builder import Card, Device, SysfsMachine, on_nodes
+from builder import Card, Device, Machine, on_nodes
 from builder.recorded import answered, unanswered
 from click.testing import CliRunner
 from hypothesis import given, settings
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numa_align import _claim, names
 from numa_align.cli.gpus import command as gpus_command
 from numa_align.errors import TableError
-from numa_align.placement.claim import Machine as Claimed
+from numa_align.placement.claim import ClaimMachine as Claimed
 from numa_align.placement.claim import Placement, Step, Task, read_spec
 from numa_align.placement.decide import Decision, decide
 from numa_align.placement.decide import ProcessRequest as DecideRequest
@@ -147,7 +147,7 @@ def hgx(tmp_path: Path, cards: Sequence[int], kind: str = "infiniband", **fields
         )
         for n in cards
     ]  # fmt: skip
-    return read_at(SysfsMachine(packages=2, cores=8, gpus=gpus, cards=beside).write(tmp_path))
+    return read_at(Machine(packages=2, cores=8, gpus=gpus, cards=beside).write(tmp_path))
 
 
 def test_each_gpu_with_a_card_of_its_own(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_four_cards_of_eight_gpus_each_have_two(tmp_path: Path) -> None:
 
 
 def test_two_tasks_of_four_equal_cards_have_two_each() -> None:
-    topology = SysfsMachine(packages=1, cores=8, gpus=on_nodes(0, 0)).topology()
+    topology = Machine(packages=1, cores=8, gpus=on_nodes(0, 0)).topology()
     cards = tuple(
         Nic(f"0000:0{n}:01.0", f"mlx5_{n}", "roce", (), (1,), True, None, None, 0, "numa_node", ("NODE",) * 2)
         for n in range(4)
@@ -177,7 +177,7 @@ def test_two_tasks_of_four_equal_cards_have_two_each() -> None:
 
 def test_somebody_steps_aside_so_that_no_card_idles() -> None:
     """GPU 0 is as near to cards 0 and 1, GPU 1 only to card 0: GPU 0 takes card 1, though 0 comes first."""
-    topology = SysfsMachine(packages=1, cores=8, gpus=on_nodes(0, 0)).topology()
+    topology = Machine(packages=1, cores=8, gpus=on_nodes(0, 0)).topology()
     cards = tuple(
         Nic(f"0000:0{n}:01.0", f"mlx5_{n}", "roce", (), (1,), True, None, None, 0, "numa_node", paths)
         for n, paths in enumerate([("PHB", "PIX"), ("PHB", "PHB")])
@@ -201,7 +201,7 @@ def test_a_storage_ethernet_card_is_not_chosen_beside_infiniband(tmp_path: Path)
 
 def test_across_nodes_the_nearer_node_counts() -> None:
     """Four nodes in two packages: the card of the other node in the package, not that of the other one."""
-    topology = SysfsMachine(packages=2, nodes=2, cores=4, gpus=on_nodes(1)).topology()
+    topology = Machine(packages=2, nodes=2, cores=4, gpus=on_nodes(1)).topology()
     cards = tuple(
         Nic(f"0000:0{n}:01.0", f"mlx5_{n}", "roce", (), (1,), True, None, None, n, "numa_node", ("SYS",))
         for n in (3, 0, 2)
@@ -279,7 +279,7 @@ def test_a_worker_keeps_to_the_cards_of_its_task(tmp_path: Path) -> None:
 
 # -- The table -------------------------------------------------------------------------------
 
-SMALL = SysfsMachine(packages=2, cores=2, gpus=on_nodes(0, 1)).topology()
+SMALL = Machine(packages=2, cores=2, gpus=on_nodes(0, 1)).topology()
 CARD = Nic("0000:05:00.0", "mlx5_0", "infiniband", (), (2,), True, None, None, 1, "numa_node", ("SYS", "PIX"),
            "/dev/infiniband/uverbs0")  # fmt: skip
 LINE = "note nic mlx5_0 infiniband 2 0000:05:00.0 1 /dev/infiniband/uverbs0 SYS,PIX"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Optional
 
 import pytest
-from builder import SysfsMachine, on_nodes
+from builder import Machine, on_nodes
 from click.testing import CliRunner
 from numa_align.cli.job import command, inspect, status_of
 from numa_align.errors import RequestError
@@ -185,7 +185,7 @@ def test_what_permissions_hide_is_said(job: subprocess.Popen[bytes]) -> None:
 
 
 def test_an_open_device_file_tells_the_gpu(tmp_path: Path) -> None:
-    topology = SysfsMachine(gpus=on_nodes(0)).topology()
+    topology = Machine(gpus=on_nodes(0)).topology()
     device = tmp_path / "nvidia0"
     device.touch()
     gpu = topology.gpus[0]._replace(device=str(device))
@@ -197,7 +197,7 @@ def test_an_open_device_file_tells_the_gpu(tmp_path: Path) -> None:
 @pytest.fixture
 def two_open(tmp_path: Path) -> Iterator[tuple[Topology, list[int]]]:
     """Two GPUs and open files that stand for theirs, as CUDA opens those of all that it sees."""
-    found = SysfsMachine(gpus=on_nodes(0, 0)).topology()
+    found = Machine(gpus=on_nodes(0, 0)).topology()
     devices = [tmp_path / f"nvidia{number}" for number in range(2)]
     for device in devices:
         device.touch()

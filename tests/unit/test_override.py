@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from builder import Device, SysfsMachine, on_nodes
+from builder import Device, Machine, on_nodes
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +25,7 @@ UUID = "GPU-11111111-2222-3333-4444-555555555555"
 def root(tmp_path: Path) -> Path:
     """Two nodes, and three GPUs: on node 1, on no known node, on node 0."""
     gpus = (Device(1), Device(None, source="none", uuid=UUID), Device(0))
-    return SysfsMachine(packages=2, gpus=gpus).write(tmp_path / "root")
+    return Machine(packages=2, gpus=gpus).write(tmp_path / "root")
 
 
 def write(root: Path, text: str) -> Path:
@@ -144,7 +144,7 @@ def test_the_command_refuses_a_wrong_file_and_takes_another_path(root: Path, tmp
 
 def test_without_a_file_no_toml_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("numa_align.topology.override.read_overrides", None)
-    assert read_at(SysfsMachine(gpus=on_nodes(0)).write(tmp_path)).gpus[0].node == 0
+    assert read_at(Machine(gpus=on_nodes(0)).write(tmp_path)).gpus[0].node == 0
 
 
 # -- Python 3.9 and 3.10, which have no parser for TOML ----------------------------------------

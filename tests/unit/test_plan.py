@@ -10,7 +10,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from builder import Device, SysfsMachine, on_nodes
+from builder import Device, Machine, on_nodes
 from numa_align.errors import ClaimError, RequestError
 from numa_align.placement.claim import Spec
 from numa_align.placement.plan import Request, make_plan, select_cpus, select_gpus
@@ -18,7 +18,7 @@ from numa_align.topology.read import read_at
 from numa_align.view.terminal import mark, show
 from rich.console import Console
 
-SOCKETS = SysfsMachine(packages=2, caches=2, cores=4, smt=2, gpus=on_nodes(1, 0, 0, 1))
+SOCKETS = Machine(packages=2, caches=2, cores=4, smt=2, gpus=on_nodes(1, 0, 0, 1))
 TOPOLOGY = SOCKETS.topology()
 UUIDS = (Device(0, uuid="GPU-aaaa0000-1"), Device(0, uuid="GPU-aaaa1111-2"))
 
@@ -28,7 +28,7 @@ def numa_align(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
-def picture(machine: SysfsMachine, request: Request, width: int = 80) -> str:
+def picture(machine: Machine, request: Request, width: int = 80) -> str:
     topology, output = machine.topology(), StringIO()
     show(topology, make_plan(topology, request), Console(file=output, width=width, highlight=False))
     return output.getvalue()
@@ -140,7 +140,7 @@ def test_gpus_are_named_by_position_or_address(text: str, gpus: tuple[int, ...])
 
 
 def test_gpus_are_named_by_slurms_index_where_it_is_known(tmp_path: Path) -> None:
-    machine = SysfsMachine(gpus=(Device(0, minor=1), Device(0, minor=0)))
+    machine = Machine(gpus=(Device(0, minor=1), Device(0, minor=0)))
     root = machine.write(tmp_path)
     (root / "etc/slurm").mkdir(parents=True)
     (root / "etc/slurm/gres.conf").write_text("Name=gpu File=/dev/nvidia[0,1]\n")
@@ -150,7 +150,7 @@ def test_gpus_are_named_by_slurms_index_where_it_is_known(tmp_path: Path) -> Non
 
 
 def test_gpus_are_named_by_the_beginning_of_a_uuid() -> None:
-    topology = SysfsMachine(gpus=UUIDS).topology()
+    topology = Machine(gpus=UUIDS).topology()
     assert select_gpus(topology, "GPU-aaaa1") == (1,)
     assert select_gpus(topology, "gpu-AAAA0000-1") == (0,)
     with pytest.raises(RequestError, match="2 GPUs have a UUID that begins"):
@@ -159,11 +159,11 @@ def test_gpus_are_named_by_the_beginning_of_a_uuid() -> None:
 
 def test_machine_without_gpus_says_so() -> None:
     with pytest.raises(RequestError, match="this machine has none"):
-        select_gpus(SysfsMachine().topology(), "0")
+        select_gpus(Machine().topology(), "0")
 
 
 def test_cpus_default_to_all_that_are_online() -> None:
-    topology = SysfsMachine(cores=4, offline=(2,)).topology()
+    topology = Machine(cores=4, offline=(2,)).topology()
     assert select_cpus(topology, None) == (0, 1, 3)
     with pytest.raises(ClaimError, match="no CPU 2 is online"):
         select_cpus(topology, "0-2")
@@ -207,16 +207,14 @@ def test_picture_marks_what_is_idle_shared_or_outside() -> None:
     # GPU 0's socket has no core in the step that it needs; one core has two tasks, one thread each.
     text = picture(SOCKETS, Request(2, (0,), (8, 24)))
     assert "*---  ----" in text
-    text = picture(SysfsMachine(packages=2, cores=4, gpus=on_nodes(0)), Request(1, (0,), tuple(range(2, 8))))
+    text = picture(Machine(packages=2, cores=4, gpus=on_nodes(0)), Request(1, (0,), tuple(range(2, 8))))
     assert "--00" in text and "...." in text
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
 @pytest.mark.parametrize("tasks", [1, 10, 62, 63, 256])
 def test_picture_fits_the_width_and_needs_no_colour(width: int, tasks: int) -> None:
-    machine = SysfsMachine(
-        packages=2, nodes=4, caches=4, cores=8, smt=2, gpus=on_nodes(3, 3, 1, 1, 7, 7, 5, 5)
-    )
+    machine = Machine(packages=2, nodes=4, caches=4, cores=8, smt=2, gpus=on_nodes(3, 3, 1, 1, 7, 7, 5, 5))
     text = picture(machine, Request(tasks, tuple(range(8)), machine.topology().online), width)
     assert max(len(line) for line in text.splitlines()) <= width
     assert "\x1b" not in text

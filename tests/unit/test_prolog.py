@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Optional
 
 import pytest
-from builder import SysfsMachine, on_nodes
+from builder import Machine, on_nodes
 from numa_align.errors import NumaAlignError
 from numa_align.hooks import prolog
 from numa_align.hooks.prolog_conf import read_prolog_conf
@@ -18,7 +18,7 @@ from numa_align.process.room import AUTO, OFF, Room
 
 DAY = 24 * 3600
 
-TWO_NODES = SysfsMachine(packages=2, cores=4, gpus=on_nodes(0, 0, 1, 1))
+TWO_NODES = Machine(packages=2, cores=4, gpus=on_nodes(0, 0, 1, 1))
 
 
 @pytest.fixture
@@ -59,13 +59,13 @@ def test_the_table_says_which_gpus_the_job_holds(root: Path, directory: Path) ->
 
 
 def test_a_machine_without_gpus_gets_a_table_too(tmp_path: Path, directory: Path) -> None:
-    SysfsMachine(packages=2, cores=2).write(tmp_path / "root")
+    Machine(packages=2, cores=2).write(tmp_path / "root")
     assert prolog.write_job_table({"SLURM_JOB_ID": "1"}, tmp_path / "root", directory) == []
     assert "gpu " not in table_of(directory, 1)
 
 
 def test_gpus_that_slurm_gave_but_nobody_finds_are_a_warning(tmp_path: Path, directory: Path) -> None:
-    SysfsMachine(packages=1, cores=2).write(tmp_path / "root")
+    Machine(packages=1, cores=2).write(tmp_path / "root")
     environment = {"SLURM_JOB_ID": "1", "SLURM_JOB_GPUS": "0"}
     warnings = prolog.write_job_table(environment, tmp_path / "root", directory)
     assert any("no GPU was found" in warning for warning in warnings)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from builder import Card, SysfsMachine, on_nodes
+from builder import Card, Machine, on_nodes
 from numa_align.topology.gpu.vendors import VENDORS
 
 PACKAGE = Path(__file__).resolve().parents[2] / "prolog"
@@ -64,7 +64,7 @@ def loaded(call: str, tmp_path: Path) -> set[str]:
 
 @pytest.mark.parametrize("vendor", ["nvidia", "amd", "intel"])
 def test_a_prolog_loads_no_more_than_it_needs(vendor: str, tmp_path: Path) -> None:
-    SysfsMachine(packages=2, cores=2, gpus=on_nodes(0, 1, vendor=VENDORS[vendor].pci)).write(tmp_path)
+    Machine(packages=2, cores=2, gpus=on_nodes(0, 1, vendor=VENDORS[vendor].pci)).write(tmp_path)
     (tmp_path / "etc/slurm").mkdir(parents=True)
     (tmp_path / "etc/slurm/slurm.conf").write_text("ClusterName=c\n")
     (tmp_path / "etc/slurm/gres.conf").write_text("NodeName=n1 Name=gpu File=/dev/nvidia[0-1]\n")
@@ -75,7 +75,7 @@ def test_a_prolog_loads_no_more_than_it_needs(vendor: str, tmp_path: Path) -> No
 
 def test_cards_cost_a_prolog_two_modules_more(tmp_path: Path) -> None:
     card = Card("0000:12:00.0", "pci0000:10/0000:10:01.0", rdma="mlx5_0")
-    SysfsMachine(packages=2, cores=2, gpus=on_nodes(0, 1), cards=[card]).write(tmp_path)
+    Machine(packages=2, cores=2, gpus=on_nodes(0, 1), cards=[card]).write(tmp_path)
     modules = loaded(f"prolog({str(tmp_path)!r}, {str(tmp_path / 'run')!r})", tmp_path)
     assert (tmp_path / "run/1").read_text().count("\nnote nic ") == 1
     cards = {f"numa_align.topology.{name}" for name in ("nic", "attached")}

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from builder import SysfsMachine, on_nodes
+from builder import Machine, on_nodes
 from numa_align.errors import SpecError
 from numa_align.process.make_room import make_room, memory_headroom
 from numa_align.process.node_memory import NodeMemory, parse_meminfo, read_node_memory
@@ -63,9 +63,7 @@ def test_a_wrong_word_is_told_with_those_that_exist(text: str) -> None:
 
 
 def test_a_job_wants_its_part_of_the_nodes_of_its_gpus() -> None:
-    topology = SysfsMachine(
-        packages=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1), memory_bytes=64 * GIB
-    ).topology()
+    topology = Machine(packages=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1), memory_bytes=64 * GIB).topology()
     assert wanted_by_node(topology, [0, 1, 2, 3], AUTO) == {0: 48 * GIB}
     assert wanted_by_node(topology, [0, 4, 5], AUTO) == {0: 12 * GIB, 1: 24 * GIB}
     assert wanted_by_node(topology, [0, 4], AUTO, limit=2 * GIB) == {0: 2 * GIB, 1: 2 * GIB}

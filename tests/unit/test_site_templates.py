@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from builder import SysfsMachine, on_nodes
+from builder import Machine, on_nodes
 from click.testing import CliRunner
 from numa_align_conf.cli import conf, doctor
 
-MACHINE = SysfsMachine(
+MACHINE = Machine(
     packages=2, cores=48, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1, model="NVIDIA H100 80GB")
 )
 HEAD = "ClusterName=t\nSlurmctldHost=ctl\nSelectType=select/cons_tres\nTaskPlugin=task/affinity,task/cgroup\n"

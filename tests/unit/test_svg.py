@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from builder import Card, Device, SysfsMachine, on_nodes
+from builder import Card, Device, Machine, on_nodes
 from builder.own import OWN
 from click.testing import CliRunner
 from numa_align.cli.plan import command as plan_command
@@ -39,7 +39,7 @@ def planned(topology: Topology, tasks: int, cpus: tuple[int, ...] = ()) -> str:
 
 
 def test_the_machine_alone_has_every_core_gpu_node_and_distance() -> None:
-    machine = SysfsMachine(packages=2, cores=20, smt=2, gpus=(*on_nodes(0, 1), Device(None, source="none")))
+    machine = Machine(packages=2, cores=20, smt=2, gpus=(*on_nodes(0, 1), Device(None, source="none")))
     text = draw(machine.topology(), Picture("node1"))
     said = words(text)
     assert len(tips(text)) == 40 and said[0] == "node1"
@@ -50,7 +50,7 @@ def test_the_machine_alone_has_every_core_gpu_node_and_distance() -> None:
 
 
 def test_a_task_has_one_colour_and_its_number_on_every_core() -> None:
-    topology = SysfsMachine(packages=2, cores=2, gpus=on_nodes(0, 1)).topology()
+    topology = Machine(packages=2, cores=2, gpus=on_nodes(0, 1)).topology()
     text = planned(topology, 2)
     said = words(text)
     assert any(word.startswith("GPU") and word.endswith("task 1") for word in said)
@@ -61,7 +61,7 @@ def test_a_task_has_one_colour_and_its_number_on_every_core() -> None:
 
 
 def test_cores_that_are_idle_or_outside_the_step_carry_no_number() -> None:
-    topology = SysfsMachine(packages=2, cores=8, gpus=on_nodes(0)).topology()
+    topology = Machine(packages=2, cores=8, gpus=on_nodes(0)).topology()
     text = planned(topology, 1, cpus=tuple(range(10)))
     assert sum("nobody" in tip for tip in tips(text)) == 2
     assert sum("not in the step" in tip for tip in tips(text)) == 6
@@ -84,7 +84,7 @@ def test_memory_and_gpu_nodes_are_drawn_and_empty_ones_listed() -> None:
 
 
 def test_threads_and_sizes_of_caches_are_drawn(tmp_path: Path) -> None:
-    machine = SysfsMachine(cores=2, smt=2)
+    machine = Machine(cores=2, smt=2)
     topology = machine.topology()
     sizes = read_cache_sizes(Tree(machine.write(tmp_path)), topology)
     assert sizes == {0: 32 << 20}
@@ -102,7 +102,7 @@ def _running(pid: int, task: int, topology: Topology, gpu: int | None) -> Seen:
 
 
 def test_a_job_with_loaders_is_drawn_by_task() -> None:
-    topology = SysfsMachine(packages=2, cores=2, gpus=on_nodes(0, 1)).topology()
+    topology = Machine(packages=2, cores=2, gpus=on_nodes(0, 1)).topology()
     seen = [_running(100 + 10 * t + i, t, topology, t if i == 0 else None) for t in (0, 1) for i in range(4)]
     said = words(draw_processes(topology, "job", seen, Attached(), {}))
     for task in (0, 1):
@@ -112,7 +112,7 @@ def test_a_job_with_loaders_is_drawn_by_task() -> None:
 
 
 def test_network_cards_are_drawn_with_the_gpu_that_they_are_next_to(tmp_path: Path) -> None:
-    machine = SysfsMachine(
+    machine = Machine(
         packages=2,
         gpus=on_nodes(0, 1),
         cards=(Card("0000:22:00.0", "pci0000:20/0000:20:01.0", node=1, rdma="mlx5_0"),),
@@ -141,7 +141,7 @@ def test_colours_of_tasks_stay_apart_in_grey_and_are_none_of_states() -> None:
 
 @pytest.mark.parametrize("name", [*OWN, "seventy"])
 def test_nothing_is_drawn_outside_or_over_another_node(name: str) -> None:
-    machine = OWN.get(name) or SysfsMachine(packages=2, nodes=8, cores=8, smt=2, gpus=on_nodes(*range(16)))
+    machine = OWN.get(name) or Machine(packages=2, nodes=8, cores=8, smt=2, gpus=on_nodes(*range(16)))
     text = planned(machine.topology(), 70 if name == "seventy" else 4)
     root = ElementTree.fromstring(text)
     width, height = float(root.get("width", 0)), float(root.get("height", 0))
@@ -159,7 +159,7 @@ def test_nothing_is_drawn_outside_or_over_another_node(name: str) -> None:
 
 
 def test_what_stands_in_a_title_is_xml_whatever_it_was() -> None:
-    topology = SysfsMachine().topology()
+    topology = Machine().topology()
     text = draw(
         topology, Picture("<a>&\x7f"[:4], (Holder("0", 'a "<b>&', frozenset((0,))),), frozenset((0,)))
     )
@@ -167,7 +167,7 @@ def test_what_stands_in_a_title_is_xml_whatever_it_was() -> None:
 
 
 def test_topo_and_plan_draw_a_file_with_command_and_version(tmp_path: Path) -> None:
-    root = str(SysfsMachine(packages=2, gpus=on_nodes(0, 1)).write(tmp_path / "root"))
+    root = str(Machine(packages=2, gpus=on_nodes(0, 1)).write(tmp_path / "root"))
     for command, more in ((topo_command, []), (plan_command, ["-n2"])):
         file = tmp_path / f"{command.short_help}.svg"
         result = CliRunner().invoke(command, ["--root", root, "--svg", str(file), *more])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
-from builder import SysfsMachine as Built
+from builder import Machine as Built
 from builder import on_nodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numa_align.errors import TableError
-from numa_align.placement.claim import Machine
+from numa_align.placement.claim import ClaimMachine
 from numa_align.placement.table import format_table
 from numa_align.topology.model import Topology
 from unit.machines import topologies
@@ -27,7 +27,7 @@ def renumbered(lines: list[str]) -> str:
 @settings(max_examples=100, deadline=None)
 @given(topologies())
 def test_every_machine_passes_through_a_table(topology: Topology) -> None:
-    machine = Machine.of(topology)
+    machine = ClaimMachine.of(topology)
     assert machine.gpus == tuple(gpu.bdf for gpu in topology.gpus)
     nodes = [node.id for node in topology.nodes]
     assert machine.claim(topology.online, nodes)
@@ -42,14 +42,14 @@ def test_result_does_not_depend_on_the_order_of_lines(topology: Topology, rng: r
     rest = [line for line in lines if line.startswith(("core ", "gpu "))]
     rng.shuffle(rest)
     homes = [gpu.node for gpu in topology.gpus] or [topology.nodes[0].id]
-    shuffled = Machine(renumbered(head + rest))
-    assert shuffled.gpus == Machine.of(topology).gpus
-    assert shuffled.claim(topology.online, homes) == Machine.of(topology).claim(topology.online, homes)
+    shuffled = ClaimMachine(renumbered(head + rest))
+    assert shuffled.gpus == ClaimMachine.of(topology).gpus
+    assert shuffled.claim(topology.online, homes) == ClaimMachine.of(topology).claim(topology.online, homes)
 
 
 @pytest.mark.parametrize("job", [2**31 - 1, 2**31, 2**32 - 2])
 def test_a_job_of_a_federation_has_a_table(job: int) -> None:
-    assert Machine(format_table(TOPOLOGY, job)).gpus == Machine(TEXT).gpus
+    assert ClaimMachine(format_table(TOPOLOGY, job)).gpus == ClaimMachine(TEXT).gpus
 
 
 @pytest.mark.parametrize(
@@ -66,13 +66,13 @@ def test_what_the_plugin_would_refuse_is_not_written(built: Built, complaint: st
 
 def test_the_greatest_machine_is_read() -> None:
     topology = Built(packages=1, cores=2, smt=16, gpus=on_nodes(*[0] * 256)).topology()
-    assert len(Machine(format_table(topology, 7)).gpus) == 256
+    assert len(ClaimMachine(format_table(topology, 7)).gpus) == 256
 
 
 @pytest.mark.parametrize("keep", range(0, len(TEXT), 7))
 def test_table_that_is_cut_off_is_refused(keep: int) -> None:
     with pytest.raises(TableError):
-        Machine(TEXT[:keep])
+        ClaimMachine(TEXT[:keep])
 
 
 def with_line(index: int, line: str) -> str:
@@ -129,7 +129,7 @@ NODE, CORE, GPU = first("node "), first("core "), first("gpu ")
 )
 def test_wrong_table_is_refused_with_its_line(text: str, complaint: str) -> None:
     with pytest.raises(TableError, match=complaint) as caught:
-        Machine(text)
+        ClaimMachine(text)
     assert str(caught.value).isprintable() and len(str(caught.value)) < 200
 
 
@@ -137,7 +137,7 @@ def test_wrong_table_is_refused_with_its_line(text: str, complaint: str) -> None
 @given(st.integers(0, len(TEXT) - 1), st.characters(max_codepoint=255))
 def test_any_changed_byte_is_survived(position: int, character: str) -> None:
     try:
-        machine = Machine(TEXT[:position] + character + TEXT[position + 1 :])
+        machine = ClaimMachine(TEXT[:position] + character + TEXT[position + 1 :])
     except TableError:
         return
     for cpus in machine.claim(range(16), [None]):
@@ -146,10 +146,10 @@ def test_any_changed_byte_is_survived(position: int, character: str) -> None:
 
 def test_node_cpus_are_those_of_its_cores_whatever_else_is_listed() -> None:
     """A node that lists CPUs which no core has (offline, or of another node) does not lend them out."""
-    machine = Machine(with_line(NODE, "node 0 cpu 1 0-15,77 10,21"))
+    machine = ClaimMachine(with_line(NODE, "node 0 cpu 1 0-15,77 10,21"))
     assert machine.claim(range(100), [0, 1]) == ((0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15))
 
 
 def test_a_vendor_with_a_longer_name_is_read() -> None:
     """A name of eight letters once refused the whole table, and with it every job of the node."""
-    assert Machine(with_line(GPU, "gpu elevenletter 0000:11:00.0 0 - 0 numa_node 0 no - - -")).gpus
+    assert ClaimMachine(with_line(GPU, "gpu elevenletter 0000:11:00.0 0 - 0 numa_node 0 no - - -")).gpus

@@ -8,14 +8,14 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from builder import SysfsMachine, on_nodes
+from builder import Machine, on_nodes
 from numa_align.cpulist import format_cpulist
 from numa_align.hooks.task_prolog import is_batch, later_steps, speak
 from numa_align.placement.claim import Spec
 from numa_align.placement.decide import ProcessRequest, decide
 from numa_align.placement.own import Own
 
-TOPOLOGY = SysfsMachine(packages=2, cores=2, gpus=on_nodes(0, 1)).topology()
+TOPOLOGY = Machine(packages=2, cores=2, gpus=on_nodes(0, 1)).topology()
 BATCH = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1", "SLURM_TASKS_PER_NODE": "2"}
 
 

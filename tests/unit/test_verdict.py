@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from builder import SysfsMachine, on_nodes
+from builder import Machine, on_nodes
 from builder.own import OWN
 from numa_align.process.node_memory import NodeMemory
 from numa_align.process.state import Policy, ProcessState
 from numa_align.process.verdict import judge
 
 MIB = 1 << 20
-TWO = SysfsMachine(packages=2, cores=4, gpus=on_nodes(0, 0, 1, 1)).topology()
+TWO = Machine(packages=2, cores=4, gpus=on_nodes(0, 0, 1, 1)).topology()
 
 
 def process(near: int, far: int, shared_far: int = 0) -> ProcessState:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Optional
 
 import pytest
-from builder import Device, SysfsMachine
+from builder import Device, Machine
 from hypothesis import example, given
 from hypothesis import strategies as st
 from numa_align.placement.table import format_table
@@ -102,7 +102,7 @@ def devices(tmp_path_factory: pytest.TempPathFactory) -> Devices:
 
 def machine(*index: Optional[int], vendor: int = 0x10DE) -> Topology:
     gpus = [Device(uuid=uuid, vendor=vendor, driver="driver", minor=n) for n, uuid in enumerate(UUIDS)]
-    topology = SysfsMachine(packages=2, gpus=gpus).topology()
+    topology = Machine(packages=2, gpus=gpus).topology()
     numbered = (gpu._replace(index=number) for gpu, number in zip(topology.gpus, index))
     return Topology(topology.online, topology.nodes, topology.distances, topology.cores, tuple(numbered))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builder import SysfsMachine, on_nodes
+from builder import Machine, on_nodes
 from click.testing import CliRunner
 from numa_align.cli import cli
 from numa_align.hooks.prolog import read_node
@@ -28,7 +28,7 @@ def put(path: Path, text: str) -> Path:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return SysfsMachine(packages=2, gpus=on_nodes(0, 0, 1, 1)).write(tmp_path / "root")
+    return Machine(packages=2, gpus=on_nodes(0, 0, 1, 1)).write(tmp_path / "root")
 
 
 def here(root: Path, **environment: str) -> list[object]:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..cpulist import format_cpulist
 from ..errors import BindError
 from ..names import CPUS, STATE
-from ..placement.claim import Machine, Spec, Step, Task
+from ..placement.claim import ClaimMachine, Spec, Step, Task
 from ..placement.decide import Decision, ProcessRequest, decide, line_of, warning_of
 from ..placement.own import Own
 from ..process.affinity import bind_cpus, read_own
@@ -131,7 +131,7 @@ def step_masks(
     topology: Topology, decision: Decision, tasks: int, spec: Spec, own: Own
 ) -> Sequence[tuple[int, int]]:
     """For each task of a step of the whole job: the bits of its CPUs and of its memory nodes."""
-    machine = Machine.of(topology)
+    machine = ClaimMachine.of(topology)
     gpus = decision.placement.gpus
     step = Step(own.cpus, own.memory_nodes or (0,), tasks, gpus, spec)
     placed = [machine.place(step, Task(number, gpus, own.cpus)) for number in range(tasks)]

@@ -218,7 +218,7 @@ def choose_gpus(task: int, tasks: int, visible: int) -> Choice:
     return Choice(choice.first, choice.count, choice.share, choice.sharers)
 
 
-class Machine:
+class ClaimMachine:
     """A node of the cluster as the C code knows it."""
 
     def __init__(self, table: str) -> None:
@@ -238,7 +238,7 @@ class Machine:
         self.nics = tuple(_text(machine.nics[i].name) for i in range(machine.nic_count))
 
     @classmethod
-    def of(cls, topology: Topology) -> Machine:
+    def of(cls, topology: Topology) -> ClaimMachine:
         """The machine that a topology describes, by way of its binding table."""
         machine = cls(format_table(topology, 0))
         if machine.gpus != tuple(gpu.bdf for gpu in topology.gpus):
@@ -443,9 +443,9 @@ class Machine:
 
 
 @lru_cache(maxsize=2)
-def _machine_of(topology: Topology) -> Machine:
+def _machine_of(topology: Topology) -> ClaimMachine:
     """Made once for all processes of a node that are judged."""
-    return Machine.of(topology)
+    return ClaimMachine.of(topology)
 
 
 def local_cpus(topology: Topology, gpus: Iterable[Gpu]) -> frozenset[int]:

@@ -17,7 +17,7 @@ from ..names import CPUS, GPUS, MAP, VARIABLES, WORKER, State
 from ..slurm_env import place_of, to_number
 from ..topology.model import Gpu, Topology
 from ..topology.select import listed_by_slurm
-from .claim import Machine, Placement, Sight, Spec, Step, Task, choose_gpus, local_cpus
+from .claim import ClaimMachine, Placement, Sight, Spec, Step, Task, choose_gpus, local_cpus
 from .launcher import (
     Share,
     Worker,
@@ -69,7 +69,7 @@ class _Context:
     """What every way to a placement needs."""
 
     topology: Topology
-    machine: Machine
+    machine: ClaimMachine
     own: Own
     environment: Mapping[str, str]
     spec: Spec
@@ -115,7 +115,7 @@ def decide(
     spec = request.spec
     if spec.mem == "preferred" and wants_local_memory(environment):
         spec = replace(spec, mem="bind")  # as Slurm does it, at the new place
-    context = _Context(topology, Machine.of(topology), own, environment, spec, openable)
+    context = _Context(topology, ClaimMachine.of(topology), own, environment, spec, openable)
     named = request.gpus
     visible = (
         context.positions(visible_gpus(topology.gpus, environment, openable)) if named is None else named
@@ -435,7 +435,7 @@ def share_of(
     near = {cpu for gpu in whole for cpu in topology.gpus[gpu].cpus}
     known = all(topology.gpus[gpu].cpus for gpu in whole)
     cpus = tuple(cpu for cpu in own.cpus if cpu in near) if known else ()
-    machine = Machine.of(topology)
+    machine = ClaimMachine.of(topology)
     context = _Context(topology, machine, own, {}, spec, may_open)
     step = Step(cpus or own.cpus, context.memory_nodes(), 1, tuple(whole), spec)
     placement = machine.place(step, Task(0, tuple(gpus), step.cpus))

@@ -15,7 +15,7 @@ from ..errors import ClaimError, RequestError
 from ..sysfs import Tree
 from ..topology.model import Gpu, Topology
 from ..topology.select import select
-from .claim import MAX_TASKS, Machine, Placement, Sight, Spec, Step, Task
+from .claim import MAX_TASKS, ClaimMachine, Placement, Sight, Spec, Step, Task
 from .shown import Release, shown_closest, shown_each
 
 JSON_VERSION = 1
@@ -63,7 +63,7 @@ def make_plan(topology: Topology, request: Request) -> Plan:
         raise ClaimError(f"a step has 1 to {MAX_TASKS} tasks on a node, not {request.tasks}")
     if not request.cpus:
         raise ClaimError("a step has at least one CPU")
-    machine = Machine.of(topology)
+    machine = ClaimMachine.of(topology)
     spec = request.spec if request.spec.on else replace(request.spec, mem="none", cpus="all")
     step = Step(
         cpus=request.cpus,
@@ -86,7 +86,7 @@ def nics_of(topology: Topology, gpus: Sequence[int]) -> tuple[str, ...]:
         return ()
     nodes = tuple(node.id for node in topology.nodes)
     step = Step(topology.online, nodes, 1, tuple(gpus), ON)
-    return Machine.of(topology).place(step, Task(0, tuple(gpus), topology.online)).nics
+    return ClaimMachine.of(topology).place(step, Task(0, tuple(gpus), topology.online)).nics
 
 
 def _visible(topology: Topology, request: Request, masks: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:

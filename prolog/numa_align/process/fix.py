@@ -16,7 +16,7 @@ from typing import Optional
 
 from ..cpulist import format_cpulist, parse_cpulist
 from ..errors import BindError, KernelError
-from ..placement.claim import Machine
+from ..placement.claim import ClaimMachine
 from ..sysfs import read_text
 from ..topology.model import Gpu, Topology
 from .affinity import bind_process, move_pages
@@ -57,7 +57,7 @@ def gpus_of(process: Seen, seen: Sequence[Seen]) -> tuple[Gpu, ...]:
 def shares(seen: Sequence[Seen], topology: Topology, room: Iterable[int]) -> dict[str, tuple[int, ...]]:
     """The CPUs of each GPU that is used, by its address."""
     used = [gpu for gpu in topology.gpus if any(gpu in process.gpus for process in seen)]
-    slices = Machine.of(topology).claim(room, [gpu.node for gpu in used])
+    slices = ClaimMachine.of(topology).claim(room, [gpu.node for gpu in used])
     return {gpu.bdf: cpus for gpu, cpus in zip(used, slices)}
 
 

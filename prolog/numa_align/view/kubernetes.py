@@ -12,7 +12,7 @@ from typing import Optional
 
 from ..cpulist import format_cpulist
 from ..errors import RequestError
-from ..placement.claim import Machine
+from ..placement.claim import ClaimMachine
 from ..topology.gpu.vendors import VENDORS
 from ..topology.model import Gpu, Node, Topology
 from .shown import Binding, Shown
@@ -107,7 +107,7 @@ def reserved_mib(node: Node) -> int:
 def share_of_pod(topology: Topology, gpus: Sequence[Gpu]) -> Share:
     """CPUs, in whole cores, and memory of a Pod with ``gpus``, such that Pods for all GPUs fit."""
     width = _width(topology)
-    machine = Machine.of(topology)
+    machine = ClaimMachine.of(topology)
     reserved = set(reserved_cpus(topology))
     left = tuple(cpu for cpu in topology.online if cpu not in reserved)
     shares = machine.claim(left, [gpu.node for gpu in topology.gpus])
