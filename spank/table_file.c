@@ -28,7 +28,7 @@ static int open_table(const char *name, off_t *length, char *error, size_t size)
 		return -1;
 	}
 	if (fstat(folder, &status) != 0 || !only_root_writes(&status)) {
-		snprintf(error, size, "the folder is not root's alone");
+		snprintf(error, size, "the folder can be written by users other than root");
 	} else {
 		/* O_NONBLOCK: a fifo in its place must not hold the step up. */
 		file = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -44,7 +44,7 @@ static int open_table(const char *name, off_t *length, char *error, size_t size)
 	else if (!only_root_writes(&status))
 		snprintf(error, size, "it does not belong to root alone");
 	else if (status.st_size > NA_TABLE_MAX_BYTES)
-		snprintf(error, size, "it is larger than any table");
+		snprintf(error, size, "the file is too large to be a table");
 	else {
 		*length = status.st_size;
 		return file;

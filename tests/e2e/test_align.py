@@ -202,7 +202,7 @@ DAMAGE = {
     "of another boot": ("sed 's/^boot .*/boot x/' {saved} > {table}", "last boot"),
     "of a user": ("chown user {table}", "does not belong to root"),
     "a symbolic link": ("ln -sf {saved} {table}", "symbolic link"),
-    "10 MiB of noise": ("head -c 10485760 /dev/urandom > {table}", "larger than any table"),
+    "10 MiB of noise": ("head -c 10485760 /dev/urandom > {table}", "too large to be a table"),
     "noise": ("head -c 65536 /dev/urandom > {table}", "not a binding table"),
 }
 

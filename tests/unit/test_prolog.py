@@ -111,7 +111,7 @@ def test_a_link_in_the_tables_place_is_replaced_not_followed(tmp_path: Path, dir
 def test_a_folder_that_others_can_write_is_refused(directory: Path) -> None:
     directory.mkdir()
     directory.chmod(0o777)
-    with pytest.raises(NumaAlignError, match="not root's alone"):
+    with pytest.raises(NumaAlignError, match="users other than root"):
         write_table("text\n", 3, directory)
 
 
