@@ -56,6 +56,7 @@ def test_the_json_is_the_agreed_one_to_the_field(tmp_path: Path) -> None:
                 "cpus_on_own_nodes": 0,
                 "cpus_beside": 0,
                 "note": None,
+                "nics": [],
             },
             {
                 "task": 1,
@@ -69,6 +70,7 @@ def test_the_json_is_the_agreed_one_to_the_field(tmp_path: Path) -> None:
                 "cpus_on_own_nodes": 8,
                 "cpus_beside": 0,
                 "note": None,
+                "nics": [],
             },
         ],
     }
@@ -83,7 +85,7 @@ def test_the_json_is_the_agreed_one_to_the_field(tmp_path: Path) -> None:
         (["-n1", "--cpus", "a"], "'a' is not a number"),
         (
             ["-n1", "--numa-align", "fast"],
-            'unknown word "fast"; valid words are on, off, strict, verbose, mem=',
+            'unknown word "fast"; valid words are on, off, strict, verbose, nic, mem=',
         ),
         (["-n1", "--gpus", ""], "--no-gpus plans a step without GPUs"),
     ],
