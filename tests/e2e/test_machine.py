@@ -197,14 +197,14 @@ def test_qemu_dies_with_its_owner(tmp_path: Path) -> None:
         """
         import threading, time
         from machine.cache import Cache
-        from machine.hardware import Topology
+        from machine.hardware import Hardware
         from machine.image import image_for
         from machine.progress import silent
         from machine.qemu import TCG, Qemu, boot_arguments
 
         def start():
             image = image_for("24.11", Cache(), silent)
-            print(Qemu(boot_arguments(image, Topology(memory=256), "", TCG)).pid, flush=True)
+            print(Qemu(boot_arguments(image, Hardware(memory=256), "", TCG)).pid, flush=True)
 
         worker = threading.Thread(target=start)
         worker.start()

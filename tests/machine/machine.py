@@ -42,7 +42,7 @@ JOBS_OF_ONE_CONFIGURATION = 1000
 
 
 class EmulatedMachine(Started):
-    """`with Machine(...) as machine:` boots it, brings Slurm up, and takes it away afterwards."""
+    """`with EmulatedMachine(...) as machine:` boots it, brings Slurm up, and takes it away afterwards."""
 
     def __init__(
         self,
