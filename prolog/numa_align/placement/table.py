@@ -138,7 +138,8 @@ def _open_directory(directory: AnyPath) -> int:
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
         os.close(folder)
         raise TableError(
-            f"{path} can be written by users other than root (owner {status.st_uid}, mode {status.st_mode & 0o7777:o})"
+            f"{path} can be written by users other than root "
+            f"(owner {status.st_uid}, mode {status.st_mode & 0o7777:o})"
         )
     return folder
 
