@@ -104,10 +104,14 @@ class Nic(NamedTuple):
         return self.kind != NIC_KINDS[-1]
 
     @property
+    def is_alone(self) -> bool:
+        """Whether it is a card of its own: no function of another card and no part of a bond."""
+        return self.physical is None and self.bond is None
+
+    @property
     def is_choosable(self) -> bool:
         """Whether a task may be told to use it: for RDMA, up, a card of its own and not a part of a bond."""
-        alone = self.physical is None and self.bond is None
-        return self.for_rdma and self.name is not None and self.up is not False and alone
+        return self.for_rdma and self.name is not None and self.up is not False and self.is_alone
 
 
 class Topology(NamedTuple):

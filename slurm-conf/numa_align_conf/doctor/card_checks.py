@@ -15,7 +15,7 @@ def nearest_is_up(facts: Facts) -> Iterator[Finding]:
 
     Where all cards of a fabric are down it is not in use, and that is no fault.
     """
-    alone = [nic for nic in facts.topology.nics if nic.physical is None and nic.bond is None]
+    alone = [nic for nic in facts.topology.nics if nic.is_alone]
     up = [nic for nic in alone if nic.is_choosable]
     lost = []
     for position, gpu in enumerate(facts.topology.gpus):
