@@ -3,7 +3,7 @@
 #define NUMA_ALIGN_BIND_H
 
 #include "placement/bitset.h"
-#include "placement/place.h"
+#include "placement/step.h"
 
 /* Each returns 0 or an errno. */
 int na_bind_get_cpus(struct na_set *cpus);

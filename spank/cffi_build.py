@@ -148,9 +148,11 @@ def builder(root: Path) -> FFI:
                 "explain",
                 "libraries",
                 "nics",
+                "parts",
                 "place",
                 "programs",
                 "spec",
+                "tasks",
                 "table",
                 "variables",
             )

@@ -2,7 +2,7 @@
 #ifndef NUMA_ALIGN_MEETING_H
 #define NUMA_ALIGN_MEETING_H
 
-#include "placement/place.h"
+#include "placement/step.h"
 
 struct na_meeting;
 

@@ -4,7 +4,7 @@
 
 #include <slurm/spank.h>
 
-#include "placement/place.h"
+#include "placement/step.h"
 
 /* Sets NUMA_ALIGN_STATE, _GPUS, _CPUS, _MEMS and, for several GPUs, _MAP in the task's environment. */
 void na_report_environment(spank_t spank, const struct na_step *step, const struct na_placement *placement);

@@ -2,7 +2,7 @@
 #ifndef NUMA_ALIGN_EXPLAIN_H
 #define NUMA_ALIGN_EXPLAIN_H
 
-#include "place.h"
+#include "step.h"
 
 /*
  * Fills in state, reason and advice of a task with GPUs; they follow from the CPUs and the policy

@@ -2,7 +2,7 @@
 #ifndef NUMA_ALIGN_LIBRARIES_H
 #define NUMA_ALIGN_LIBRARIES_H
 
-#include "place.h"
+#include "step.h"
 
 /* docs/nics.md has the sources, and tells which libraries choose better by themselves. */
 enum na_library { NA_LIBRARY_UCX, NA_LIBRARY_CRAY_MPICH };

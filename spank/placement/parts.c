@@ -1,6 +1,7 @@
+#include "parts.h"
+
 #include <stdlib.h>
 
-#include "claim.h"
 #include "units.h"
 
 bool na_claim_part(const struct na_machine *machine, const struct na_set *cpus, int part, int parts,

@@ -6,21 +6,6 @@
 #include "explain.h"
 #include "tasks.h"
 
-const char *na_state_name(enum na_state state)
-{
-	static const char *const names[] = { "aligned", "partial", "memory-only", "unaligned" };
-
-	return (size_t)state < sizeof(names) / sizeof(names[0]) ? names[state] : "";
-}
-
-const char *na_policy_name(enum na_policy policy)
-{
-	static const char *const names[] = { "default",	   "preferred", "bind",
-					     "interleave", "local",	"preferred-many" };
-
-	return (size_t)policy < sizeof(names) / sizeof(names[0]) ? names[policy] : "";
-}
-
 /* Memory without CPUs (HBM, CXL) is for host memory only where there is no other; a GPU's never is. */
 static enum na_node_kind host_memory(const struct na_machine *machine)
 {
@@ -123,19 +108,6 @@ static void spread_memory(const struct na_step *step, struct na_placement *place
 	for (int i = 0; i < machine->node_count; i++)
 		if (machine->nodes[i].kind == kind && na_set_has(&step->mems, machine->nodes[i].id))
 			na_set_add(&placement->mems, machine->nodes[i].id);
-}
-
-bool na_near_gpu_of_step(const struct na_step *step, const struct na_set *cpus)
-{
-	for (int i = 0; i < step->gpu_count; i++) {
-		struct na_set local;
-
-		na_set_clear(&local);
-		na_local_cpus(step->machine, step->machine->gpus[step->gpus[i]].node, &local);
-		if (na_set_meets(&local, cpus))
-			return true;
-	}
-	return false;
 }
 
 static void count_cpus(const struct na_step *step, struct na_placement *placement, const struct na_set *local)

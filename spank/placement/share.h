@@ -2,7 +2,7 @@
 #ifndef NUMA_ALIGN_SHARE_H
 #define NUMA_ALIGN_SHARE_H
 
-#include "claim.h"
+#include "request.h"
 #include "seats.h"
 #include "units.h"
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "nics.h"
+#include "parts.h"
 
 struct na_choice na_choose_gpus(int id, int tasks, int visible)
 {

@@ -3,7 +3,17 @@
 #define NUMA_ALIGN_TASKS_H
 
 #include "claim.h"
-#include "place.h"
+#include "step.h"
+
+/*
+ * Which of `visible` GPUs task `id` of `tasks` uses: GPUs number first to first + count - 1, the
+ * first one shared by `sharers` tasks of which this is number `share`. That is how programs use
+ * SLURM_LOCALID.
+ */
+struct na_choice {
+	int first, count, share, sharers;
+};
+struct na_choice na_choose_gpus(int id, int tasks, int visible);
 
 /*
  * Which of the `visible` GPUs that it sees task number `id` uses. If the tasks do not all see all GPUs

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "place.h"
+
 const char *na_variable_name(enum na_variable variable)
 {
 	static const char *const names[NA_VARIABLES] = {

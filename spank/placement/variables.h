@@ -2,7 +2,7 @@
 #ifndef NUMA_ALIGN_VARIABLES_H
 #define NUMA_ALIGN_VARIABLES_H
 
-#include "place.h"
+#include "step.h"
 
 enum na_variable {
 	NA_VARIABLE_STATE,
