@@ -143,8 +143,9 @@ def loading(machine: EmulatedMachine, *, on: bool) -> Iterator[None]:
     if not on:
         yield
         return
-    loop = "while :; do taskset -c 3 cat /dev/vda; done >/dev/null & echo $! >/run/loader"
-    machine.run(f"setsid sh -c '{loop}'", check=True)
+    loop = "while :; do taskset -c 3 cat /dev/vda; done & echo $! >/run/loader"
+    # Apart from the pipes of this command, which lasts until they are closed.
+    machine.run(f"setsid sh -c '{loop}' </dev/null >/dev/null 2>&1", check=True)
     try:
         yield
     finally:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from numa_align.audit import gather
 from numa_align.audit.model import Sample, to_json
 from numa_align.cli.audit import said_of_silent
+from numa_align.errors import AuditError
 
 FAKE_SSH = """#!/bin/sh
 for word; do case $word in gpu*) node=$word;; esac; done
@@ -47,6 +49,33 @@ def test_all_nodes_are_asked_and_those_that_do_not_answer_are_named(nodes: list[
     assert "No route to host" in silent["gpu8"]
     assert silent["gpu9"] == "no answer in 3 s"
     assert steps == [(done, 9) for done in range(1, 10)]
+
+
+def test_a_slurmctld_that_does_not_answer_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("sinfo", "squeue"):
+        (tmp_path / name).write_text("#!/bin/sh\nexec sleep 100\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(gather, "_TIMEOUT", 1)
+    with pytest.raises(AuditError, match="sinfo gave no answer in 1 s"):
+        gather.nodes_with_gpus()
+    monkeypatch.setitem(sys.modules, "ClusterShell.Task", None)
+    with pytest.raises(AuditError, match="squeue gave no answer in 1 s"):
+        gather.ask_all()
+
+
+def test_a_step_that_does_not_start_leaves_its_job_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in (("squeue", "echo '7|1'"), ("srun", "exec sleep 100")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(gather, "_TIMEOUT", 1)
+    monkeypatch.setitem(sys.modules, "ClusterShell.Task", None)
+    assert gather.ask_all() == ([], {"job 7": "no answer in 2 s"})
 
 
 def test_nodes_that_fail_alike_share_a_line() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from ..errors import AuditError
@@ -34,13 +35,23 @@ def ask_all(answered: Answered = lambda done, of: None) -> tuple[list[Sample], M
 def nodes_with_gpus() -> list[str]:
     """Names of the nodes whose gres have GPUs and that are up, by sinfo."""
     words = [program("sinfo", "--all"), "--noheader", "--Node", "--responding", "--format=%N|%G"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_TIMEOUT)
+    done = _ask_slurm(words)
     if done.returncode != 0:
         raise AuditError(f"sinfo failed: {done.stderr.strip().rpartition(chr(10))[2]}")
-    return sorted(_with_gpus(done.stdout.splitlines()))
+    return sorted(with_gpus(done.stdout.splitlines()))
 
 
-def _with_gpus(lines: Iterable[str]) -> set[str]:
+def _ask_slurm(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """One of Slurm's commands, which tries for minutes to reach a slurmctld that is down."""
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=_TIMEOUT)
+    except subprocess.TimeoutExpired as error:
+        name = Path(words[0]).name
+        raise AuditError(f"{name} gave no answer in {_TIMEOUT} s: is slurmctld running?") from error
+
+
+def with_gpus(lines: Iterable[str]) -> set[str]:
+    """The nodes with GPUs of lines ``NODE|GRES``, one per node and partition (sinfo's %N and %G)."""
     found = set()
     for line in lines:
         name, _, gres = line.partition("|")
@@ -85,7 +96,7 @@ def _end(buffer: Any) -> str:
 def _through_own_jobs(answered: Answered) -> tuple[list[Sample], dict[str, str]]:
     """A step beside each of this user's jobs: what a user may see without ssh."""
     words = [program("squeue", "--all"), "--noheader", "--me", "--states=RUNNING", "--format=%A|%D"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_TIMEOUT)
+    done = _ask_slurm(words)
     if done.returncode != 0 or not done.stdout.strip():
         raise AuditError(
             "ClusterShell is not installed and this user has no running job: install it, or gather what "
@@ -96,16 +107,32 @@ def _through_own_jobs(answered: Answered) -> tuple[list[Sample], dict[str, str]]
     jobs = done.stdout.split()
     for number, line in enumerate(jobs, 1):
         job, _, nodes = line.partition("|")
-        step = step_beside(int(job), int(nodes), _COMMAND.split())
-        ran = subprocess.run(
-            step, capture_output=True, text=True, check=False, timeout=_TIMEOUT * 2, env=clean_environment()
-        )
-        for sample in _samples(ran.stdout.splitlines(), f"job {job}"):
-            samples[sample.node] = sample
-        if ran.returncode != 0:
-            silent[f"job {job}"] = " ".join(ran.stderr.split())[-200:] or f"srun ended with {ran.returncode}"
+        found, why = _beside_job(int(job), int(nodes))
+        samples.update({sample.node: sample for sample in found})
+        if why:
+            silent[f"job {job}"] = why
         answered(number, len(jobs))
     return [samples[node] for node in sorted(samples)], silent
+
+
+def _beside_job(job: int, nodes: int) -> tuple[list[Sample], str]:
+    """What the nodes of a job answer to a step, and why not all did, empty if they did."""
+    limit = 2 * _TIMEOUT
+    try:
+        ran = subprocess.run(
+            step_beside(job, nodes, _COMMAND.split()),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=limit,
+            env=clean_environment(),
+        )
+    except subprocess.TimeoutExpired:
+        return [], f"no answer in {limit} s"
+    samples = list(_samples(ran.stdout.splitlines(), f"job {job}"))
+    if ran.returncode == 0:
+        return samples, ""
+    return samples, " ".join(ran.stderr.split())[-200:] or f"srun ended with {ran.returncode}"
 
 
 def _samples(lines: Iterable[str], where: str) -> Iterator[Sample]:

@@ -99,10 +99,10 @@ def _samples(all_nodes: bool, sources: Sequence[Path], budget: int) -> list[Samp
         return [newest[node] for node in sorted(newest)]
     if all_nodes:
         from ..audit.gather import ask_all  # noqa: PLC0415
-        from ..view.audit import progress  # noqa: PLC0415
+        from ..view.progress import progress  # noqa: PLC0415
 
-        with progress("Nodes") as answered:
-            samples, silent = ask_all(answered)
+        with progress("Nodes") as tell:
+            samples, silent = ask_all(lambda done, of: tell(done, of, ""))
         for line in said_of_silent(silent):
             click.echo(f"numa-align: {line}", err=True)
         if not samples:

@@ -71,31 +71,27 @@ def command(
 
 def _measure(topology: Topology, effort: Effort, toolkit: Optional[Toolkit]) -> tuple[list[Cell], list[Copy]]:
     """Everything, behind a progress bar on stderr."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress  # noqa: PLC0415
-
     from ..bench.gpu_copies import measure_gpu, numbered  # noqa: PLC0415
     from ..bench.host_memory import measure_memory, pairs  # noqa: PLC0415
+    from ..view.progress import progress  # noqa: PLC0415
 
     allowed = tuple(os.sched_getaffinity(0))
     todo = pairs(topology, allowed)
     nodes = {cpu.id: cpu for cpu, _ in todo if cpu.memory_bytes}.values()
     gpus = numbered(toolkit, topology) if toolkit else []
-    cells, copies = [], []
-    bar_off = not sys.stderr.isatty()  # in a log it would leave an empty line
-    with Progress(console=Console(stderr=True), transient=True, disable=bar_off) as progress:
-        bar = progress.add_task("measuring", total=len(todo) + len(nodes) * len(gpus))
+    cells: list[Cell] = []
+    copies: list[Copy] = []
+    total = len(todo) + len(nodes) * len(gpus)
+    with progress("measuring") as tell:
         try:
             for cpu, memory in todo:
-                progress.update(bar, description=f"CPUs of node {cpu.id}, memory of node {memory.id}")
+                tell(len(cells), total, f"CPUs of node {cpu.id}, memory of node {memory.id}")
                 cells.append(measure_memory(cpu, memory, allowed, effort))
-                progress.advance(bar)
             for node, which in product(nodes, gpus):
-                progress.update(bar, description=f"node {node.id}, GPU {which[1].bdf}")
+                tell(len(cells) + len(copies), total, f"node {node.id}, GPU {which[1].bdf}")
                 cpus = tuple(sorted(set(node.cpus) & set(allowed)))
                 assert toolkit is not None  # else there are no gpus
                 copies.append(measure_gpu(toolkit, which, node, cpus, effort))
-                progress.advance(bar)
         except BindError as error:
             raise RequestError(f"nothing can be measured: {error}") from error
     return cells, copies

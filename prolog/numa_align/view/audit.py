@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import html
-import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
-from rich.progress import Progress
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -40,14 +37,6 @@ def show_samples(samples: Sequence[Sample], tasks: bool = False) -> RenderableTy
     else:
         body = _task_table(rows) if tasks else _job_table(rows)
     return Group(body, Text(), *_sums(totals(samples)))
-
-
-@contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr while one waits, if somebody sits there; told how much is done, of how much."""
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        number = bar.add_task(what, total=None)
-        yield lambda done, of: bar.update(number, completed=done, total=of)
 
 
 def _percent(near: int, all_of_it: int) -> str:

@@ -1,0 +1,24 @@
+"""A progress bar on stderr while somebody waits."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import Progress
+
+#: Is told how much is done, of how much, and what is done now ("" where that stays as it is).
+Tell = Callable[[int, int, str], None]
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Tell]:
+    """A bar if stderr is a terminal; elsewhere nothing, as rich 13 ends a bar that is off with a line."""
+    if not sys.stderr.isatty():
+        yield lambda done, of, now: None
+        return
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        number = bar.add_task(what, total=None)
+        yield lambda done, of, now: bar.update(number, completed=done, total=of, description=now or what)
