@@ -42,7 +42,8 @@ static void mention_many_nodes(const struct na_machine *machine, struct na_place
 static const char *more_near(const struct na_step *step, const struct na_set *local)
 {
 	if (na_set_subset(local, &step->cpus))
-		return "the step has all cores of these nodes; fewer GPUs or tasks a node leave more to each";
+		return "the step has all cores of these nodes; with fewer GPUs or tasks per node, each would "
+		       "have more";
 	return "request more cores near the GPUs with --gres-flags=enforce-binding, or the whole node with "
 	       "--exclusive";
 }
@@ -112,7 +113,14 @@ static void explain_partial(const struct na_step *step, const struct na_task *ta
 		       "%d of %d CPUs are on nodes without a GPU of this step: the nearest cores that were "
 		       "left",
 		       far, all);
-		ADVICE(placement, "%s", keep_or_request(step, placement, local, all));
+		if (2 * placement->own >= all || !na_set_subset(local, &step->cpus))
+			ADVICE(placement, "%s", keep_or_request(step, placement, local, all));
+		else
+			ADVICE(placement,
+			       "with the %d CPUs that are local to its GPUs it would be aligned: request no "
+			       "more, "
+			       "with --gres-flags=enforce-binding",
+			       all - far);
 	}
 }
 

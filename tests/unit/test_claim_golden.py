@@ -229,6 +229,20 @@ def test_cores_of_one_socket_for_gpus_of_both() -> None:
     assert nodes(placed) == [(0,)] * 4 + [(1,)] * 4
 
 
+def test_cores_near_a_gpu_outside_the_step_are_advised_away_by_number() -> None:
+    """NPS4 with GPUs on two of four nodes; one GPU with all cores: those near the other are remote."""
+    machine = Machine(nodes=4, cores=4, gpus=on_nodes(3, 1))
+    (placed,) = plan(machine, 1, gpus=[0])
+    assert (placed.state, cpus([placed])) == ("partial", ["0-15"])
+    assert placed.reason and placed.reason.startswith("4 of 16 CPUs are on nodes without a GPU of this step")
+    assert placed.advice == (
+        "with the 12 CPUs that are local to its GPUs it would be aligned: request no more, "
+        "with --gres-flags=enforce-binding"
+    )
+    (requested,) = plan(machine, 1, gpus=[0], cpus="0-3,8-15")
+    assert requested.state == "aligned"
+
+
 def test_nobody_gives_a_near_core_away_while_there_are_unused_ones() -> None:
     """GPU 1's package has no core in the step; two of a third package are enough for it, few as they are."""
     machine = Machine(packages=3, cores=8, gpus=on_nodes(0, 1))
