@@ -422,7 +422,10 @@ static bool read_header(struct reader *reader)
 		return true;
 	reader->line = 1;
 	if (line && strncmp(line, "numa-align-table ", 17) == 0)
-		return refuse(reader, "a table of another version (this is %d)", NA_TABLE_VERSION);
+		return refuse(reader,
+			      "a table of another version (this is %d): start the job again, or let root "
+			      "run its prolog again",
+			      NA_TABLE_VERSION);
 	return refuse(reader, "not a binding table");
 }
 

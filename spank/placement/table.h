@@ -16,7 +16,8 @@
  * CPUS and MEMORY_NODES are in the kernel's list format, RDEV is MAJOR:MINOR of DEVICE; PATHS are PIX, PXB,
  * PHB, NODE or SYS, separated by commas, in the order of the lines of the GPUs, which come before. Cards are
  * notes because a plugin that knows of no cards passes over notes, and refuses any word that is new.
- * prolog/numa_align/placement/table.py writes it; both sides are held together by tests.
+ * prolog/numa_align/placement/table.py writes it; both sides are held together by tests. What an older or
+ * newer plugin would not read gets another number in the first line.
  */
 #ifndef NUMA_ALIGN_TABLE_H
 #define NUMA_ALIGN_TABLE_H

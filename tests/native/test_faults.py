@@ -252,6 +252,28 @@ def test_a_job_between_two_steps_keeps_its_table(native: Native) -> None:
         native.configure(WITHOUT_CGROUPS)
 
 
+def test_a_table_of_another_version_is_told_and_written_anew(native: Native) -> None:
+    """As after an upgrade of a node whose jobs go on; the commands are those of docs/administrators.md."""
+    with allocated(native, "-n1 --gpus=2") as job:
+        native.run(f"sed -i '1s/ 1$/ 99/' {RUN}/{job}", check=True)
+        before = native.run(
+            f"srun --jobid={job} --overlap -n1 --numa-align {PROBE}; numa-align doctor", user="user"
+        )
+        gpus = native.run(
+            f"scontrol show job -d {job} | sed -n 's/.*(IDX:\\([0-9,-]*\\)).*/\\1/p'", check=True
+        )
+        anew = f"SLURM_JOB_ID={job} SLURM_JOB_GPUS={gpus.stdout.strip()} numa-align-prolog"
+        native.run(anew, check=True)
+        after = asking.ask(native, job, "--gpus=2 --numa-align")
+        table = native.run(["cat", f"{RUN}/{job}"], check=True).stdout
+    assert ranks_of(before)[0].environment["NUMA_ALIGN_STATE"] == "unaligned"
+    assert "another version (this is 1): start the job again, or let root run its prolog" in before.stderr
+    assert "another version" in ranks_of(before)[0].environment["NUMA_ALIGN_REASON"]
+    assert f"SLURM_JOB_ID={job} SLURM_JOB_GPUS=IDX numa-align-prolog" in before.stdout
+    assert after.environment["NUMA_ALIGN_STATE"] == "aligned"
+    assert len([line for line in table.splitlines() if line.startswith("gpu ") and " yes " in line]) == 2
+
+
 def test_strict_fails_the_task_before_it_starts_with_the_reason(native: Native) -> None:
     with allocated(native, "-n2 -O --gpus=1") as job:
         native.run(f"rm {RUN}/{job}", check=True)

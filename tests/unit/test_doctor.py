@@ -154,6 +154,12 @@ BROKEN = [
         "Epilog=",
     ),
     (
+        write("run/numa-align/77", "numa-align-table 2\nboot -\njob 77\nend 3\n"),
+        "tables",
+        "warn",
+        "SLURM_JOB_ID=77 SLURM_JOB_GPUS=IDX numa-align-prolog",
+    ),
+    (
         edit("slurm.conf", "Epilog=/usr", "#Epilog=/usr"),
         "epilog",
         "fail",

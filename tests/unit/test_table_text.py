@@ -19,6 +19,25 @@ TOPOLOGY = Built(packages=2, cores=4, smt=2, gpus=on_nodes(0, 1)).topology()
 TEXT = format_table(TOPOLOGY, 7, boot="b", job_gpus=[1], note="why")
 
 
+#: As version 0.1.0's first prolog wrote it: jobs that run while numa-align is upgraded have such tables.
+FIRST = """numa-align-table 1
+boot b
+job 42
+node 0 cpu 68719476736 0-1,4-5 10,32
+node 1 cpu 68719476736 2-3,6-7 32,10
+core 0,4 0 0 0
+core 1,5 0 0 0
+core 2,6 1 1 2
+core 3,7 1 1 2
+gpu nvidia 0000:11:00.0 0 - 0 numa_node 0 - - /dev/nvidia0 -
+gpu nvidia 0000:21:00.0 1 - 1 numa_node 1 - - /dev/nvidia1 -
+note why
+end 12
+"""
+#: Words and numbers of fields of the records that the first plugin read; it refused all others.
+FIRST_RECORDS = {"boot": 2, "job": 2, "node": 6, "core": 5, "gpu": 12}
+
+
 def renumbered(lines: list[str]) -> str:
     """A table whose last line is right again."""
     return "\n".join([*lines, f"end {len(lines)}", ""])
@@ -45,6 +64,23 @@ def test_result_does_not_depend_on_the_order_of_lines(topology: Topology, rng: r
     shuffled = ClaimMachine(renumbered(head + rest))
     assert shuffled.gpus == ClaimMachine.of(topology).gpus
     assert shuffled.claim(topology.online, homes) == ClaimMachine.of(topology).claim(topology.online, homes)
+
+
+def test_a_table_of_the_first_version_is_read() -> None:
+    machine = ClaimMachine(FIRST)
+    assert machine.gpus == ("0000:11:00.0", "0000:21:00.0")
+    assert machine.claim(range(8), [1]) == ((2, 3, 6, 7),)
+
+
+@settings(max_examples=50, deadline=None)
+@given(topologies())
+def test_the_first_version_reads_every_table_of_this_one(topology: Topology) -> None:
+    """A downgrade: a plugin that is older than the prolog passes over notes, and refuses new words."""
+    header, *records, end = format_table(topology, 7, boot="b", note="why").splitlines()
+    assert header == FIRST.splitlines()[0] and end == f"end {1 + len(records)}"
+    for record in records:
+        word, *_ = fields = record.split(" ")
+        assert word == "note" or len(fields) == FIRST_RECORDS[word]
 
 
 @pytest.mark.parametrize("job", [2**31 - 1, 2**31, 2**32 - 2])
@@ -93,7 +129,7 @@ NODE, CORE, GPU = first("node "), first("core "), first("gpu ")
     [
         ("", "empty"),
         ("hello\n", "not a binding table"),
-        ("numa-align-table 2\n", "another version"),
+        ("numa-align-table 2\n", "another version .this is 1.: start the job again, or let root run its"),
         (TEXT + "x\n", "follows the end"),
         (TEXT.replace("end ", "end 1"), "cut off|not a record"),
         (TEXT.replace("\n", "\r\n"), "another version"),

@@ -63,7 +63,8 @@ class Facts:
     is the machine with the sockets that Slurm counts, ``declared`` what it was told. ``kernel`` has the texts
     of files below /proc/sys and /sys by short names. ``persistence`` is None where nobody can say.
     ``prolog_seconds``: what describing this node takes, None if not measured. ``stale_tables``: jobs whose
-    tables were left behind. ``declared_gres`` is Gres= of this node, None where nothing declares the node;
+    tables were left behind; ``other_tables``: those whose tables another version of numa-align wrote, which
+    the plugin does not read. ``declared_gres`` is Gres= of this node, None where nothing declares the node;
     ``missing_files``: device files of gres.conf that are not there. ``sbin``: where prolog and epilog are
     installed. ``gres_faults``: lines of gres.conf that Slurm does not read, whichever node they are about.
     ``node`` has the keys of the node's line. ``controller``: the host whose files these are a copy of, None
@@ -90,6 +91,7 @@ class Facts:
     persistence: Optional[bool] = None
     prolog_seconds: Optional[float] = None
     stale_tables: tuple[int, ...] = ()
+    other_tables: tuple[int, ...] = ()
     declared_gres: Optional[str] = None
     missing_files: frozenset[str] = frozenset()
     sbin: str = "/usr/sbin"

@@ -17,6 +17,7 @@ from typing import Optional
 import numa_align
 from numa_align.errors import ConfError
 from numa_align.placement.table import STALE_SECONDS
+from numa_align.placement.table import VERSION as TABLE_VERSION
 from numa_align.process.jobs import jobs_with_steps
 from numa_align.slurm_files.conffile import ConfFile, Line, read_conf, shown
 from numa_align.slurm_files.gres_lines import GresLine, faults, gpu_lines
@@ -95,6 +96,7 @@ def read_facts(
         persistence=_persistence(topology) if tree.is_live else None,
         prolog_seconds=prolog_seconds() if tree.is_live and topology.gpus else None,
         stale_tables=stale_tables(tree),
+        other_tables=other_tables(tree),
         declared_gres=None if own is None else own.settings.get("gres", ""),
         missing_files=_missing(gres, topology, tree),
         sbin=f"{installed_prefix()}/sbin",
@@ -262,6 +264,17 @@ def stale_tables(tree: Tree) -> tuple[int, ...]:
         if other_boot or (old and job not in running):
             stale.append(job)
     return tuple(stale)
+
+
+def other_tables(tree: Tree) -> tuple[int, ...]:
+    """Jobs whose tables were written by a numa-align of another version of tables: upgraded under them."""
+    ours = f"numa-align-table {TABLE_VERSION}"
+    firsts = {
+        job: (tree.text(f"run/numa-align/{job}") or "").partition("\n")[0]
+        for job in tree.numbered("run/numa-align", "")
+        if job > 0
+    }
+    return tuple(job for job, line in firsts.items() if line.startswith("numa-align-table ") and line != ours)
 
 
 def _age(path: str) -> float:

@@ -364,7 +364,7 @@ def _prolog_times(facts: Facts) -> Iterator[Finding]:
 
 
 def tables(facts: Facts) -> Iterator[Finding]:
-    """Tables of jobs that are gone."""
+    """Tables of jobs that are gone, and those that the plugin does not read."""
     if facts.stale_tables:
         jobs = ", ".join(map(str, facts.stale_tables[:5]))
         yield Finding(
@@ -373,4 +373,16 @@ def tables(facts: Facts) -> Iterator[Finding]:
             f"{len(facts.stale_tables)} binding tables of jobs that are gone ({jobs})",
             "none yet; that the epilog does not run",
             f"{facts.place('epilog')}: Epilog=; the next epilog removes them",
+        )
+    others = [job for job in facts.other_tables if job not in facts.stale_tables]
+    if others:
+        yield Finding(
+            "tables",
+            "warn",
+            f"the tables of {len(others)} jobs ({', '.join(map(str, others[:5]))}) are of another version of "
+            "numa-align: it was upgraded or downgraded while they ran",
+            "their next steps are not aligned, or fail with strict; jobs that start from now on are aligned",
+            "wait for these jobs to end, or run the prolog again for each, as root on this node: "
+            f"SLURM_JOB_ID={others[0]} SLURM_JOB_GPUS=IDX numa-align-prolog, with the IDX of `scontrol show "
+            f"job -d {others[0]}`",
         )
