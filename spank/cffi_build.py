@@ -85,8 +85,8 @@ struct na_task {
     int visible_count;
     int visible[256];
     struct na_set mask;
-    bool cpus_by_hand;
-    bool mem_by_hand;
+    bool cpus_explicit;
+    bool mem_explicit;
     bool cpus_by_variable, mem_by_variable;
 };
 struct na_placement {
@@ -142,7 +142,7 @@ def builder(root: Path) -> FFI:
         "".join(
             f'#include "{name}.h"\n'
             for name in (
-                "by_hand",
+                "explicit",
                 "chase",
                 "claim",
                 "explain",

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "placement/by_hand.h"
+#include "placement/explicit.h"
 
 /* srun's options come first; a longer command line has them in its beginning all the same. */
 #define COMMAND_LINE_MAX 65536

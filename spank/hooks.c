@@ -18,7 +18,7 @@
 #include "node_memory.h"
 #include "option.h"
 #include "report.h"
-#include "placement/by_hand.h"
+#include "placement/explicit.h"
 #include "placement/explain.h"
 #include "placement/place.h"
 #include "table_file.h"
@@ -32,7 +32,7 @@ static struct {
 	bool active;
 	struct na_step step;
 	struct na_machine *machine;
-	struct na_by_hand by_hand;
+	struct na_explicit explicit;
 	bool cpus_by_variable, mem_by_variable;
 	bool by_user; /* somebody asked for this step, not only the site's default */
 	bool dry; /* decide and set nothing */
@@ -74,7 +74,7 @@ static void read_cpu_bind(spank_t spank, enum na_decider decider, bool by_user)
 		too_long = false;
 	bind = too_long ? NA_CPU_BIND_EXPLICIT : na_cpu_bind(value);
 	if (bind == NA_CPU_BIND_EXPLICIT || (bind != NA_CPU_BIND_NOTHING && !by_user))
-		context.by_hand.cpus = decider == NA_BY_VARIABLE ? "SLURM_CPU_BIND" : "--cpu-bind";
+		context.explicit.cpus = decider == NA_BY_VARIABLE ? "SLURM_CPU_BIND" : "--cpu-bind";
 	else if (bind == NA_CPU_BIND_NODES && context.step.spec.cpus != NA_CPUS_ALL)
 		context.step.spec.cpus = NA_CPUS_NODE;
 }
@@ -95,8 +95,8 @@ static void read_mem_bind(spank_t spank, enum na_decider decider)
 	bind = too_long ? NA_MEM_BIND_EXPLICIT : na_mem_bind(value);
 	if (bind == NA_MEM_BIND_NOTHING)
 		return;
-	if (bind == NA_MEM_BIND_EXPLICIT || context.by_hand.cpus || context.step.spec.mem == NA_MEM_NONE)
-		context.by_hand.mem = decider == NA_BY_VARIABLE ? "SLURM_MEM_BIND" : "--mem-bind";
+	if (bind == NA_MEM_BIND_EXPLICIT || context.explicit.cpus || context.step.spec.mem == NA_MEM_NONE)
+		context.explicit.mem = decider == NA_BY_VARIABLE ? "SLURM_MEM_BIND" : "--mem-bind";
 	else
 		context.step.spec.mem = bind == NA_MEM_BIND_LOCAL ? NA_MEM_BIND : NA_MEM_PREFERRED;
 	context.mem_by_variable = decider == NA_BY_VARIABLE;
@@ -255,8 +255,8 @@ static void align(spank_t spank, int id, struct na_placement *placement)
 	struct na_set nodes;
 	int error = na_bind_get_cpus(&task.mask);
 
-	task.cpus_by_hand = context.by_hand.cpus != NULL;
-	task.mem_by_hand = context.by_hand.mem != NULL;
+	task.cpus_explicit = context.explicit.cpus != NULL;
+	task.mem_explicit = context.explicit.mem != NULL;
 	task.cpus_by_variable = context.cpus_by_variable;
 	task.mem_by_variable = context.mem_by_variable;
 	placement->cpus = task.mask;
@@ -265,7 +265,7 @@ static void align(spank_t spank, int id, struct na_placement *placement)
 		return;
 	}
 	step->cpus = task.mask;
-	if (!task.cpus_by_hand && step->spec.cpus != NA_CPUS_ALL)
+	if (!task.cpus_explicit && step->spec.cpus != NA_CPUS_ALL)
 		na_cpuset_of_step(spank, &task.mask, &step->cpus);
 	task.visible_count =
 		na_devices_of_task(spank, step->machine, step->gpus, step->gpu_count, task.visible);
@@ -284,7 +284,7 @@ static void align(spank_t spank, int id, struct na_placement *placement)
 	}
 	if (context.dry) {
 		na_bind_set_cpus(&task.mask); /* widened to see the step's CPUs */
-		if (!task.mem_by_hand)
+		if (!task.mem_explicit)
 			return;
 	} else {
 		apply_cpus(&task, placement);
@@ -324,7 +324,7 @@ static void report(uint32_t global_id, const struct na_placement *placement, lon
 	char memory[96];
 
 	describe_memory(&placement->mems, memory, sizeof(memory));
-	na_report_task((int)global_id, context.machine, placement, context.by_hand, memory, microseconds);
+	na_report_task((int)global_id, context.machine, placement, context.explicit, memory, microseconds);
 	if (placement->policy != NA_POLICY_PREFERRED_MANY && placement->policy != NA_POLICY_DEFAULT &&
 	    placement->set_memory && context.step.spec.mem == NA_MEM_PREFERRED)
 		slurm_spank_log("numa-align: task %u: policy=%s because this kernel has no preferred-many "

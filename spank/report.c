@@ -86,7 +86,7 @@ static void describe_cpus(const struct na_placement *placement, char *text, size
 }
 
 void na_report_task(int global_id, const struct na_machine *machine, const struct na_placement *placement,
-		    struct na_by_hand by_hand, const char *memory, long microseconds)
+		    struct na_explicit explicit, const char *memory, long microseconds)
 {
 	char gpus[1024] = "", cpus[1024], mems[256], where[80];
 
@@ -97,10 +97,10 @@ void na_report_task(int global_id, const struct na_machine *machine, const struc
 	describe_cpus(placement, where, sizeof(where));
 	slurm_spank_log("numa-align: task %d: %s gpus=%s cpus=%s%s%s%s%s mems=%s policy=%s%s%s%s%s %ld us",
 			global_id, na_state_name(placement->state), gpus[0] ? gpus : "-",
-			cpus[0] ? cpus : "-", where, by_hand.cpus ? " (" : "",
-			by_hand.cpus ? by_hand.cpus : "", by_hand.cpus ? ")" : "", mems[0] ? mems : "-",
-			na_policy_name(placement->policy), by_hand.mem ? " (" : "",
-			by_hand.mem ? by_hand.mem : "", by_hand.mem ? ")" : "", memory, microseconds);
+			cpus[0] ? cpus : "-", where, explicit.cpus ? " (" : "",
+			explicit.cpus ? explicit.cpus : "", explicit.cpus ? ")" : "", mems[0] ? mems : "-",
+			na_policy_name(placement->policy), explicit.mem ? " (" : "",
+			explicit.mem ? explicit.mem : "", explicit.mem ? ")" : "", memory, microseconds);
 	if (placement->note[0])
 		slurm_spank_log("numa-align: task %d: %s", global_id, placement->note);
 }

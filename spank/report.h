@@ -17,7 +17,7 @@ void na_report_rehearsed(spank_t spank, const struct na_machine *machine,
 void na_report_nothing(spank_t spank);
 
 /* What stands behind CPUs or policy in the line: the option or variable by which they are the user's, or NULL. */
-struct na_by_hand {
+struct na_explicit {
 	const char *cpus, *mem;
 };
 
@@ -34,6 +34,6 @@ void na_report_libraries(spank_t spank, int global_id, const struct na_machine *
 
 /* The line of --numa-align=verbose; `memory` is "" or what the nodes have, with a blank before it. */
 void na_report_task(int global_id, const struct na_machine *machine, const struct na_placement *placement,
-		    struct na_by_hand by_hand, const char *memory, long microseconds);
+		    struct na_explicit explicit, const char *memory, long microseconds);
 
 #endif

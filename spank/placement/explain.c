@@ -39,7 +39,7 @@ static void mention_many_nodes(const struct na_machine *machine, struct na_place
 }
 
 /* What would bring it more near cores: a request, unless the step has all of them already. */
-static const char *more_near(const struct na_step *step, const struct na_set *local)
+static const char *more_local(const struct na_step *step, const struct na_set *local)
 {
 	if (na_set_subset(local, &step->cpus))
 		return "the step has all cores of these nodes; with fewer GPUs or tasks per node, each would "
@@ -54,7 +54,7 @@ static const char *keep_or_request(const struct na_step *step, const struct na_p
 {
 	if (2 * placement->own >= all)
 		return "--numa-align=cpus=node keeps to the nodes of its GPUs and leaves the other CPUs idle";
-	return more_near(step, local);
+	return more_local(step, local);
 }
 
 static const char *cpu_option(const struct na_task *task)
@@ -82,37 +82,38 @@ static void explain_unknown(const struct na_step *step, struct na_placement *pla
 			  "(numa-align topo shows it)");
 }
 
-/* Some CPUs are near, `far` of `all` are not. */
+/* Some CPUs are local, `remote` of `all` are not. */
 static void explain_partial(const struct na_step *step, const struct na_task *task,
-			    struct na_placement *placement, const struct na_set *local, int far, int all)
+			    struct na_placement *placement, const struct na_set *local, int remote, int all)
 {
 	struct na_set away = placement->cpus;
 
 	for (int i = 0; i < NA_SET_WORDS; i++)
 		away.word[i] &= ~local->word[i];
-	if (task->cpus_by_hand) {
-		REASON(placement, "%d of %d CPUs are not local to its GPUs (%s)", far, all, cpu_option(task));
+	if (task->cpus_explicit) {
+		REASON(placement, "%d of %d CPUs are not local to its GPUs (%s)", remote, all,
+		       cpu_option(task));
 		ADVICE(placement, "%s", without_cpu_option(task));
 	} else if (!placement->set_cpus) {
 		REASON(placement, "%d of %d CPUs are not local to its GPUs; they stay as Slurm chose them",
-		       far, all);
+		       remote, all);
 		ADVICE(placement, "%s", keep_or_request(step, placement, local, all));
 	} else if (step->spec.cpus == NA_CPUS_FAIR) {
 		REASON(placement,
 		       "%d of %d CPUs are not local to its GPUs: cpus=fair fills it with idle cores up to "
 		       "what Slurm gave it",
-		       far, all);
+		       remote, all);
 		ADVICE(placement, "--numa-align=cpus=slice keeps to local cores and leaves those idle");
-	} else if (na_near_gpu_of_step(step, &away)) {
+	} else if (na_local_to_step(step, &away)) {
 		REASON(placement,
-		       "%d of %d CPUs are not local to its GPUs, where this step has too few cores", far,
+		       "%d of %d CPUs are not local to its GPUs, where this step has too few cores", remote,
 		       all);
-		ADVICE(placement, "%s", more_near(step, local));
+		ADVICE(placement, "%s", more_local(step, local));
 	} else {
 		REASON(placement,
 		       "%d of %d CPUs are on nodes without a GPU of this step: the nearest cores that were "
 		       "left",
-		       far, all);
+		       remote, all);
 		if (2 * placement->own >= all || !na_set_subset(local, &step->cpus))
 			ADVICE(placement, "%s", keep_or_request(step, placement, local, all));
 		else
@@ -120,23 +121,23 @@ static void explain_partial(const struct na_step *step, const struct na_task *ta
 			       "with the %d CPUs that are local to its GPUs it would be aligned: request no "
 			       "more, "
 			       "with --gres-flags=enforce-binding",
-			       all - far);
+			       all - remote);
 	}
 }
 
-/* None of its CPUs is near. */
-static void explain_far(const struct na_step *step, const struct na_task *task,
-			struct na_placement *placement, const struct na_set *local)
+/* None of its CPUs is local. */
+static void explain_remote(const struct na_step *step, const struct na_task *task,
+			   struct na_placement *placement, const struct na_set *local)
 {
 	const bool memory = placement->set_memory && step->spec.mem != NA_MEM_LOCAL &&
 			    step->spec.mem != NA_MEM_INTERLEAVE_ALL;
-	char by_hand[96];
+	char explicit[96];
 	const char *cause;
 
 	placement->state = memory ? NA_MEMORY_ONLY : NA_UNALIGNED;
-	if (task->cpus_by_hand) {
-		say(by_hand, sizeof(by_hand), "%s and names no CPU near its GPUs", cpu_option(task));
-		cause = by_hand;
+	if (task->cpus_explicit) {
+		say(explicit, sizeof(explicit), "%s and names no CPU near its GPUs", cpu_option(task));
+		cause = explicit;
 	} else if (!na_set_meets(local, &step->cpus)) {
 		cause = placement->set_cpus
 				? "this step has no CPU near its GPUs; it has a share of those farther away"
@@ -147,7 +148,7 @@ static void explain_far(const struct na_step *step, const struct na_task *task,
 				: "none of its CPUs is near its GPUs; they stay as Slurm chose them";
 	}
 	REASON(placement, "%s%s", cause, memory ? "" : "; its memory does not follow its GPUs either");
-	ADVICE(placement, "%s", task->cpus_by_hand ? without_cpu_option(task) : more_near(step, local));
+	ADVICE(placement, "%s", task->cpus_explicit ? without_cpu_option(task) : more_local(step, local));
 }
 
 void na_judge(const struct na_step *step, const struct na_task *task, struct na_placement *placement,
@@ -155,18 +156,18 @@ void na_judge(const struct na_step *step, const struct na_task *task, struct na_
 {
 	struct na_set here = placement->cpus;
 	const int all = na_set_count(&here);
-	int near;
+	int local_count;
 
 	na_set_and(&here, local);
-	near = na_set_count(&here);
+	local_count = na_set_count(&here);
 	if (unknown > 0 && unknown == placement->gpu_count) {
 		placement->state = NA_UNALIGNED;
 		explain_unknown(step, placement);
-	} else if (near == 0) {
-		explain_far(step, task, placement, local);
-	} else if (near < all) {
+	} else if (local_count == 0) {
+		explain_remote(step, task, placement, local);
+	} else if (local_count < all) {
 		placement->state = NA_PARTIAL;
-		explain_partial(step, task, placement, local, all - near, all);
+		explain_partial(step, task, placement, local, all - local_count, all);
 	} else if (unknown > 0) {
 		placement->state = NA_PARTIAL;
 		explain_unknown(step, placement);
@@ -176,12 +177,12 @@ void na_judge(const struct na_step *step, const struct na_task *task, struct na_
 	mention_many_nodes(step->machine, placement);
 }
 
-void na_judge_spread(struct na_placement *placement, const struct na_set *near)
+void na_judge_spread(struct na_placement *placement, const struct na_set *local)
 {
 	const size_t used = strlen(placement->reason);
 	char over[64];
 
-	if (na_set_subset(&placement->mems, near))
+	if (na_set_subset(&placement->mems, local))
 		return;
 	if (!na_set_format(&placement->mems, over, sizeof(over)))
 		say(over, sizeof(over), "of the step");
@@ -209,10 +210,10 @@ void na_judge_memory(const struct na_task *task, struct na_placement *placement,
 		say(placement->reason + used, sizeof(placement->reason) - used,
 		    "%sits memory policy names NUMA nodes %s, not only those near its GPUs%s",
 		    used ? "; " : "", away,
-		    !task->mem_by_hand	    ? ""
+		    !task->mem_explicit	    ? ""
 		    : task->mem_by_variable ? " (SLURM_MEM_BIND is set)"
 					    : " (--mem-bind was given)");
-		if (!placement->advice[0] && task->mem_by_hand)
+		if (!placement->advice[0] && task->mem_explicit)
 			ADVICE(placement, "%s",
 			       task->mem_by_variable ? "unset SLURM_MEM_BIND" : "leave --mem-bind out");
 	}

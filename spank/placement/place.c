@@ -91,7 +91,7 @@ static void choose_policy(const struct na_step *step, const struct na_task *task
 	};
 
 	placement->policy = policies[step->spec.mem];
-	placement->set_memory = !task->mem_by_hand && step->spec.mem != NA_MEM_NONE &&
+	placement->set_memory = !task->mem_explicit && step->spec.mem != NA_MEM_NONE &&
 				(step->spec.mem == NA_MEM_LOCAL || !na_set_empty(&placement->mems));
 	if (!placement->set_memory)
 		placement->policy = NA_POLICY_DEFAULT;
@@ -134,7 +134,7 @@ static bool place_with_gpus(const struct na_step *step, const struct na_task *ta
 	if (!na_nics_of_task(step, task, placement, &placement->nics))
 		return false;
 	near_gpus(step, placement, &local, &placement->mems, &unknown);
-	if (unknown < placement->gpu_count && !task->cpus_by_hand && step->spec.cpus != NA_CPUS_ALL) {
+	if (unknown < placement->gpu_count && !task->cpus_explicit && step->spec.cpus != NA_CPUS_ALL) {
 		if (!na_cpus_of_gpus(step, task, placement, &wanted, &idle))
 			return false;
 		/*
@@ -143,7 +143,7 @@ static bool place_with_gpus(const struct na_step *step, const struct na_task *ta
 		 * twice.
 		 */
 		if (!na_set_empty(&wanted) &&
-		    (na_set_meets(&wanted, &local) || na_near_gpu_of_step(step, &step->cpus))) {
+		    (na_set_meets(&wanted, &local) || na_local_to_step(step, &step->cpus))) {
 			placement->set_cpus = true;
 			placement->cpus = wanted;
 		}
@@ -165,7 +165,7 @@ static bool place_without_gpus(const struct na_step *step, const struct na_task 
 {
 	const struct na_machine *machine = step->machine;
 
-	if (!task->cpus_by_hand && (step->spec.cpus == NA_CPUS_SLICE || step->spec.cpus == NA_CPUS_FAIR)) {
+	if (!task->cpus_explicit && (step->spec.cpus == NA_CPUS_SLICE || step->spec.cpus == NA_CPUS_FAIR)) {
 		if (!na_cpus_without_gpus(step, task, &placement->cpus))
 			return false;
 		placement->set_cpus = !na_set_empty(&placement->cpus);

@@ -9,7 +9,7 @@ static int sum_below(const int *quota, const int *list, int count, int level)
 	return sum;
 }
 
-void na_level(int *quota, const int *list, int count, int supply)
+void na_lower_quotas(int *quota, const int *list, int count, int supply)
 {
 	int level = 0, above = supply + 1, rest;
 

@@ -6,6 +6,6 @@
  * Lowers the largest of quota[list[0 .. count - 1]] to a common level, so that they add up to
  * `supply` at most. Those that stay one above the level are the first of the list.
  */
-void na_level(int *quota, const int *list, int count, int supply);
+void na_lower_quotas(int *quota, const int *list, int count, int supply);
 
 #endif

@@ -341,9 +341,9 @@ static void find_quotas(struct sharing *sharing)
 			sharing->quota[sharing->claimants[members[m]].owner] = INT_MAX;
 	}
 	if (unused >= needy)
-		na_level(sharing->quota, sharing->takers, needy, unused);
+		na_lower_quotas(sharing->quota, sharing->takers, needy, unused);
 	else
-		na_level(sharing->quota, sharing->owners, sharing->live, sharing->units->count);
+		na_lower_quotas(sharing->quota, sharing->owners, sharing->live, sharing->units->count);
 }
 
 static bool somebody_is_empty(const struct sharing *sharing)

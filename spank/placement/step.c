@@ -15,7 +15,7 @@ const char *na_policy_name(enum na_policy policy)
 	return (size_t)policy < sizeof(names) / sizeof(names[0]) ? names[policy] : "";
 }
 
-bool na_near_gpu_of_step(const struct na_step *step, const struct na_set *cpus)
+bool na_local_to_step(const struct na_step *step, const struct na_set *cpus)
 {
 	for (int i = 0; i < step->gpu_count; i++) {
 		struct na_set local;

@@ -37,14 +37,14 @@ struct na_step {
 	const struct na_sight *sights;
 };
 
-/* What one task sees and how it was bound by hand. */
+/* What one task sees and how it was bound explicitly. */
 struct na_task {
 	int id; /* local id */
 	int visible_count; /* the GPUs that it can use, in the order in which it counts them */
 	int visible[NA_MAX_GPUS];
 	struct na_set mask; /* the CPUs that Slurm gave it */
-	bool cpus_by_hand; /* --cpu-bind: leave the CPUs alone */
-	bool mem_by_hand; /* --mem-bind: leave the memory policy alone */
+	bool cpus_explicit; /* --cpu-bind: leave the CPUs alone */
+	bool mem_explicit; /* --mem-bind: leave the memory policy alone */
 	bool cpus_by_variable, mem_by_variable; /* the same by SLURM_CPU_BIND, SLURM_MEM_BIND */
 };
 
@@ -70,6 +70,6 @@ const char *na_state_name(enum na_state state);
 const char *na_policy_name(enum na_policy policy);
 
 /* Whether some of these CPUs are local to a GPU of the step. */
-bool na_near_gpu_of_step(const struct na_step *step, const struct na_set *cpus);
+bool na_local_to_step(const struct na_step *step, const struct na_set *cpus);
 
 #endif

@@ -159,13 +159,13 @@ static int claims_of(const struct na_step *step, int id, const int *gpus, int co
 }
 
 /* A task and the first GPU that it uses: neighbours among the GPUs get neighbouring cores. */
-struct turn {
+struct arrival {
 	int gpu, id;
 };
 
-static int compare_turns(const void *a, const void *b)
+static int compare_arrivals(const void *a, const void *b)
 {
-	const struct turn *x = a, *y = b;
+	const struct arrival *x = a, *y = b;
 
 	return x->gpu != y->gpu ? (x->gpu > y->gpu) - (x->gpu < y->gpu) : x->id - y->id;
 }
@@ -182,28 +182,28 @@ static int used_by(const struct na_step *step, const struct na_task *task, int i
 }
 
 /* The tasks in the order of their GPUs. */
-static void all_turns(const struct na_step *step, const struct na_task *task, struct turn *turns)
+static void all_arrivals(const struct na_step *step, const struct na_task *task, struct arrival *arrivals)
 {
 	int gpus[NA_MAX_GPUS];
 
 	for (int i = 0; i < step->task_count; i++) {
 		const int used = used_by(step, task, i, gpus);
 
-		turns[i] = (struct turn){ used ? gpus[0] : NA_MAX_GPUS, i };
+		arrivals[i] = (struct arrival){ used ? gpus[0] : NA_MAX_GPUS, i };
 	}
-	qsort(turns, (size_t)step->task_count, sizeof(*turns), compare_turns);
+	qsort(arrivals, (size_t)step->task_count, sizeof(*arrivals), compare_arrivals);
 }
 
-static int all_claims(const struct na_step *step, const struct na_task *task, struct turn *turns,
+static int all_claims(const struct na_step *step, const struct na_task *task, struct arrival *arrivals,
 		      struct na_claimant *claimants)
 {
 	int gpus[NA_MAX_GPUS], count = 0;
 
-	all_turns(step, task, turns);
+	all_arrivals(step, task, arrivals);
 	for (int i = 0; i < step->task_count; i++) {
-		const int used = used_by(step, task, turns[i].id, gpus);
+		const int used = used_by(step, task, arrivals[i].id, gpus);
 
-		count += claims_of(step, turns[i].id, gpus, used, claimants + count);
+		count += claims_of(step, arrivals[i].id, gpus, used, claimants + count);
 	}
 	return count;
 }
@@ -232,16 +232,16 @@ static bool claim_by_tasks(const struct na_step *step, const struct na_task *tas
 	const int gpus = step->gpu_count < nodes ? step->gpu_count : nodes;
 	const size_t most = tasks * (size_t)(gpus ? gpus : 1);
 	struct na_claimant *claimants = calloc(most, sizeof(*claimants));
-	struct turn *turns = calloc(tasks, sizeof(*turns));
+	struct arrival *arrivals = calloc(tasks, sizeof(*arrivals));
 	bool *wanted = calloc(tasks, sizeof(*wanted));
 	int *fill = calloc(tasks, sizeof(*fill));
 	struct na_set usable;
 	struct na_request request = { .cpus = &usable, .claimants = claimants, .owners = step->task_count };
-	bool done = claimants && turns && wanted && fill;
+	bool done = claimants && arrivals && wanted && fill;
 
 	if (done) {
 		na_usable_cpus(step, &usable);
-		request.count = all_claims(step, task, turns, claimants);
+		request.count = all_claims(step, task, arrivals, claimants);
 		if (step->spec.cpus == NA_CPUS_FAIR) {
 			find_fill(step, task, &usable, fill);
 			request.fill = fill;
@@ -253,7 +253,7 @@ static bool claim_by_tasks(const struct na_step *step, const struct na_task *tas
 			done = na_claim_some(step->machine, &request, wanted, cpus, idle);
 	}
 	free(claimants);
-	free(turns);
+	free(arrivals);
 	free(wanted);
 	free(fill);
 	return done;
@@ -344,7 +344,7 @@ static int nic_claims_of(const struct near_nics *all, int id, const int *gpus, i
 
 /* The tasks are users of cards where it is known what each uses, else the GPUs of the step are. */
 static int all_nic_claims(const struct na_step *step, const struct na_task *task,
-			  const struct near_nics *near, struct turn *turns, struct na_nic_user *users)
+			  const struct near_nics *near, struct arrival *arrivals, struct na_nic_user *users)
 {
 	int gpus[NA_MAX_GPUS], count = 0;
 
@@ -353,11 +353,11 @@ static int all_nic_claims(const struct na_step *step, const struct na_task *task
 			count += nic_claims_of(near, i, &step->gpus[i], 1, users + count);
 		return count;
 	}
-	all_turns(step, task, turns);
+	all_arrivals(step, task, arrivals);
 	for (int i = 0; i < step->task_count; i++) {
-		const int used = used_by(step, task, turns[i].id, gpus);
+		const int used = used_by(step, task, arrivals[i].id, gpus);
 
-		count += nic_claims_of(near, turns[i].id, gpus, used, users + count);
+		count += nic_claims_of(near, arrivals[i].id, gpus, used, users + count);
 	}
 	return count;
 }
@@ -386,7 +386,7 @@ bool na_nics_of_task(const struct na_step *step, const struct na_task *task,
 	const size_t most = (size_t)step->task_count * (size_t)(step->gpu_count ? step->gpu_count : 1);
 	struct near_nics near = { 0 };
 	struct na_nic_user *users;
-	struct turn *turns;
+	struct arrival *arrivals;
 	na_nics *dealt;
 	bool done;
 
@@ -396,14 +396,14 @@ bool na_nics_of_task(const struct na_step *step, const struct na_task *task,
 	for (int i = 0; i < step->machine->gpu_count; i++)
 		near.near[i] = na_nearest_nics(step->machine, i, usable);
 	users = calloc(most, sizeof(*users));
-	turns = calloc((size_t)step->task_count, sizeof(*turns));
+	arrivals = calloc((size_t)step->task_count, sizeof(*arrivals));
 	dealt = calloc((size_t)owners, sizeof(*dealt));
-	done = users && turns && dealt &&
-	       na_deal_nics(users, all_nic_claims(step, task, &near, turns, users), owners, dealt);
+	done = users && arrivals && dealt &&
+	       na_deal_nics(users, all_nic_claims(step, task, &near, arrivals, users), owners, dealt);
 	if (done)
 		*nics = own_nics(step, task, placement, dealt);
 	free(users);
-	free(turns);
+	free(arrivals);
 	free(dealt);
 	return done;
 }

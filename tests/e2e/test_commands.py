@@ -329,7 +329,7 @@ def test_dockers_options_are_what_a_cgroup_takes(machine: EmulatedMachine) -> No
     assert "strict was asked for" in foreign.stderr and not ranks_of(foreign)
 
 
-def test_bench_tells_near_from_far_by_node(machine: EmulatedMachine) -> None:
+def test_bench_tells_local_from_remote_by_node(machine: EmulatedMachine) -> None:
     data = json.loads(machine.run("numa-align bench --quick --json", timeout=300, check=True).stdout)
     assert {(cell["cpu_node"], cell["memory_node"]) for cell in data["memory"]} == {
         (a, b) for a in (0, 1) for b in (0, 1)

@@ -278,14 +278,14 @@ static void check_apart(const struct na_step *step, const struct na_placement *p
 		}
 }
 
-static bool promises_apart(const struct na_step *step, bool by_hand)
+static bool promises_apart(const struct na_step *step, bool explicit)
 {
 	const int cores = cores_of(step);
 
 	for (int i = 0; i < step->gpu_count; i++)
 		if (step->machine->gpus[step->gpus[i]].node < 0)
 			return false;
-	return step->sights && !by_hand && step->spec.cpus == NA_CPUS_SLICE && step->task_count <= cores &&
+	return step->sights && !explicit && step->spec.cpus == NA_CPUS_SLICE && step->task_count <= cores &&
 	       step->task_count <= MOST_TASKS;
 }
 
@@ -340,12 +340,12 @@ static void place_all(struct na_step *step, struct bytes *bytes)
 	struct na_task *tasks = memory((size_t)step->task_count, sizeof(*tasks));
 	struct na_sight *sights = memory((size_t)step->task_count, sizeof(*sights));
 	const int way = below(bytes, WAYS_TO_SEE);
-	const bool cpus_by_hand = take(bytes) > 240, mem_by_hand = take(bytes) > 240;
+	const bool cpus_explicit = take(bytes) > 240, mem_explicit = take(bytes) > 240;
 
 	for (int id = 0; id < step->task_count; id++) {
 		tasks[id] = (struct na_task){ .id = id,
-					      .cpus_by_hand = cpus_by_hand,
-					      .mem_by_hand = mem_by_hand,
+					      .cpus_explicit = cpus_explicit,
+					      .mem_explicit = mem_explicit,
 					      .cpus_by_variable = id & 1,
 					      .mem_by_variable = id & 2 };
 		choose_set(bytes, &step->cpus, &tasks[id].mask);
@@ -370,7 +370,7 @@ static void place_all(struct na_step *step, struct bytes *bytes)
 			check_memory_said(&tasks[id], &placements[id], bytes);
 		}
 	}
-	if (promises_apart(step, cpus_by_hand))
+	if (promises_apart(step, cpus_explicit))
 		check_apart(step, placements);
 	if (way == SEE_ALL && step->task_count <= NA_MAX_TASKS)
 		check_all_used(step, placements);

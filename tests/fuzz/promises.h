@@ -60,8 +60,8 @@ static inline void check_placement(const struct na_step *step, const struct na_t
 	check(placement->set_cpus || na_set_equal(&placement->cpus, &task->mask),
 	      "a mask that is left is the mask");
 	check(!placement->set_cpus || !na_set_empty(&placement->cpus), "CPUs that are set are some");
-	check(!placement->set_cpus || !task->cpus_by_hand, "CPUs that are set by hand stay");
-	check(!placement->set_memory || !task->mem_by_hand, "memory that is set by hand stays");
+	check(!placement->set_cpus || !task->cpus_explicit, "CPUs that are explicitly bound stay");
+	check(!placement->set_memory || !task->mem_explicit, "memory that is explicitly bound stays");
 	check((placement->state == NA_ALIGNED) == !placement->reason[0], "a reason unless aligned");
 	check(placement->state == NA_ALIGNED || placement->advice[0], "advice unless aligned");
 	check(placement->set_memory == (placement->policy != NA_POLICY_DEFAULT), "a policy where one is set");

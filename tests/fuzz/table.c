@@ -42,8 +42,8 @@ static void place(const struct na_machine *machine, struct bytes *bytes)
 	for (int i = 0; i < step.gpu_count; i++)
 		if (take(bytes) < 200)
 			task.visible[task.visible_count++] = step.gpus[i];
-	task.cpus_by_hand = take(bytes) > 250;
-	task.mem_by_hand = take(bytes) > 250;
+	task.cpus_explicit = take(bytes) > 250;
+	task.mem_explicit = take(bytes) > 250;
 	check(na_step_place(&step, &task, &placement), "memory enough");
 	check_placement(&step, &task, &placement);
 	if (!placement.gpu_count)

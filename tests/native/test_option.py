@@ -1,4 +1,4 @@
-"""The option on real Slurm: every word, the order of its sources, and what the user binds by hand."""
+"""The option on real Slurm: every word, the order of its sources, and what the user binds explicitly."""
 
 from __future__ import annotations
 
@@ -106,10 +106,10 @@ def test_a_step_with_off_drops_the_variables_of_the_aligned_script(
     assert rank.environment == {} and rank.mode == "default"
 
 
-def test_what_is_bound_by_hand_stands_and_the_report_says_so(native: Native, job: str) -> None:
+def test_explicit_bindings_win_and_the_report_says_so(native: Native, job: str) -> None:
     command = f"srun --jobid={job} --overlap -n1 --gpus=1 --numa-align=verbose"
-    by_hand = "--cpu-bind=map_cpu:0 --mem-bind=map_mem:0"
-    result = native.run(f"{command} {by_hand} {PROBE}", user="user", check=True)
+    explicit = "--cpu-bind=map_cpu:0 --mem-bind=map_mem:0"
+    result = native.run(f"{command} {explicit} {PROBE}", user="user", check=True)
     (rank,) = ranks_of(result)
     assert rank.cpus == {0} and (rank.mode, rank.nodes) == ("bind", (0,))
     assert "cpus=0 (--cpu-bind)" in said_by_plugin(result)
@@ -119,7 +119,7 @@ def test_what_is_bound_by_hand_stands_and_the_report_says_so(native: Native, job
 @pytest.mark.parametrize(
     "quiet", ["--cpu-bind=verbose --mem-bind=verbose", "--cpu-bind=quiet --mem-bind=quiet"]
 )
-def test_asking_how_something_is_bound_is_not_binding_it_by_hand(native: Native, quiet: str) -> None:
+def test_asking_how_it_is_bound_is_no_explicit_binding(native: Native, quiet: str) -> None:
     result = native.run(f"srun -n1 --gpus=1 --numa-align=verbose {quiet} {PROBE}", user="user", check=True)
     assert ranks_of(result)[0].mode == "preferred-many"
     assert "(--" not in said_by_plugin(result)

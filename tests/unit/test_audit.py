@@ -34,7 +34,7 @@ from numa_align.audit.model import (
 from numa_align.audit.rehearsal import gpus_rehearsed, rehearsed
 from numa_align.audit.report import ADVICE, make_report
 from numa_align.audit.take import take_sample
-from numa_align.bench.as_json import read_near_and_far
+from numa_align.bench.as_json import read_local_and_remote
 from numa_align.bench.as_json import to_json as bench_to_json
 from numa_align.bench.gpu_copies import Copy
 from numa_align.bench.host_memory import Cell
@@ -470,7 +470,7 @@ def test_without_figures_nothing_is_estimated(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"memory": 3, "gpus": []}', bench_json([], [(0, 0, 9.0)])])
 def test_figures_that_tell_no_difference_are_one_line(text: str) -> None:
     with pytest.raises(RequestError, match=r"bench --json prints|one NUMA node"):
-        read_near_and_far(text)
+        read_local_and_remote(text)
 
 
 def test_what_does_not_go_together_is_said(tmp_path: Path) -> None:

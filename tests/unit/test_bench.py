@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from builder import Machine
 from click.testing import CliRunner
-from numa_align.bench.host_memory import Cell, Effort, chase, local_to_remote, measure_memory, pairs, settled
+from numa_align.bench.as_json import local_to_remote
+from numa_align.bench.host_memory import Cell, Effort, chase, measure_memory, pairs, settled
 from numa_align.cli.bench import _draw_map, _title, command
 from numa_align.errors import RequestError
 from numa_align.process.affinity import read_policy
@@ -52,8 +53,8 @@ def test_a_latency_is_the_least_of_runs_that_agree(runs: list[float], latency: f
 
 def test_the_chain_goes_through_all_of_the_memory() -> None:
     """In what no cache holds a load takes several times as long as in what the nearest one holds."""
-    near, far = min(chase(16 << 10, 200_000, 9)), min(chase(128 << 20, 200_000, 5))
-    assert 0.2 < near < far / 3
+    cached, uncached = min(chase(16 << 10, 200_000, 9)), min(chase(128 << 20, 200_000, 5))
+    assert 0.2 < cached < uncached / 3
 
 
 def test_both_maps_begin_at_nothing_and_tell_host_and_what_is_missing() -> None:

@@ -145,8 +145,8 @@ def test_mem_none_leaves_the_policy_alone() -> None:
     assert (placement.policy, placement.sets_memory, placement.state) == ("default", False, "aligned")
 
 
-def test_what_is_bound_by_hand_stands() -> None:
-    placement = place(Spec(on=True), cpus_by_hand=True, memory_by_hand=True)
+def test_explicit_bindings_win() -> None:
+    placement = place(Spec(on=True), cpus_explicit=True, memory_explicit=True)
     assert not placement.binds_cpus and not placement.sets_memory
     assert placement.cpus == tuple(range(8, 16))
     # CPUs 8-15 are the other socket's; nothing at all follows the GPU.

@@ -8,8 +8,8 @@ from numa_align.placement.launcher import (
     LAUNCHERS,
     Share,
     Worker,
-    bound_by_hand,
     bound_by_launcher,
+    bound_explicitly,
     cpus_of_masks,
     number,
     read_map,
@@ -182,7 +182,7 @@ def test_half_a_map_is_none(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cpus", "memory", "by_hand"),
+    ("cpus", "memory", "explicit"),
     [
         ("mask_cpu:", "", (False, False)),
         ("none", "local", (False, False)),
@@ -194,11 +194,11 @@ def test_half_a_map_is_none(text: str) -> None:
         ("rank_ldom", "", (True, False)),
     ],
 )
-def test_places_are_by_hand_and_grains_and_wishes_are_not(
-    cpus: str, memory: str, by_hand: tuple[bool, bool]
+def test_places_are_explicit_and_grains_and_wishes_are_not(
+    cpus: str, memory: str, explicit: tuple[bool, bool]
 ) -> None:
     environment = {"SLURM_CPU_BIND_TYPE": cpus, "SLURM_MEM_BIND_TYPE": memory}
-    assert bound_by_hand(environment) == by_hand
+    assert bound_explicitly(environment) == explicit
 
 
 def test_masks_of_all_tasks_are_united() -> None:

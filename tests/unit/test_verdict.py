@@ -14,9 +14,9 @@ MIB = 1 << 20
 TWO = Machine(packages=2, cores=4, gpus=on_nodes(0, 0, 1, 1)).topology()
 
 
-def process(near: int, far: int, shared_far: int = 0) -> ProcessState:
+def process(near: int, far: int, shared_remotely: int = 0) -> ProcessState:
     """A process on node 0 with so many MiB."""
-    shared = {("00:01", 7, 0): {1: shared_far * MIB}} if shared_far else {}
+    shared = {("00:01", 7, 0): {1: shared_remotely * MIB}} if shared_remotely else {}
     private = {0: near * MIB, 1: far * MIB}
     return ProcessState(1, (0, 1), (0, 1), Policy("preferred-many", (0,)), private, shared)
 
@@ -46,7 +46,7 @@ def test_a_node_with_enough_free_memory_is_no_cause() -> None:
 
 def test_shared_memory_counts_where_it_is() -> None:
     near = judge(process(100, 0), TWO.gpus[:1], TWO)
-    verdict = judge(process(100, 0, shared_far=100), TWO.gpus[:1], TWO)
+    verdict = judge(process(100, 0, shared_remotely=100), TWO.gpus[:1], TWO)
     assert (near.state, verdict.state) == ("aligned", "partial")
     assert verdict.near_bytes * 2 == verdict.bytes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..names import STATE
-from ..placement.launcher import bound_by_hand
+from ..placement.launcher import bound_explicitly
 from ..process.undone import added_cpus
 from ..topology.model import Gpu, Topology
 from .rehearsal import rehearsed
@@ -22,7 +22,7 @@ def cause_of(
         return "hidden"
     if environment.get(STATE) == "aligned" and added_cpus(environment, cpus):
         return "undone"
-    if any(bound_by_hand(environment)):
+    if any(bound_explicitly(environment)):
         return "explicit"
     if STATE not in environment:
         return "rehearsed" if rehearsed(environment) else "not-asked"

@@ -148,5 +148,5 @@ def _idle_near_cores(processes: Sequence[JobProcess], gpus: Sequence[Gpu], topol
             taken |= os.sched_getaffinity(process.pid)
         except OSError:
             continue  # ended meanwhile
-    near = local_cpus(topology, gpus)
-    return sum(1 for core in topology.cores if near.issuperset(core.cpus) and taken.isdisjoint(core.cpus))
+    local = local_cpus(topology, gpus)
+    return sum(1 for core in topology.cores if local.issuperset(core.cpus) and taken.isdisjoint(core.cpus))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -30,20 +30,20 @@ def to_json(
 
 
 @dataclasses.dataclass(frozen=True)
-class NearAndFar:
+class LocalAndRemote:
     """Mean rates in GB/s from the best and from the worst node, and of what."""
 
     what: str
-    near: float
-    far: float
+    local: float
+    remote: float
 
     @property
     def loss(self) -> float:
         """The part of its time that a program loses far away if it does nothing else."""
-        return max(0.0, 1 - self.far / self.near)
+        return max(0.0, 1 - self.remote / self.local)
 
 
-def read_near_and_far(text: str) -> NearAndFar:
+def read_local_and_remote(text: str) -> LocalAndRemote:
     """From the JSON of a bench: whatever loses more, memory or copies from pinned memory to the GPUs.
 
     Raises RequestError if it is not such JSON, or was measured on one NUMA node, where nothing is far.
@@ -58,17 +58,30 @@ def read_near_and_far(text: str) -> NearAndFar:
     return max(found, key=lambda one: one.loss)
 
 
-def _memory(cells: Sequence[Mapping[str, Any]]) -> list[NearAndFar]:
-    near = [float(cell["bandwidth_gb_s"]) for cell in cells if cell["cpu_node"] == cell["memory_node"]]
-    far = [float(cell["bandwidth_gb_s"]) for cell in cells if cell["cpu_node"] != cell["memory_node"]]
-    return [NearAndFar("memory bandwidth", mean(near), mean(far))] if near and far and mean(near) > 0 else []
+def _memory(cells: Sequence[Mapping[str, Any]]) -> list[LocalAndRemote]:
+    found = _means((cell["cpu_node"], cell["memory_node"], float(cell["bandwidth_gb_s"])) for cell in cells)
+    return [LocalAndRemote("memory bandwidth", *found)] if found else []
 
 
-def _copies(copies: Sequence[Mapping[str, Any]]) -> list[NearAndFar]:
+def local_to_remote(cells: Sequence[Cell]) -> Optional[float]:
+    """Mean bandwidth on the own node over that on others; None with one node."""
+    found = _means((cell.cpu_node, cell.memory_node, cell.bandwidth_gb_s) for cell in cells)
+    return round(found[0] / found[1], 2) if found else None
+
+
+def _means(rates: Iterable[tuple[int, int, float]]) -> Optional[tuple[float, float]]:
+    """Mean rates of (CPU node, memory node, rate): within nodes, and between them; None if one is missing."""
+    measured = list(rates)
+    local = [rate for cpu, memory, rate in measured if cpu == memory]
+    remote = [rate for cpu, memory, rate in measured if cpu != memory]
+    return (mean(local), mean(remote)) if local and remote and mean(local) > 0 else None
+
+
+def _copies(copies: Sequence[Mapping[str, Any]]) -> list[LocalAndRemote]:
     rates: dict[str, list[float]] = defaultdict(list)
     for copy in copies:
         rates[copy["gpu"]].append(float(copy["pinned_to_gpu"]))
     several = [own for own in rates.values() if len(own) > 1 and max(own) > 0]
     if not several:
         return []
-    return [NearAndFar("copies to the GPUs", mean(map(max, several)), mean(map(min, several)))]
+    return [LocalAndRemote("copies to the GPUs", mean(map(max, several)), mean(map(min, several)))]

@@ -8,7 +8,6 @@ is compiled (spank/bench/chase.c) and runs several times, in huge pages where th
 from __future__ import annotations
 
 import os
-import statistics
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -118,10 +117,3 @@ def settled(runs: Sequence[float]) -> Optional[float]:
     """
     least = sorted(runs)[:3]
     return round(least[0], 1) if len(least) == 3 and least[-1] <= 1.1 * least[0] else None
-
-
-def local_to_remote(cells: list[Cell]) -> Optional[float]:
-    """Mean bandwidth on the own node over that on others; None with one node."""
-    local = [cell.bandwidth_gb_s for cell in cells if cell.cpu_node == cell.memory_node]
-    remote = [cell.bandwidth_gb_s for cell in cells if cell.cpu_node != cell.memory_node]
-    return round(statistics.mean(local) / statistics.mean(remote), 2) if local and remote else None

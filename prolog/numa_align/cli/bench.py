@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from itertools import product
 from pathlib import Path
@@ -47,9 +46,11 @@ def command(
     """
     try:
         from ..bench.gpu_copies import toolkit_of  # noqa: PLC0415
-        from ..bench.host_memory import Effort, local_to_remote  # noqa: PLC0415
+        from ..bench.host_memory import Effort  # noqa: PLC0415
     except ImportError as error:
         raise RequestError(f"bench needs numpy ({error}); install it, as in `pip install numpy`") from error
+    from ..bench.as_json import local_to_remote, to_json  # noqa: PLC0415
+
     draw = _drawer(plot)
     topology = read_here()
     found = toolkit_of(toolkit) if topology.gpus and not no_gpus else None
@@ -60,8 +61,6 @@ def command(
     cells, copies = _measure(topology, Effort.quick() if quick else Effort(), kit)
     ratio = local_to_remote(cells)
     if as_json:
-        from ..bench.as_json import to_json  # noqa: PLC0415
-
         click.echo(json.dumps(to_json(cells, copies, ratio, name), indent=1))
     else:
         _print(cells, copies, ratio)
@@ -99,10 +98,11 @@ def _measure(topology: Topology, effort: Effort, toolkit: Optional[Toolkit]) -> 
 
 def _print(cells: list[Cell], copies: list[Copy], ratio: Optional[float]) -> None:
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    from ..view.lists import console_here  # noqa: PLC0415
+
+    console = console_here()
     console.print(_title())
     if ratio is None:
         console.print("One NUMA node: nothing is far.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -75,23 +74,21 @@ def command(
         estimated = None if estimate is None else asdict(estimate)
         click.echo(json.dumps({"version": 1, **asdict(report), "estimate": estimated}))
     else:
-        from rich.console import Console  # noqa: PLC0415
-
         from ..view.audit import show_report  # noqa: PLC0415
+        from ..view.lists import console_here  # noqa: PLC0415
 
-        width = None if sys.stdout.isatty() else 140
-        Console(highlight=False, width=width).print(show_report(report, estimate))
+        console_here().print(show_report(report, estimate))
 
 
 def _estimate(misplaced: float, file: Path) -> Estimate:
     from ..audit.report import Estimate  # noqa: PLC0415
-    from ..bench.as_json import read_near_and_far  # noqa: PLC0415
+    from ..bench.as_json import read_local_and_remote  # noqa: PLC0415
 
     try:
-        rates = read_near_and_far(file.read_text(encoding="utf-8"))
+        rates = read_local_and_remote(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise RequestError(f"{file}: cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, RequestError) as error:
         why = error if isinstance(error, RequestError) else "this is not text"
         raise RequestError(f"{file}: {why}") from error
-    return Estimate(misplaced, misplaced * rates.loss, rates.what, rates.near, rates.far)
+    return Estimate(misplaced, misplaced * rates.loss, rates.what, rates.local, rates.remote)

@@ -90,8 +90,8 @@ class Task:
     id: int
     visible: tuple[int, ...]
     mask: tuple[int, ...]
-    cpus_by_hand: bool = False
-    memory_by_hand: bool = False
+    cpus_explicit: bool = False
+    memory_explicit: bool = False
 
 
 @dataclass(frozen=True)
@@ -357,7 +357,7 @@ class ClaimMachine:
         for i, gpu in enumerate(task.visible):
             made.visible[i] = gpu
         _fill(made.mask, task.mask)
-        made.cpus_by_hand, made.mem_by_hand = task.cpus_by_hand, task.memory_by_hand
+        made.cpus_explicit, made.mem_explicit = task.cpus_explicit, task.memory_explicit
         return made
 
     def place(self, step: Step, task: Task) -> Placement:

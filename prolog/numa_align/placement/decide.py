@@ -21,8 +21,8 @@ from .claim import ClaimMachine, Placement, Sight, Spec, Step, Task, choose_gpus
 from .launcher import (
     Share,
     Worker,
-    bound_by_hand,
     bound_by_launcher,
+    bound_explicitly,
     number,
     read_map,
     step_cpus,
@@ -212,28 +212,28 @@ def _keep(context: _Context, request: ProcessRequest, worker: Optional[Worker]) 
 
 def _alone(context: _Context, cpus: tuple[int, ...], gpus: tuple[int, ...]) -> tuple[Step, Task]:
     """The only task of a step that has these CPUs and GPUs."""
-    by_hand = bound_by_hand(context.environment)
+    explicit = bound_explicitly(context.environment)
     step = Step(cpus, context.memory_nodes(), 1, gpus, context.spec)
-    return step, Task(0, gpus, context.own.cpus, *by_hand)
+    return step, Task(0, gpus, context.own.cpus, *explicit)
 
 
 def _as_task(context: _Context, visible: tuple[int, ...]) -> tuple[Step, Task]:
     """A task of a step that Slurm placed without the plugin; all tasks are taken to run this program."""
     environment, own = context.environment, context.own
-    place, by_hand = place_of(environment), bound_by_hand(context.environment)
+    place, explicit = place_of(environment), bound_explicitly(context.environment)
     cpus = step_cpus(environment, own.cpus, own.widest, context.topology.online)
     count = to_number(environment.get("SLURM_GPUS_ON_NODE")) or len(visible)
     if visible and len(visible) < count:
         # Slurm showed each task other GPUs, and a task cannot learn which those of the others are. Its
         # own CPUs if any is near; else those of its nodes, which it may have to share.
-        near = local_cpus(context.topology, [context.topology.gpus[gpu] for gpu in visible])
-        if near.isdisjoint(own.cpus):
+        local = local_cpus(context.topology, [context.topology.gpus[gpu] for gpu in visible])
+        if local.isdisjoint(own.cpus):
             spec = replace(context.spec, cpus="node" if context.spec.cpus == "slice" else context.spec.cpus)
             step = Step(cpus, context.memory_nodes(), 1, visible, spec)
-            return step, Task(0, visible, own.cpus, *by_hand)
+            return step, Task(0, visible, own.cpus, *explicit)
         return _alone(context, own.cpus, visible)
     step = Step(cpus, context.memory_nodes(), place.tasks, visible, context.spec)
-    return step, Task(place.id, visible, own.cpus, *by_hand)
+    return step, Task(place.id, visible, own.cpus, *explicit)
 
 
 def _sees_a_part(context: _Context, visible: tuple[int, ...], whole: tuple[int, ...]) -> bool:
@@ -253,13 +253,13 @@ def _by_what_it_sees(
     context: _Context, visible: tuple[int, ...], whole: tuple[int, ...]
 ) -> tuple[Step, Task]:
     """The shares of the GPUs that it sees: those of the task's map, else of all CPUs that it has."""
-    by_hand = bound_by_hand(context.environment)
+    explicit = bound_explicitly(context.environment)
     cpus = _mapped(context, visible)
     if cpus:
         step = Step(cpus, context.memory_nodes(), 1, visible, context.spec)
-        return step, Task(0, visible, context.own.cpus, *by_hand)
+        return step, Task(0, visible, context.own.cpus, *explicit)
     step = Step(context.own.cpus, context.memory_nodes(), 1, whole, context.spec)
-    return step, Task(0, visible, context.own.cpus, *by_hand)
+    return step, Task(0, visible, context.own.cpus, *explicit)
 
 
 # -- Workers of a launcher -------------------------------------------------------------------
@@ -432,9 +432,9 @@ def share_of(
     Nobody's share depends on who asks first. Nodes without a GPU are nobody's: no step is there to fill.
     Raises RequestError where the share has fewer cores.
     """
-    near = {cpu for gpu in whole for cpu in topology.gpus[gpu].cpus}
+    local = {cpu for gpu in whole for cpu in topology.gpus[gpu].cpus}
     known = all(topology.gpus[gpu].cpus for gpu in whole)
-    cpus = tuple(cpu for cpu in own.cpus if cpu in near) if known else ()
+    cpus = tuple(cpu for cpu in own.cpus if cpu in local) if known else ()
     machine = ClaimMachine.of(topology)
     context = _Context(topology, machine, own, {}, spec, may_open)
     step = Step(cpus or own.cpus, context.memory_nodes(), 1, tuple(whole), spec)
@@ -452,8 +452,8 @@ def _some_cores(
     here = [tuple(cpu for cpu in core.cpus if cpu in set(cpus)) for core in topology.cores]
     queues = [[core for core in here if core and set(core) <= set(part)] for part in slices]
     queues = queues if any(queues) else [[core for core in here if core]]
-    turns = [core for turn in itertools.zip_longest(*queues) for core in turn if core]
-    chosen = list(dict.fromkeys([*turns, *(core for core in here if core)]))
+    dealt = [core for round_ in itertools.zip_longest(*queues) for core in round_ if core]
+    chosen = list(dict.fromkeys([*dealt, *(core for core in here if core)]))
     if count > len(chosen):
         raise RequestError(
             f"{count} cores are more than the {len(chosen)} that these GPUs have to themselves; "

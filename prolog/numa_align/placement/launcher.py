@@ -239,7 +239,7 @@ def read_map(text: str) -> tuple[Share, ...]:
     return tuple(shares)
 
 
-def bound_by_hand(environment: Mapping[str, str]) -> tuple[bool, bool]:
+def bound_explicitly(environment: Mapping[str, str]) -> tuple[bool, bool]:
     """Whether --cpu-bind and --mem-bind name places, as far as a task can know.
 
     In a task SLURM_CPU_BIND_TYPE is ``mask_cpu:`` after Slurm's own choice too (slurmstepd sets it), so

@@ -23,7 +23,9 @@ Release = tuple[int, int]
 
 def shown_closest(gpus: Sequence[Gpu], masks: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
     """--gpu-bind=closest: for each task the numbers of those near it, else the first of the step."""
-    return [tuple(number for number, gpu in enumerate(gpus) if _is_near(gpu, mask)) or (0,) for mask in masks]
+    return [
+        tuple(number for number, gpu in enumerate(gpus) if _is_local(gpu, mask)) or (0,) for mask in masks
+    ]
 
 
 def shown_each(
@@ -40,8 +42,8 @@ def shown_each(
     if tasks > count:
         sharers = -(-tasks // count)
         if release is not None and release < SINGLE_BY_CPUS:
-            near = shown_closest(gpus, masks)
-            return [(own[task // sharers % len(own)],) for task, own in enumerate(near)]
+            local = shown_closest(gpus, masks)
+            return [(own[task // sharers % len(own)],) for task, own in enumerate(local)]
         return _single(gpus, masks, sharers)
     if each is None and count % tasks:
         choices = [choose_gpus(task, tasks, count) for task in range(tasks)]
@@ -57,8 +59,8 @@ def _per_task(gpus: Sequence[Gpu], masks: Sequence[Sequence[int]], each: int) ->
     free = list(range(len(gpus)))
     shown = []
     for mask in masks:
-        near = [number for number in free if _is_near(gpus[number], mask)]
-        mine = [*near, *(number for number in free if number not in near)][:each]
+        local = [number for number in free if _is_local(gpus[number], mask)]
+        mine = [*local, *(number for number in free if number not in local)][:each]
         free = [number for number in free if number not in mine]
         shown.append(tuple(sorted(mine)))
     return shown
@@ -70,17 +72,17 @@ def _single(gpus: Sequence[Gpu], masks: Sequence[Sequence[int]], sharers: int) -
     shown: list[tuple[int, ...]] = []
     for mask in masks:
         free = [number for number, left in enumerate(seats) if left]
-        mine = min(free, key=lambda number: (_how_near(gpus[number], mask), number))
+        mine = min(free, key=lambda number: (_distance(gpus[number], mask), number))
         seats[mine] -= 1
         shown.append((mine,))
     return shown
 
 
-def _how_near(gpu: Gpu, mask: Sequence[int]) -> int:
+def _distance(gpu: Gpu, mask: Sequence[int]) -> int:
     if gpu.node is None:
         return 2
-    return 0 if set(mask) <= set(gpu.cpus) else 1 if _is_near(gpu, mask) else 2
+    return 0 if set(mask) <= set(gpu.cpus) else 1 if _is_local(gpu, mask) else 2
 
 
-def _is_near(gpu: Gpu, mask: Sequence[int]) -> bool:
+def _is_local(gpu: Gpu, mask: Sequence[int]) -> bool:
     return gpu.node is None or not set(gpu.cpus).isdisjoint(mask)

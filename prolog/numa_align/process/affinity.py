@@ -188,9 +188,9 @@ def set_policy(mode: PolicyMode, nodes: Iterable[int] = ()) -> PolicyMode:
     return mode
 
 
-def move_pages(pid: int, away: Iterable[int], near: Iterable[int]) -> int:
+def move_pages(pid: int, away: Iterable[int], to: Iterable[int]) -> int:
     """migrate_pages(2): pages of a process from nodes to nodes; how many could not be. Raises BindError."""
     try:
-        return _call(2, ctypes.c_int(pid), ctypes.c_ulong(_MAX_NODES), _bits(away), _bits(near))
+        return _call(2, ctypes.c_int(pid), ctypes.c_ulong(_MAX_NODES), _bits(away), _bits(to))
     except OSError as error:
         raise BindError(f"moving pages of process {pid} failed: {error.strerror}") from error

@@ -121,9 +121,9 @@ def _fix_one(
         after = read_status(f"/proc/{process.pid}").cpus
     except (BindError, KernelError) as error:
         after, failure = process.cpus, str(error)
-    near = sorted({node for gpu in gpus for node in gpu.memory_nodes})
-    moved = _move(process.pid, near) if move and not failure else None
-    return Fixed(process.pid, process.cpus, after, failure, _policy(process, near), moved)
+    local = sorted({node for gpu in gpus for node in gpu.memory_nodes})
+    moved = _move(process.pid, local) if move and not failure else None
+    return Fixed(process.pid, process.cpus, after, failure, _policy(process, local), moved)
 
 
 def _objection(process: Seen, gpus: Sequence[Gpu], wanted: Sequence[int], uid: int) -> Optional[str]:
@@ -140,33 +140,33 @@ def _objection(process: Seen, gpus: Sequence[Gpu], wanted: Sequence[int], uid: i
     return None
 
 
-def _policy(process: Seen, near: Sequence[int]) -> Optional[str]:
+def _policy(process: Seen, local: Sequence[int]) -> Optional[str]:
     """What cannot be changed from outside."""
     state = process.state
-    if state is None or (state.policy.nodes and set(state.policy.nodes) <= set(near)):
+    if state is None or (state.policy.nodes and set(state.policy.nodes) <= set(local)):
         return None
     return (
         f"its memory policy stays {state.policy}: no other process can set it; new memory comes from "
-        f"where it runs, now near nodes {format_cpulist(near)}"
+        f"where it runs, now near nodes {format_cpulist(local)}"
     )
 
 
-def _move(pid: int, near: Sequence[int]) -> Optional[Moved]:
+def _move(pid: int, local: Sequence[int]) -> Optional[Moved]:
     """Moves what is elsewhere to the nodes near its GPUs; its owner may do that."""
     try:
         before = read_process(pid).bytes_by_node
-        away = sorted(set(before) - set(near))
+        away = sorted(set(before) - set(local))
         begin = time.perf_counter()
-        left = move_pages(pid, away, near) if away and near else 0
+        left = move_pages(pid, away, local) if away and local else 0
         seconds = time.perf_counter() - begin
         after = read_process(pid).bytes_by_node
     except (BindError, KernelError):
         return None
-    return Moved(_near(before, near), _near(after, near), left, seconds)
+    return Moved(_bytes_on(before, local), _bytes_on(after, local), left, seconds)
 
 
-def _near(by_node: Mapping[int, int], near: Sequence[int]) -> int:
-    return sum(size for node, size in by_node.items() if node in near)
+def _bytes_on(by_node: Mapping[int, int], local: Sequence[int]) -> int:
+    return sum(size for node, size in by_node.items() if node in local)
 
 
 def lines_of(fixed: Fixed) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Optional
 
 from ..cpulist import format_cpulist, parse_cpulist
 from ..names import CPUS, MEMS
-from ..placement.launcher import bound_by_hand
+from ..placement.launcher import bound_explicitly
 from .state import ProcessState
 
 
@@ -28,7 +28,7 @@ def undone(state: ProcessState, environment: Mapping[str, str], local: AbstractS
             f"undone: the program has set its own CPUs: given {format_cpulist(given)}, now "
             f"{format_cpulist(state.cpus)}; {_cost(added, local)}"
         )
-    if nodes and set(state.policy.nodes) - set(nodes) and not bound_by_hand(environment)[1]:
+    if nodes and set(state.policy.nodes) - set(nodes) and not bound_explicitly(environment)[1]:
         return (
             f"undone: the program has set its own memory policy: given nodes {format_cpulist(nodes)}, now "
             f"{state.policy}"
@@ -51,9 +51,9 @@ def _list(environment: Mapping[str, str], name: str) -> tuple[int, ...]:
 
 def _cost(added: frozenset[int], local: AbstractSet[int]) -> str:
     """The CPUs that it may now run on and should not: far ones, and those that others were given."""
-    far = len(added - local)
-    if local and far:
-        beside = len(added) - far
+    remote = len(added - local)
+    if local and remote:
+        beside = len(added) - remote
         others = f", {beside} may be other tasks'" if beside else ""
-        return f"{far} of them are not near its GPUs{others}"
+        return f"{remote} of them are not near its GPUs{others}"
     return f"{len(added)} of them may be other tasks'"

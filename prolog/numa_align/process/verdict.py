@@ -43,19 +43,19 @@ def nodes_of(cpus: Sequence[int], topology: Topology) -> tuple[int, ...]:
     return tuple(node.id for node in topology.nodes if wanted.intersection(node.cpus))
 
 
-def _near_memory(cpus: Sequence[int], gpus: Sequence[Gpu], topology: Topology) -> set[int]:
+def _local_memory(cpus: Sequence[int], gpus: Sequence[Gpu], topology: Topology) -> set[int]:
     if gpus:
         return {node for gpu in gpus for node in gpu.memory_nodes}
     return set(nodes_of(cpus, topology))
 
 
 def _cpu_state(cpus: set[int], local: frozenset[int]) -> tuple[State, Optional[str]]:
-    far = len(cpus - local)
-    if not far:
+    remote = len(cpus - local)
+    if not remote:
         return "aligned", None
-    if far == len(cpus):
+    if remote == len(cpus):
         return "memory-only", "none of its CPUs is local to its GPUs"
-    return "partial", f"{far} of {len(cpus)} CPUs are not local to its GPUs"
+    return "partial", f"{remote} of {len(cpus)} CPUs are not local to its GPUs"
 
 
 def _gpu_memory_of_policy(state: ProcessState, topology: Topology) -> tuple[int, ...]:
@@ -74,9 +74,9 @@ def _nobody(nodes: Iterable[int]) -> Sequence[NodeMemory]:
     return ()
 
 
-def _cause(far: int, memories: Sequence[NodeMemory]) -> str:
+def _cause(remote: int, memories: Sequence[NodeMemory]) -> str:
     """Why memory is elsewhere, as far as the near nodes tell it now: they have less free than that."""
-    if not memories or sum(memory.free for memory in memories) >= far:
+    if not memories or sum(memory.free for memory in memories) >= remote:
         return ""
     each = "; ".join(
         f"node {memory.node} has {memory.free >> 20} MiB free and {memory.clean >> 20} MiB of page cache "
@@ -94,9 +94,9 @@ def judge(
     Nodes are asked how full they are only where memory is elsewhere.
     """
     cpus, local = set(state.cpus), local_cpus(topology, gpus)
-    near = _near_memory(state.cpus, gpus, topology)
+    local_nodes = _local_memory(state.cpus, gpus, topology)
     total = sum(state.bytes_by_node.values())
-    near_bytes = sum(size for node, size in state.bytes_by_node.items() if node in near)
+    near_bytes = sum(size for node, size in state.bytes_by_node.items() if node in local_nodes)
     word: State = "aligned"
     reason: Optional[str] = None
     unknown = [gpu.bdf for gpu in gpus if gpu.node is None]
@@ -108,7 +108,7 @@ def judge(
         word, reason = "unaligned", "it has no GPU, CPUs of several nodes, and no memory policy"
     if total and near_bytes < PAGES_NEEDED * total:
         percent = 100 * (total - near_bytes) / total
-        cause = _cause(total - near_bytes, ask_nodes(sorted(near)))
+        cause = _cause(total - near_bytes, ask_nodes(sorted(local_nodes)))
         where = f"{percent:.0f} % of its memory is on other nodes{cause}"
         if word == "aligned":
             word, reason = "partial", where

@@ -1,4 +1,4 @@
-#include "by_hand.h"
+#include "explicit.h"
 
 #include <string.h>
 

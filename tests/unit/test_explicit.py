@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from numa_align import _claim
-from numa_align.placement.launcher import bound_by_hand
+from numa_align.placement.launcher import bound_explicitly
 
 NOTHING, NONE, CORES, NODES, EXPLICIT = range(5)
 LOCAL, PREFER_LOCAL, MEM_EXPLICIT = 1, 2, 3
@@ -75,14 +75,14 @@ def test_the_words_for_memory(value: str, kind: int) -> None:
     ],
 )
 def test_python_keeps_hands_off_the_same_cpus(word: str) -> None:
-    by_hand, _ = bound_by_hand({"SLURM_CPU_BIND_TYPE": word})
-    assert by_hand == (_claim.lib.na_cpu_bind(word.encode()) == EXPLICIT)
+    explicit, _ = bound_explicitly({"SLURM_CPU_BIND_TYPE": word})
+    assert explicit == (_claim.lib.na_cpu_bind(word.encode()) == EXPLICIT)
 
 
 @pytest.mark.parametrize("word", ["local", "none", "rank", "map_mem:", "mask_mem:", ""])
 def test_python_keeps_hands_off_the_same_memory(word: str) -> None:
-    _, by_hand = bound_by_hand({"SLURM_MEM_BIND_TYPE": word})
-    assert by_hand == (_claim.lib.na_mem_bind(word.encode()) == MEM_EXPLICIT)
+    _, explicit = bound_explicitly({"SLURM_MEM_BIND_TYPE": word})
+    assert explicit == (_claim.lib.na_mem_bind(word.encode()) == MEM_EXPLICIT)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_what_slurmstepd_wrote_for_a_task(value: str, parts: tuple[str | None, .
 )
 def test_memory_elsewhere_is_never_aligned(nodes: str, state: int, reason: str) -> None:
     placement, task = _claim.ffi.new("struct na_placement *"), _claim.ffi.new("struct na_task *")
-    placement.gpu_count, task.mem_by_hand = 1, True
+    placement.gpu_count, task.mem_explicit = 1, True
     _claim.lib.na_set_parse(_claim.ffi.addressof(placement.mems), b"0")
     kernel = _claim.ffi.new("struct na_set *")
     if nodes:

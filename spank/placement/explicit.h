@@ -1,6 +1,6 @@
 /* What the words of --cpu-bind and --mem-bind ask for, and what of it alignment keeps. */
-#ifndef NUMA_ALIGN_BY_HAND_H
-#define NUMA_ALIGN_BY_HAND_H
+#ifndef NUMA_ALIGN_EXPLICIT_H
+#define NUMA_ALIGN_EXPLICIT_H
 
 #include <stdbool.h>
 
