@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Optional
 
 import pytest
 from numa_align.errors import HiddenError, KernelError
@@ -16,13 +17,14 @@ from numa_align.process.state import parse_numa_maps_line, read_process, shared_
 MIB = 1 << 20
 
 
-def check(*arguments: str) -> subprocess.CompletedProcess[str]:
+def check(*arguments: str, env: Optional[dict[str, str]] = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "numa_align", "check", *arguments],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
+        env=env,
     )
 
 
@@ -34,6 +36,11 @@ def test_it_judges_itself_and_the_json_has_the_documented_fields() -> None:
         "note",
         "undone",
     }  # fmt: skip
+
+
+def test_of_a_process_without_a_gpu_no_share_is_near_one() -> None:
+    data = json.loads(check("--json", env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}).stdout)
+    assert (data["gpus"], data["near_percent"]) == ([], None)
 
 
 def test_a_process_that_is_not_there_is_a_line_and_status_2() -> None:

@@ -46,7 +46,10 @@ def as_json(
         "policy": state.policy.mode,
         "policy_nodes": list(state.policy.nodes),
         **memory_fields(state.private_by_node, state.shared_by_node),
-        "near_percent": round(100 * verdict.near_bytes / verdict.bytes, 2) if verdict.bytes else None,
+        # Without a GPU near is what is near its CPUs, which is not what the field says.
+        "near_percent": round(100 * verdict.near_bytes / verdict.bytes, 2)
+        if gpus and verdict.bytes
+        else None,
         "state": verdict.state,
         "reason": verdict.reason,
         "note": _note(verdict, environment),
