@@ -289,6 +289,26 @@ bool na_cpus_of_gpus(const struct na_step *step, const struct na_task *task,
  * The tasks of a step without GPUs are spread over its nodes, as many on each as it has cores for.
  * With more nodes than tasks, each task has several nodes that lie together.
  */
+/*
+ * Gives each task of a step without GPUs a home: the node of the core in the middle of its even part. False
+ * if that leaves a node without a task, whose cores nobody would have.
+ */
+static bool find_homes(const int *per_node, int nodes, int cores, int tasks, struct na_claimant *claimants)
+{
+	int homes = 0;
+
+	for (int i = 0, node = 0, before = 0; i < tasks; i++) {
+		/* Of an even number of cores it is the lower one in the middle. */
+		const int core = (int)(((2L * i + 1) * cores - 1) / (2L * tasks));
+
+		while (core >= before + per_node[node])
+			before += per_node[node++];
+		homes += i == 0 || claimants[i - 1].node != node;
+		claimants[i] = (struct na_claimant){ i, node, 1 };
+	}
+	return homes == nodes;
+}
+
 bool na_cpus_without_gpus(const struct na_step *step, const struct na_task *task, struct na_set *cpus)
 {
 	const int tasks = step->task_count;
@@ -304,16 +324,8 @@ bool na_cpus_without_gpus(const struct na_step *step, const struct na_task *task
 	cores = count_cores(step->machine, &usable, per_node);
 	for (int n = 0; n < step->machine->node_count; n++)
 		nodes += per_node[n] > 0;
-	if (tasks < nodes || cores == 0)
+	if (tasks < nodes || cores == 0 || !find_homes(per_node, nodes, cores, tasks, claimants))
 		return na_claim_part(step->machine, &usable, task->id, tasks, cpus);
-	/* Task i is at home where core number i * cores / tasks is. */
-	for (int i = 0, node = 0, before = 0; i < tasks; i++) {
-		const int core = (int)((long)i * cores / tasks);
-
-		while (core >= before + per_node[node])
-			before += per_node[node++];
-		claimants[i] = (struct na_claimant){ i, node, 1 };
-	}
 	wanted[task->id] = true;
 	return na_claim_some(step->machine, &request, wanted, cpus, NULL);
 }

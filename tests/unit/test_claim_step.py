@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -249,3 +249,21 @@ def test_what_cannot_be_a_step_is_refused_in_a_line(step: Step, task: Task, comp
 def test_claimant_on_a_node_that_is_not_there_is_refused() -> None:
     with pytest.raises(ClaimError, match="no NUMA node 7"):
         ClaimMachine.of(SOCKETS).claim((0, 1), [7])
+
+
+@pytest.mark.parametrize(
+    ("cores", "expected"),
+    [
+        # The beginning of every part is on one of the first nodes, its middle on a node of its own.
+        ((8, 8, 6, 6), [range(0, 8), range(8, 16), range(16, 22), range(24, 30)]),
+        ((8, 2), [range(0, 5), (5, 6, 7, 8, 9)]),
+    ],
+    ids=["a node for each", "nodes that differ much"],
+)
+def test_uneven_nodes_without_gpus_leave_no_core_idle(
+    cores: tuple[int, ...], expected: list[Sequence[int]]
+) -> None:
+    topology = Built(packages=len(cores), cores=8).topology()
+    cpus = tuple(node * 8 + core for node, count in enumerate(cores) for core in range(count))
+    plan = make_plan(topology, Request(len(expected), (), cpus, "all", Spec(on=True)))
+    assert [placement.cpus for placement in plan.placements] == [tuple(part) for part in expected]
