@@ -5,10 +5,15 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+from builder import Card, Device, Machine
 from hypothesis import strategies as st
 from numa_align.placement.claim import Placement
 from numa_align.topology.model import PATHS, Nic, Topology
+from numa_align.topology.read import read_at
 from unit.machines import Near, topologies
 
 #: The fabrics, the first that there is taken: Ethernet is what leads to the storage and outside.
@@ -102,3 +107,35 @@ def check_even(placed: Sequence[Placement]) -> None:
         sizes.setdefault(tuple(sorted(placement.gpus)), set()).add(len(placement.nics))
     for gpus, found in sizes.items():
         assert max(found) - min(found) <= len(gpus)
+
+
+def switch(number: int) -> str:
+    bus = f"0000:{number + 1:x}0"
+    return f"pci{bus}/{bus}:01.0/{bus[:-1]}1:00.0"
+
+
+def hgx(
+    tmp_path: Path,
+    cards: Sequence[int],
+    kind: str = "infiniband",
+    more: Sequence[Card] = (),
+    **fields: Any,
+) -> Topology:
+    """Eight GPUs on switches of their own, four a node; a card on some of the switches.
+
+    ``more`` are functions of a card that is there: they are where it is.
+    """
+    gpus = [
+        Device(node=n // 4, bdf=f"0000:{n + 1:x}3:00.0", way=f"{switch(n)}/0000:{n + 1:x}2:00.0")
+        for n in range(8)
+    ]
+    beside = [
+        Card(
+            f"0000:{n + 1:x}4:00.0", f"{switch(n)}/0000:{n + 1:x}2:01.0", n // 4, kind,
+            f"mlx5_{n}", **fields,
+        )
+        for n in cards
+    ]  # fmt: skip
+    ways = {card.bdf: card.way for card in beside}
+    beside += [replace(card, way=ways[card.physfn or ""]) for card in more]
+    return read_at(Machine(packages=2, cores=8, gpus=gpus, cards=beside).write(tmp_path))

@@ -33,8 +33,7 @@ def test_it_judges_itself_and_the_json_has_the_documented_fields() -> None:
     assert set(data) == {
         "version", "task", "node", "pid", "gpus", "cpus", "cpu_nodes", "policy", "policy_nodes",
         "bytes_by_node", "private_by_node", "shared_by_node", "near_percent", "state", "reason",
-        "note",
-        "undone",
+        "note", "undone", "nics",
     }  # fmt: skip
 
 

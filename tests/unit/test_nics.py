@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from builder import Card, Device, Machine, on_nodes
+from builder import Machine, on_nodes
 from builder.recorded import answered, unanswered
 from click.testing import CliRunner
 from hypothesis import given, settings
@@ -28,7 +28,7 @@ from numa_align.sysfs import Tree
 from numa_align.topology.model import NIC_KINDS, PATHS, Nic, Topology
 from numa_align.topology.nic import read_nics
 from numa_align.topology.read import read_at
-from unit.nics import check_dealt, check_even, check_nearest, choosable, machines_with_nics
+from unit.nics import check_dealt, check_even, check_nearest, choosable, hgx, machines_with_nics
 
 
 def plan(topology: Topology, tasks: int, visible: str = "all") -> tuple[Placement, ...]:
@@ -127,27 +127,6 @@ def test_recorded_machines_with_cards_keep_every_promise(recorded: Path) -> None
 
 
 # -- Worked out by hand ----------------------------------------------------------------------
-
-
-def switch(number: int) -> str:
-    bus = f"0000:{number + 1:x}0"
-    return f"pci{bus}/{bus}:01.0/{bus[:-1]}1:00.0"
-
-
-def hgx(tmp_path: Path, cards: Sequence[int], kind: str = "infiniband", **fields: Any) -> Topology:
-    """Eight GPUs on switches of their own, four a node; a card on some of the switches."""
-    gpus = [
-        Device(node=n // 4, bdf=f"0000:{n + 1:x}3:00.0", way=f"{switch(n)}/0000:{n + 1:x}2:00.0")
-        for n in range(8)
-    ]
-    beside = [
-        Card(
-            f"0000:{n + 1:x}4:00.0", f"{switch(n)}/0000:{n + 1:x}2:01.0", n // 4, kind,
-            f"mlx5_{n}", **fields,
-        )
-        for n in cards
-    ]  # fmt: skip
-    return read_at(Machine(packages=2, cores=8, gpus=gpus, cards=beside).write(tmp_path))
 
 
 def test_each_gpu_with_a_card_of_its_own(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ class TaskSample:
 
     ``near_bytes`` of ``bytes`` are near its GPUs; both are 0 where its memory was not looked at, which
     ``memory_skipped`` says. ``cause`` is one of `CAUSES`, None if aligned. Where the site rehearses,
-    ``would`` and ``would_cpus`` are the state and the CPUs that it would have.
+    ``would`` and ``would_cpus`` are the state and the CPUs that it would have. ``nics`` are names of the
+    network cards that it has open, and ``near_nics`` those of them to which none is nearer to its GPUs.
     """
 
     job: int
@@ -50,6 +51,8 @@ class TaskSample:
     memory_skipped: bool = False
     would: Optional[State] = None
     would_cpus: Optional[str] = None
+    nics: tuple[str, ...] = ()
+    near_nics: tuple[str, ...] = ()
 
     @property
     def would_change(self) -> bool:
@@ -181,7 +184,8 @@ def from_json(data: object, where: str) -> Sample:
 
 
 def _task(data: Mapping[str, Any]) -> TaskSample:
-    task = TaskSample(**{**data, "gpus": tuple(data["gpus"])})
+    lists = {key: tuple(data.get(key, ())) for key in ("gpus", "nics", "near_nics")}
+    task = TaskSample(**{**data, **lists})
     for state in (task.state, task.would):
         if state is not None and state not in STATES:
             raise ValueError(f"{state!r} is not a state")

@@ -17,9 +17,11 @@ from typing import NamedTuple, Optional
 from ..cpulist import format_cpulist
 from ..errors import KernelError
 from ..placement.claim import local_cpus
+from ..process.held_nics import HeldNics, held_nics
 from ..process.jobs import JobProcess, processes_of_jobs
 from ..process.node_memory import read_nodes_memory
 from ..process.of_job import gpu_holders, told_gpus
+from ..process.open_files import OpenFiles
 from ..process.state import ProcessState, read_environment, read_process
 from ..process.verdict import Verdict, judge
 from ..slurm_env import rank_of
@@ -40,13 +42,15 @@ class _Seen(NamedTuple):
     state: ProcessState
     verdict: Verdict
     whole: bool
+    nics: HeldNics
 
 
 def take_sample(topology: Topology, budget_mib: int = MEMORY_BUDGET_MIB) -> Sample:
     """What runs on this node now."""
     processes = processes_of_jobs()
-    holders = gpu_holders([process.pid for process in processes], topology)
-    seen, hidden = _look(processes, holders, topology, budget_mib << 20)
+    files = OpenFiles()
+    holders = gpu_holders([process.pid for process in processes], topology, files)
+    seen, hidden = _look(processes, holders, topology, budget_mib << 20, files)
     tasks: dict[tuple[int, str, Optional[int]], list[_Seen]] = {}
     for one in seen:
         key = (one.process.job, one.process.step, rank_of(one.environment))
@@ -67,7 +71,11 @@ def _order(key: tuple[int, str, Optional[int]]) -> tuple[int, str, int]:
 
 
 def _look(
-    processes: Sequence[JobProcess], holders: Mapping[int, tuple[Gpu, ...]], topology: Topology, budget: int
+    processes: Sequence[JobProcess],
+    holders: Mapping[int, tuple[Gpu, ...]],
+    topology: Topology,
+    budget: int,
+    files: OpenFiles,
 ) -> tuple[list[_Seen], int]:
     """The processes that have GPUs, and how many processes could not be looked at."""
     seen, hidden = [], 0
@@ -87,9 +95,9 @@ def _look(
         except KernelError:
             hidden += 1
             continue
-        seen.append(
-            _Seen(process, gpus, environment, state, judge(state, gpus, topology, read_nodes_memory), whole)
-        )
+        verdict = judge(state, gpus, topology, read_nodes_memory)
+        nics = held_nics(files.of(process.pid), gpus, topology)
+        seen.append(_Seen(process, gpus, environment, state, verdict, whole, nics))
     return seen, hidden
 
 
@@ -110,6 +118,8 @@ def _task(key: tuple[int, str, Optional[int]], seen: Sequence[_Seen], topology: 
     state = worst([one.verdict.state for one in seen])
     shown = next(one for one in seen if one.verdict.state == state)
     gpus = {gpu.bdf for one in seen for gpu in one.gpus}
+    would, would_cpus = (rehearsed(shown.environment) or (None, None))[:2]
+    held = [card for one in seen for card in one.nics.cards]
     cause = None
     if state != "aligned":
         cause = cause_of(shown.environment, shown.state.cpus, shown.gpus, topology)
@@ -129,7 +139,10 @@ def _task(key: tuple[int, str, Optional[int]], seen: Sequence[_Seen], topology: 
         len(seen),
         shown.environment.get("SLURM_JOB_PARTITION"),
         not all(one.whole for one in seen),
-        *(rehearsed(shown.environment) or (None, None))[:2],
+        would,
+        would_cpus,
+        nics=tuple(dict.fromkeys(str(card.nic.name) for card in held)),
+        near_nics=tuple(dict.fromkeys(str(card.nic.name) for card in held if card.near)),
     )
 
 

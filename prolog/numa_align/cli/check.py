@@ -16,7 +16,9 @@ from ..cpulist import format_cpulist
 from ..errors import RequestError
 from ..names import GPUS, REASON, STATE, WORKER, State
 from ..placement.visible import gpus_of_task
+from ..process.held_nics import NO_NICS, HeldNics, held_nics
 from ..process.node_memory import read_nodes_memory
+from ..process.open_files import OpenFiles
 from ..process.state import ProcessState, read_environment, read_process
 from ..process.step_total import count, leave, meeting_of, sweep
 from ..process.undone import undone
@@ -24,7 +26,14 @@ from ..process.verdict import Verdict, judge
 from ..slurm_env import rank_of
 from ..topology.model import Gpu, Topology
 from ..topology.read import read_here
-from ..view.common import gpus_fields, gpus_text, memory_fields, memory_text
+from ..view.common import (
+    gpus_fields,
+    gpus_text,
+    memory_fields,
+    memory_text,
+    nics_fields,
+    nics_text,
+)
 from . import say
 
 #: With nothing to be near to, nothing can be said to be near.
@@ -32,7 +41,11 @@ _NO_GPU = "no GPU is visible to this process: nothing can be told"
 
 
 def as_json(
-    state: ProcessState, gpus: Sequence[Gpu], verdict: Verdict, environment: Mapping[str, str]
+    state: ProcessState,
+    gpus: Sequence[Gpu],
+    verdict: Verdict,
+    environment: Mapping[str, str],
+    nics: HeldNics = NO_NICS,
 ) -> dict[str, Any]:
     """The verdict as ``check --json`` prints it; docs/check.md describes the fields."""
     return {
@@ -41,6 +54,7 @@ def as_json(
         "node": environment.get("SLURMD_NODENAME"),
         "pid": state.pid,
         "gpus": gpus_fields(gpus),
+        "nics": nics_fields(nics),
         "cpus": format_cpulist(state.cpus),
         "cpu_nodes": list(verdict.cpu_nodes),
         "policy": state.policy.mode,
@@ -58,7 +72,11 @@ def as_json(
 
 
 def as_line(
-    state: ProcessState, gpus: Sequence[Gpu], verdict: Verdict, environment: Mapping[str, str]
+    state: ProcessState,
+    gpus: Sequence[Gpu],
+    verdict: Verdict,
+    environment: Mapping[str, str],
+    nics: HeldNics = NO_NICS,
 ) -> str:
     """One line for a person: GPU minor@node, CPUs@nodes, policy, memory by node, state."""
     rank = rank_of(environment)
@@ -66,9 +84,15 @@ def as_line(
     line = (
         f"{f'pid {state.pid}' if rank is None else f'task {rank}'}: gpu {gpus_text(gpus) or 'none'}"
         f"  cpus {format_cpulist(state.cpus)}@{','.join(map(str, verdict.cpu_nodes))}"
-        f"  policy {state.policy}  memory {memory or 'none'}  {verdict.state}"
+        f"  policy {state.policy}  memory {memory or 'none'}"
+        f"{f'  nic {nics_text(nics)}' if nics.cards else ''}  {verdict.state}"
     )
-    remarks = (verdict.reason, _note(verdict, environment), undone(state, environment, verdict.local))
+    remarks = (
+        verdict.reason,
+        _note(verdict, environment),
+        undone(state, environment, verdict.local),
+        nics.remark,
+    )
     told = "; ".join(text for text in remarks if text)
     return f"{line} ({told})" if told else line
 
@@ -130,11 +154,13 @@ def command(
     and srun exits with 1 if any task is not aligned. A task can also check another process (--pid).
     Exit status: 0 aligned; 1 not aligned, or undone by the program; 2 unknown, for example without a GPU.
     """
-    state, gpus, verdict, environment = inspect(pid, read_here())
+    topology = read_here()
+    state, gpus, verdict, environment = inspect(pid, topology)
+    nics = held_nics(OpenFiles().of(state.pid), gpus, topology)
     if json_:
-        click.echo(json.dumps(as_json(state, gpus, verdict, environment)))
+        click.echo(json.dumps(as_json(state, gpus, verdict, environment, nics)))
     else:
-        click.echo(as_line(state, gpus, verdict, environment))
+        click.echo(as_line(state, gpus, verdict, environment, nics))
         sys.stdout.flush()
         if pid is None and not no_total:
             _total(environment, verdict.state, gather)

@@ -18,7 +18,15 @@ from ..sysfs import one_line
 from ..topology.fingerprint import fingerprint
 from ..topology.model import Topology
 from ..topology.read import read_here
-from ..view.common import STATE_STYLES, gpus_fields, gpus_text, memory_fields, memory_text
+from ..view.common import (
+    STATE_STYLES,
+    gpus_fields,
+    gpus_text,
+    memory_fields,
+    memory_text,
+    nics_fields,
+    nics_text,
+)
 from .recorded import surroundings_at
 
 if TYPE_CHECKING:
@@ -147,10 +155,12 @@ def status_of(seen: Sequence[Seen]) -> int:
 def inspect(job: Optional[int], pid: Optional[int], topology: Topology) -> list[Seen]:
     """Look at all processes once. Raises RequestError if there is none."""
     from ..process.of_job import gpu_holders, look, pids_of_job, with_children  # noqa: PLC0415
+    from ..process.open_files import OpenFiles  # noqa: PLC0415
 
     pids = pids_of_job(job) if job is not None else with_children(pid or 0)
-    holders = gpu_holders(pids, topology)
-    seen = [process for process in (look(one, topology, holders) for one in pids) if process]
+    files = OpenFiles()
+    holders = gpu_holders(pids, topology, files)
+    seen = [process for process in (look(one, topology, holders, files) for one in pids) if process]
     if not seen:
         if job is None:
             raise RequestError(f"process {pid} ended while it was looked at")
@@ -212,23 +222,14 @@ def picture(job: Optional[int], seen: Sequence[Seen], threads: bool = False) -> 
     from ..view.lists import AtCommas  # noqa: PLC0415
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    columns = (
-        "PID",
-        "Task",
-        "Command",
-        "Threads",
-        "CPUs@nodes",
-        "Policy",
-        "Pages",
-        "GPUs",
-        "Distance",
-        "State",
-    )
-    for name in columns:
+    with_nics = any(process.nics.cards for process in seen)
+    columns = ("PID", "Task", "Command", "Threads", "CPUs@nodes", "Policy", "Pages", "GPUs", "Distance")
+    for name in (*columns, *(["NICs"] if with_nics else []), "State"):
         table.add_column(name, overflow="fold", no_wrap=name in ("PID", "Policy", "State"))
     for process in seen:
         state = process.verdict.state if process.verdict else "?"
-        table.add_row(*_cells(process), Text(state, STATE_STYLES.get(state, "dim")))
+        nics = [Text(nics_text(process.nics) or "-")] if with_nics else []
+        table.add_row(*_cells(process), *nics, Text(state, STATE_STYLES.get(state, "dim")))
         for thread in process.threads if threads else ():
             label = Text(f"  {thread.tid} {one_line(thread.name) or '?'}")
             cells = ("", "", label, "", AtCommas(format_cpulist(thread.cpus)))
@@ -280,6 +281,8 @@ def _remarks(process: Seen) -> list[str]:
         remarks.append(process.verdict.reason)
     if process.undone:
         remarks.append(process.undone)
+    if process.nics.remark:
+        remarks.append(process.nics.remark)
     if process.strays:
         cpus = format_cpulist(cpu for thread in process.strays for cpu in thread.cpus)
         remarks.append(f"{len(process.strays)} of its threads may also run on other CPUs ({cpus})")
@@ -319,6 +322,7 @@ def _fields(process: Seen) -> dict[str, Any]:
         "policy_nodes": list(state.policy.nodes) if state else None,
         **(memory_fields(state.private_by_node, state.shared_by_node) if state else _HIDDEN_MEMORY),
         "gpus": gpus_fields(process.gpus),
+        "nics": nics_fields(process.nics),
         "distance": process.distance,
         "state": verdict.state if verdict else None,
         "reason": verdict.reason if verdict else process.hidden,

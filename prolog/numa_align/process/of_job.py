@@ -20,8 +20,10 @@ from ..names import GPUS
 from ..slurm_env import rank_of
 from ..topology.model import Gpu, Topology
 from .all_nodes import owner_of
+from .held_nics import NO_NICS, HeldNics, held_nics
 from .jobs import processes_of_jobs
 from .node_memory import read_nodes_memory
+from .open_files import OpenFiles
 from .state import (
     ProcessState,
     private_together,
@@ -53,6 +55,7 @@ class Seen:
     ``gpus`` are those that it holds open; where none is, those that the plugin gave it (NUMA_ALIGN_GPUS).
     ``distance`` is the largest SLIT distance from a node of its CPUs to the node of one of its GPUs, None
     without GPUs. ``rank`` is SLURM_PROCID. ``undone``: what it has done to the place that it was given.
+    ``nics`` are the network cards that it holds open.
     """
 
     pid: int
@@ -67,6 +70,7 @@ class Seen:
     distance: Optional[int]
     hidden: Optional[str]
     undone: Optional[str] = None
+    nics: HeldNics = NO_NICS
 
     @property
     def strays(self) -> tuple[Thread, ...]:
@@ -142,7 +146,12 @@ def with_children(pid: int) -> tuple[int, ...]:
         raise RequestError(f"process {pid} cannot be inspected: {error}") from error
 
 
-def look(pid: int, topology: Topology, holders: Mapping[int, Sequence[Gpu]]) -> Optional[Seen]:
+def look(
+    pid: int,
+    topology: Topology,
+    holders: Mapping[int, Sequence[Gpu]],
+    files: Optional[OpenFiles] = None,
+) -> Optional[Seen]:
     """What is to be seen of a process now, None if it has ended; ``holders`` are GPUs by process."""
     try:
         status = read_status(f"/proc/{pid}")
@@ -167,6 +176,7 @@ def look(pid: int, topology: Topology, holders: Mapping[int, Sequence[Gpu]]) -> 
     return Seen(
         pid, name, rank_of(environment), cpus, nodes_of(cpus, topology), threads_of(pid),
         gpus, state, verdict, _distance(cpus, gpus, topology), hidden, lost,
+        held_nics((files or OpenFiles()).of(pid), gpus, topology),
     )  # fmt: skip
 
 
@@ -217,8 +227,11 @@ def _distance(cpus: Sequence[int], gpus: Sequence[Gpu], topology: Topology) -> O
 # -- Who holds a GPU open --------------------------------------------------------------------
 
 
-def gpu_holders(pids: Sequence[int], topology: Topology) -> dict[int, tuple[Gpu, ...]]:
+def gpu_holders(
+    pids: Sequence[int], topology: Topology, files: Optional[OpenFiles] = None
+) -> dict[int, tuple[Gpu, ...]]:
     """GPUs by process: what NVML says, where the driver is loaded, and the device files that are open."""
+    files = files or OpenFiles()
     holders: dict[int, set[str]] = {}
     for pid, bdf in _ask_nvml(topology):
         holders.setdefault(pid, set()).add(bdf)
@@ -227,7 +240,7 @@ def gpu_holders(pids: Sequence[int], topology: Topology) -> dict[int, tuple[Gpu,
     for pid in pids:
         if pid in computing:
             continue
-        opened = {devices[path] for path in _open_files(pid) if path in devices}
+        opened = {devices[path] for path in files.of(pid) if path in devices}
         if opened:
             # CUDA opens the files of all GPUs that it sees, and who is forked later (DataLoader's
             # processes) keeps them: of these, the parent's own; else those that the plugin gave it.
@@ -243,19 +256,6 @@ def _of_parents(pid: int, computing: Mapping[int, frozenset[str]]) -> frozenset[
     except psutil.Error:
         return frozenset()
     return next((computing[parent] for parent in parents if parent in computing), frozenset())
-
-
-def _open_files(pid: int) -> list[str]:
-    paths = []
-    try:
-        for entry in os.scandir(f"/proc/{pid}/fd"):
-            try:
-                paths.append(os.readlink(entry.path))  # noqa: PTH115 - hundreds of files a process
-            except OSError:
-                continue
-    except OSError:
-        pass
-    return paths
 
 
 def _ask_nvml(topology: Topology) -> list[tuple[int, str]]:

@@ -73,15 +73,18 @@ def _states(states: Mapping[str, int]) -> Text:
 
 
 def _task_table(rows: Sequence[tuple[str, TaskSample]]) -> Table:
+    with_nics = any(task.nics for _, task in rows)
     table = _table(
-        "Node", "Job", "Step", "Task", "User", "GPUs", "CPUs", "Policy", "Memory near", "State", "Because"
-    )
+        *("Node", "Job", "Step", "Task", "User", "GPUs", "CPUs", "Policy", "Memory near"),
+        *(["NICs near", "NICs far"] if with_nics else []), "State", "Because",
+    )  # fmt: skip
     for (job, step, user, gpus, cpus, policy, near, *_), alike in _alike(rows).items():
         task = alike[0][1]
         nodes = fold(node for node, _ in alike)
         table.add_row(
             Text(nodes), str(job), Text(step), _numbers(alike), Text(user), Text(",".join(gpus)),
-            AtCommas(cpus or "-"), policy, near, _state_of(task), Text(task.cause or ""),
+            AtCommas(cpus or "-"), policy, near, *(_nics(task) if with_nics else ()), _state_of(task),
+            Text(task.cause or ""),
         )  # fmt: skip
     return table
 
@@ -94,9 +97,15 @@ def _alike(rows: Sequence[tuple[str, TaskSample]]) -> dict[tuple[Any, ...], list
             "not counted" if task.memory_skipped and not task.bytes else _percent(task.near_bytes, task.bytes)
         )
         shown = (task.job, task.step, task.user, task.gpus, task.cpus, task.policy, near,
-                 task.state, task.cause, task.would, task.would_cpus)  # fmt: skip
+                 task.state, task.cause, task.would, task.would_cpus, task.nics, task.near_nics)  # fmt: skip
         groups.setdefault(shown, []).append((node, task))
     return groups
+
+
+def _nics(task: TaskSample) -> tuple[Text, Text]:
+    """The network cards that it has open, the near ones and the others."""
+    far = (name for name in task.nics if name not in task.near_nics)
+    return Text(",".join(task.near_nics) or "-"), Text(",".join(far) or "-")
 
 
 def _numbers(alike: Sequence[tuple[str, TaskSample]]) -> str:

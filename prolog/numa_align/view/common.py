@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..process.held_nics import HeldNics
 from ..topology.model import Gpu
 
 #: Their colours on paper, which stay apart in grey as well; the word stands beside each.
@@ -24,6 +25,27 @@ def gpus_text(gpus: Sequence[Gpu]) -> str:
 def gpus_fields(gpus: Sequence[Gpu]) -> list[dict[str, Any]]:
     """The same for JSON: ``bdf``, ``minor``, ``node``."""
     return [{"bdf": gpu.bdf, "minor": gpu.minor, "node": gpu.node} for gpu in gpus]
+
+
+def nics_text(nics: HeldNics) -> str:
+    """``mlx5_3:PIX,mlx5_0:SYS``: the cards that a process has open, and how far from its GPUs they are."""
+    return ",".join(
+        f"{held.nic.name}:{held.path}" if held.path else str(held.nic.name) for held in nics.cards
+    )
+
+
+def nics_fields(nics: HeldNics) -> list[dict[str, Any]]:
+    """The same for JSON: ``name``, ``bdf``, ``node``, ``path``, ``near``."""
+    return [
+        {
+            "name": held.nic.name,
+            "bdf": held.nic.bdf,
+            "node": held.nic.node,
+            "path": held.path,
+            "near": held.near,
+        }
+        for held in nics.cards
+    ]
 
 
 def memory_text(private: Mapping[int, int], shared: Mapping[int, int]) -> str:
