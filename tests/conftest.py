@@ -18,7 +18,7 @@ _GROUPS = ("machine", "launchers", "native")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs beside what with `pytest -n 2 --dist loadgroup`: a group has one process for all of its tests."""
+    """What runs beside what with `pytest -n 2 --dist loadgroup`: one process has all tests of a group."""
     for item in items:
         for name in _GROUPS:
             if item.get_closest_marker(name) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
@@ -56,6 +57,10 @@ class _Draft:
         if new:
             physical[line.first] = "\n".join(new)
 
+    def has(self, text: str) -> bool:
+        """Whether a line stands in one of the files: a reason that an earlier run has written."""
+        return any(text in physical for physical in self._physical.values())
+
     def append(self, lines: Iterable[str]) -> None:
         """Add lines to the file itself, not to an included one."""
         self._physical[self._first] += lines
@@ -83,7 +88,8 @@ def edited_slurm(file: ConfFile, settings: Sequence[Setting], nodes: Sequence[No
         elif setting.rule != "keep":
             value = _merged(lines[-1].value, setting)
             if value != lines[-1].value:
-                draft.replace(lines[-1], [f"{setting.key}={value}"])
+                *reason, changed = replace(setting, value=value).lines()
+                draft.replace(lines[-1], [*(text for text in reason if not draft.has(text)), changed])
     draft.append(_edited_nodes(file, draft, nodes))
     return draft.texts()
 

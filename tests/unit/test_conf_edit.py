@@ -65,6 +65,18 @@ def test_slurm_conf_keeps_what_is_the_sites(tmp_path: Path) -> None:
     assert not any("cpu[01-99]" in line for line in added)
 
 
+def test_a_changed_line_comes_with_its_reason_once(tmp_path: Path) -> None:
+    path = tmp_path / "slurm.conf"
+    path.write_text("SelectType=select/cons_tres\nSelectTypeParameters=CR_Core_Memory\n")
+    added = [line[1:] for line in compare("slurm", REQUEST, path).splitlines() if line.startswith("+")]
+    at = added.index("SelectTypeParameters=CR_Core_Memory,ENFORCE_BINDING_GRES")
+    reason = added[at - 2 : at]
+    assert all(line.startswith("# ") for line in reason)
+    assert "jobs may wait longer" in " ".join(line[2:] for line in reason)
+    path.write_text("\n".join(["SelectType=select/cons_tres", *reason, "SelectTypeParameters=CR_Core", ""]))
+    assert f"+{reason[0]}" not in compare("slurm", REQUEST, path)
+
+
 def test_a_node_line_is_divided_if_only_some_nodes_are_known(tmp_path: Path) -> None:
     _, added = changes("slurm", "NodeName=gpu[01-04] CPUs=32 State=UNKNOWN\n", tmp_path)
     assert any(line.startswith("NodeName=gpu[01-02] CPUs=32 Boards=1") for line in added)
