@@ -32,6 +32,8 @@ COMPLETIONS = $(BASH_COMPLETION_DIR)/numa-align $(ZSH_COMPLETION_DIR)/_numa-alig
 STAGE = $(CURDIR)/build/stage
 # The Python of the nodes, not the one of a virtual environment.
 PYTHON ?= /usr/bin/python3
+# A name becomes a path here: it goes into the first line of scripts.
+override PYTHON := $(or $(shell command -v "$(PYTHON)" 2>/dev/null),$(PYTHON))
 INSTALL = install
 # Where that Python finds `import numa_align`, if it looks anywhere below PREFIX.
 SITE_FOLDER = $(shell $(PYTHON) packaging/site_folder.py $(PREFIX))
@@ -45,8 +47,12 @@ plugin:
 	$(MAKE) -C spank
 
 # The claim for Python (numa_align._claim), from the same C files as the plugin.
-claim:
+claim: python-floor
 	$(PYTHON) spank/cffi_build.py build/python
+
+# At once, and not as a syntax error in the middle.
+python-floor:
+	@sh packaging/python-floor.sh "$(PYTHON)"
 
 build:
 	mkdir -p build
@@ -59,7 +65,7 @@ build/%: spank/%.in FORCE | build
 	sed -e 's|@LIBDIR@|$(LIBDIR)|g' $< >$@
 
 # Everything as it is to lie below DESTDIR: what is installed, and what `make uninstall` takes away.
-stage: plugin claim $(FILLED)
+stage: python-floor plugin claim $(FILLED)
 	rm -rf $(STAGE)
 	$(INSTALL) -d $(STAGE)$(LIBDIR)/python $(STAGE)$(TMPFILESDIR) $(STAGE)$(PLUGSTACKDIR)
 	$(INSTALL) -m 644 spank/build/numa-align.so $(STAGE)$(LIBDIR)/numa-align.so
@@ -138,7 +144,7 @@ deb: export SLURM := $(SLURM)
 MAINTAINER ?= $(or $(DEBFULLNAME),numa-align developers) <$(or $(DEBEMAIL),numa-align@example.org)>
 
 # One plugin package for each release of Slurm: for the one whose headers are found.
-deb: source
+deb: python-floor source
 	cp -r packaging/debian build/$(SOURCE)/debian
 	cd build/$(SOURCE)/debian && for file in plugin.*; do \
 		mv $$file numa-align-plugin-slurm$(SLURM_VERSION).$${file#plugin.}; done && \
@@ -150,11 +156,12 @@ deb: source
 	mv build/*.deb $(PACKAGES)
 	rm -f build/numa-align_*.buildinfo build/numa-align_*.changes
 
-rpm: archive
+rpm: python-floor archive
 	mkdir -p build/rpm/SOURCES
 	mv $(PACKAGES)/$(SOURCE).tar.gz build/rpm/SOURCES
 	rpmbuild -bb --define "_topdir $(CURDIR)/build/rpm" --define "slurm_version $(SLURM_VERSION)" \
-		--define "version_ $(VERSION)" --define "packager $(MAINTAINER)" $(if $(SLURM),--define "slurm_prefix $(SLURM)") $(RPM_OPTIONS) packaging/numa-align.spec
+		--define "version_ $(VERSION)" --define "packager $(MAINTAINER)" \
+		--define "python_ $(PYTHON)" $(if $(SLURM),--define "slurm_prefix $(SLURM)") $(RPM_OPTIONS) packaging/numa-align.spec
 	find build/rpm/RPMS -name '*.rpm' -exec mv {} $(PACKAGES) \;
 
 # One wheel for every Python from 3.9 on (the stable ABI) and for every Linux of this machine's kind with a glibc
@@ -262,4 +269,4 @@ endif
 
 FORCE:
 
-.PHONY: all plugin claim install uninstall stage clean source archive deb rpm wheel dist setup demo vm lint unit test docs test-matrix test-launchers test-gpu FORCE
+.PHONY: all plugin claim python-floor install uninstall stage clean source archive deb rpm wheel dist setup demo vm lint unit test docs test-matrix test-launchers test-gpu FORCE

@@ -413,8 +413,9 @@ def test_rpm_packages(copy: Path) -> None:
         )
 
     conf = "/etc/slurm/plugstack.conf.d/numa-align.conf"
-    assert asked("-l", plugin) == {
-        "/usr/lib/numa-align",
+    # Links by build id are the distribution's, in every package with a library.
+    files = {name for name in asked("-l", plugin) if not name.startswith("/usr/lib/.build-id")}
+    assert files == {
         "/usr/lib/numa-align/numa-align.so",
         "/usr/lib/numa-align/built-for",
         f"/usr/lib/numa-align/built-for/{release()}",
@@ -423,7 +424,8 @@ def test_rpm_packages(copy: Path) -> None:
     }
     assert asked("--configfiles", plugin) == {conf}
     assert asked("--configfiles", main) == {""}
-    wanted = {f"/{name}" for name in EXPECTED} - asked("-l", plugin)
+    assert not files & asked("-l", main), "no file is in two packages"
+    wanted = {f"/{name}" for name in EXPECTED} - files
     # rpmbuild compresses manual pages where it is set up to.
     assert {name for name in wanted if "/man/" not in name} <= asked("-l", main)
     assert any(name.startswith("/usr/share/man/man8/numa-align-doctor.8") for name in asked("-l", main))
@@ -432,8 +434,58 @@ def test_rpm_packages(copy: Path) -> None:
     assert asked("--conflicts", plugin) == {
         "numa-align-plugin", f"slurm < {release()}", f"slurm-ohpc < {release()}",
     }  # fmt: skip
-    assert f"numa-align-plugin-slurm{OLDER}" in asked("--obsoletes", plugin)
-    assert plugin.name.partition("-0")[0] not in asked("--obsoletes", plugin)
+    obsolete = {line.partition(" ")[0] for line in asked("--obsoletes", plugin)}
+    assert f"numa-align-plugin-slurm{OLDER}" in obsolete
+    assert plugin.name.partition("-0")[0] not in obsolete
+    assert asked("--qf %{url}", main) == {"https://example.org/numa-align"}
+
+
+def test_rpm_debuginfo_has_what_was_taken_from_the_libraries(copy: Path) -> None:
+    if shutil.which("eu-strip") is None or shutil.which("cpio") is None:
+        pytest.skip("elfutils or cpio is not installed")
+    packages = built(copy, "rpm", "rpmbuild", "RPM_OPTIONS=--nodeps")
+    (debug,) = (path for path in packages if "debuginfo" in path.name)
+    listed = subprocess.run(["rpm", "-qpl", debug], capture_output=True, text=True, check=True).stdout
+    assert "/usr/lib/debug/usr/lib/numa-align/numa-align.so-" in listed
+    assert "/_claim." in listed
+
+
+def test_rpm_of_another_python_asks_for_the_modules_of_that_python(copy: Path) -> None:
+    """By rpm's own reading of the spec: python3.11 beside EL 8's 3.6, python311 on SLES 15."""
+    if shutil.which("rpmspec") is None:
+        pytest.skip("rpmspec is not installed")
+    command = ["rpmspec", "-q", "--requires", "--define", f"slurm_version {OLDER}", "--define"]
+    command += [f"python_ {sys.executable}", "--define", "python_packages python3.11"]
+    command += ["--define", "debug_package %{nil}", "packaging/numa-align.spec"]
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}
+    asked = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=True, env=environment)
+    version = ".".join(map(str, sys.version_info[:2]))
+    wanted = {"", "-cffi", "-click", "-psutil", "-rich"}
+    assert {f"python3.11{name}" for name in wanted} | {f"python(abi) = {version}"} <= set(
+        asked.stdout.splitlines()
+    )
+    on_suse = subprocess.run(
+        [*command[:6], "python_ /usr/bin/python3.11", "--define", "suse_version 1500", *command[9:]],
+        cwd=copy, capture_output=True, text=True, check=True, env=environment,
+    )  # fmt: skip
+    assert {f"python311{name}" for name in wanted} <= set(on_suse.stdout.splitlines())
+
+
+@pytest.mark.parametrize("target", ["stage", "deb", "rpm"])
+@pytest.mark.parametrize(
+    ("python", "complaint"),
+    [("echo 3 6", "is Python 3.6, and 3.9 or later is needed"), ("exit 1", "is no Python that runs")],
+)
+def test_a_python_that_is_too_old_is_told_at_once(
+    copy: Path, tmp_path: Path, target: str, python: str, complaint: str
+) -> None:
+    old = tmp_path / "python3"
+    old.write_text(f"#!/bin/sh\n{python}\n")
+    old.chmod(0o755)
+    done = make(copy, target, python=str(old))
+    assert done.returncode != 0
+    assert complaint in done.stderr and "make PYTHON=/usr/bin/python3.11" in done.stderr
+    assert "compil" not in done.stdout
 
 
 #: Steps in a root of their own, by the host's rpm; after each what is installed and if srun has the option.
@@ -458,6 +510,8 @@ step() {
     )|$(chroot "$root" srun --help 2>&1 | grep -q -- --numa-align && echo option)"
 }
 step installed -i "$base" "$older"
+step slurm -i "$slurm"
+grep 'which does not load it' "$folder/said"
 step upgraded -U "$newer"
 echo Epilog=/usr/sbin/numa-align-epilog >>"$root/etc/slurm/slurm.conf"
 step refused -e numa-align "$plugin"
@@ -465,6 +519,28 @@ sed -i /^Epilog=/d "$root/etc/slurm/slurm.conf"
 step erased -e numa-align "$plugin"
 cd "$root" && find usr/lib/numa-align usr/sbin/numa-align* etc/slurm/plugstack.conf.d -type f 2>/dev/null
 """
+
+
+#: An upgrade of Slurm, as rpm sees it: the programs are those of the tree.
+SLURM_SPEC = """
+Name: slurm
+Version: 99.05
+Release: 1
+Summary: Slurm
+License: none
+BuildArch: noarch
+%description
+Slurm.
+%files
+"""
+
+
+def package_named_slurm(folder: Path) -> Path:
+    """An empty RPM of a newer Slurm."""
+    (folder / "slurm.spec").write_text(SLURM_SPEC)
+    words = ["rpmbuild", "-bb", "--define", f"_topdir {folder}/rpm", str(folder / "slurm.spec")]
+    subprocess.run(words, capture_output=True, check=True, timeout=60)
+    return next((folder / "rpm/RPMS").rglob("slurm-*.rpm"))
 
 
 def test_rpm_packages_come_follow_each_other_and_go(copy: Path, tmp_path: Path) -> None:
@@ -480,6 +556,7 @@ def test_rpm_packages_come_follow_each_other_and_go(copy: Path, tmp_path: Path) 
         name: str(next(path for path in packages if path.name.startswith(begin)))
         for name, begin in begins.items()
     }
+    files["slurm"] = str(package_named_slurm(copy / "build"))
     tree = image_for(release(), Cache(), to_stderr).tree
     debian = "--force-debian" if Path("/etc/debian_version").exists() else ""
     words = {"folder": str(tmp_path), "tree": str(tree), "plugin": plugin, "debian": debian, **files}
@@ -491,10 +568,13 @@ def test_rpm_packages_come_follow_each_other_and_go(copy: Path, tmp_path: Path) 
         check=False,
         timeout=120,
     )
-    both = f"numa-align {plugin} "
+    both = f"numa-align {plugin} slurm "
     assert done.stdout.splitlines() == [
         f"installed|0|0|numa-align numa-align-plugin-slurm{OLDER} |option",
+        f"slurm|0|0|numa-align numa-align-plugin-slurm{OLDER} slurm |option",
+        f"numa-align: the plugin is for Slurm {OLDER} and this is {release()}, which does not load it "
+        f"(jobs run all the same): install {plugin}",
         f"upgraded|0|0|{both}|option",
         f"refused|2|2|{both}|option",
-        "erased|0|0||",
+        "erased|0|0|slurm |",
     ], done.stderr
