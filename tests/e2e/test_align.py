@@ -106,7 +106,7 @@ def test_a_step_inside_salloc_inherits_the_option(machine: EmulatedMachine) -> N
         assert_on_node(rank, node_of(rank.local))
 
 
-def test_without_the_option_masks_and_policies_are_those_without_the_plugin(machine: EmulatedMachine) -> None:
+def test_without_the_option_a_task_is_as_without_the_plugin(machine: EmulatedMachine) -> None:
     command = f"srun -n8 --gpus=8 {PROBE}"
     conf = "/etc/slurm/plugstack.conf.d/numa-align.conf"
     present = step(machine, command)
@@ -134,7 +134,7 @@ def test_without_the_option_the_table_is_not_read(machine: EmulatedMachine) -> N
 
 
 @pytest.mark.parametrize("command", ["srun -n1 true", "sbatch --wrap=true", "salloc -n1 true"])
-def test_an_unknown_word_stops_the_command_before_anything_is_submitted(
+def test_an_unknown_word_stops_the_command_before_it_is_submitted(
     machine: EmulatedMachine, command: str
 ) -> None:
     program, _, rest = command.partition(" ")
@@ -171,7 +171,7 @@ def test_the_epilog_leaves_no_table(machine: EmulatedMachine) -> None:
     assert machine.run("ls -A /run/numa-align", check=True).stdout == ""
 
 
-def test_a_single_task_with_gpus_on_several_nodes_is_told_how_to_place_its_workers(
+def test_a_task_with_gpus_on_two_nodes_hears_how_to_place_workers(
     machine: EmulatedMachine,
 ) -> None:
     def told(options: str, command: str = "true") -> int:
@@ -208,7 +208,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_with_a_bad_table_the_task_runs_with_one_warning_and_strict_fails(
+def test_a_bad_table_gives_one_warning_and_strict_fails(
     machine: EmulatedMachine, job: str, kind: str
 ) -> None:
     table, saved = f"/run/numa-align/{job}", "/run/saved-table"
