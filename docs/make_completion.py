@@ -203,6 +203,21 @@ def bash(known: Sequence[Command]) -> str:
     )
 
 
+#: What completes a value, in the words of shells that take a description; CHOICES stands for its words.
+_VALUES = {
+    "file": {"zsh": ":file:_files", "fish": "-r -F"},
+    "folder": {"zsh": ":folder:_files -/", "fish": "-x -a '(__fish_complete_directories (commandline -ct))'"},
+    "spec": {"zsh": ":words:_numa_align_spec", "fish": "-x -a '(__numa_align_spec)'"},
+    "choice": {"zsh": ":word:(CHOICES)", "fish": "-x -a 'CHOICES'"},
+    "any": {"zsh": ": : ", "fish": "-x"},
+    "none": {"zsh": "", "fish": ""},
+}
+
+
+def _value(shell: str, value: str, choices: Sequence[str]) -> str:
+    return _VALUES[value][shell].replace("CHOICES", " ".join(choices))
+
+
 # -- zsh -------------------------------------------------------------------------------------
 
 
@@ -210,18 +225,6 @@ def _zsh_help(words: str) -> str:
     for character in "\\[]:":
         words = words.replace(character, "\\" + character)
     return words.replace("'", "'\\''")
-
-
-def _zsh_value(value: str, choices: Sequence[str]) -> str:
-    known = {
-        "file": ":file:_files",
-        "folder": ":folder:_files -/",
-        "spec": ":words:_numa_align_spec",
-        "choice": f":word:({' '.join(choices)})",
-        "any": ": : ",
-        "none": "",
-    }
-    return known[value]
 
 
 def zsh(known: Sequence[Command]) -> str:
@@ -242,14 +245,14 @@ def zsh(known: Sequence[Command]) -> str:
         lines.append(f"\t\t{command.name})")
         specs = [
             f"'{name}{'=' if name.startswith('--') and option.takes_value else ''}"
-            f"[{_zsh_help(option.help)}]{_zsh_value(option.value, option.choices)}'"
+            f"[{_zsh_help(option.help)}]{_value('zsh', option.value, option.choices)}'"
             for option in command.options
             for name in option.names
         ]
         if command.value == "command":
             specs += ["'(-)1:command:_command_names -e'", "'*::argument:_normal'"]
         elif command.value != "none":
-            specs.append(f"'*{_zsh_value(command.value, command.choices)}'")
+            specs.append(f"'*{_value('zsh', command.value, command.choices)}'")
         start = "-S -A '-*' " if command.value == "command" else ""
         lines.append(f"\t\t\t_arguments {start}" + " \\\n\t\t\t\t".join(specs))
         lines.append("\t\t\t;;")
@@ -316,18 +319,6 @@ def _quoted(words: str) -> str:
     return "'" + words.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _fish_value(value: str, choices: Sequence[str]) -> str:
-    known = {
-        "file": "-r -F",
-        "folder": "-x -a '(__fish_complete_directories (commandline -ct))'",
-        "spec": "-x -a '(__numa_align_spec)'",
-        "choice": f"-x -a {_quoted(' '.join(choices))}",
-        "any": "-x",
-        "none": "",
-    }
-    return known[value]
-
-
 def fish(known: Sequence[Command]) -> str:
     """One line for each option."""
     run = next(command for command in known if command.value == "command")
@@ -342,7 +333,7 @@ def fish(known: Sequence[Command]) -> str:
         inside += "; and not __numa_align_run >/dev/null'" if command is run else "'"
         for option in command.options:
             names = " ".join(f"-l {n[2:]}" if n.startswith("--") else f"-s {n[1:]}" for n in option.names)
-            words = (inside, names, _fish_value(option.value, option.choices), "-d", _quoted(option.help))
+            words = (inside, names, _value("fish", option.value, option.choices), "-d", _quoted(option.help))
             lines.append(" ".join(word for word in words if word))
         if command is run:
             lines.append(f"{inside} -a '(__fish_complete_command)'")
@@ -352,7 +343,7 @@ def fish(known: Sequence[Command]) -> str:
         elif command.value == "file":
             lines.append(f"{inside} -F")
         elif command.value == "choice":
-            lines.append(f"{inside} {_fish_value('choice', command.choices)}")
+            lines.append(f"{inside} {_value('fish', 'choice', command.choices)}")
     return text + "\n".join(lines) + "\n"
 
 

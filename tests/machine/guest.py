@@ -13,6 +13,7 @@ import io
 import shlex
 import tarfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +133,38 @@ class Running:
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
 
-class Guest:
+class Runs(ABC):
+    """Where commands can be run: a guest, or the machine around it."""
+
+    @abstractmethod
+    def start(
+        self,
+        command: Command,
+        *,
+        user: str = "root",
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        stdin: str | bytes | None = None,
+    ) -> Running:
+        """Start a command and return at once."""
+
+    def run(
+        self,
+        command: Command,
+        *,
+        user: str = "root",
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        stdin: str | bytes | None = None,
+        timeout: float = 120.0,
+        check: bool = False,
+    ) -> Result:
+        """Run a command to its end. CommandTimeoutError if it takes too long; CommandError if it fails and
+        `check` is set."""
+        return self.start(command, user=user, env=env, cwd=cwd, stdin=stdin).wait(timeout, check)
+
+
+class Guest(Runs):
     """The commands and files of a running guest. Several threads may use it at once."""
 
     def __init__(self, socket: Path, alive: Callable[[], None], evidence: Callable[[], str]) -> None:
@@ -233,21 +265,6 @@ class Guest:
             data = stdin.encode() if isinstance(stdin, str) else stdin
             arguments["input-data"] = base64.b64encode(data).decode()
         return Running(self, self.ask("guest-exec", **arguments)["pid"], shown, user)
-
-    def run(
-        self,
-        command: Command,
-        *,
-        user: str = "root",
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        stdin: str | bytes | None = None,
-        timeout: float = 120.0,
-        check: bool = False,
-    ) -> Result:
-        """Run a command to its end. CommandTimeoutError if it takes too long; CommandError if it fails and
-        `check` is set."""
-        return self.start(command, user=user, env=env, cwd=cwd, stdin=stdin).wait(timeout, check)
 
     def put(self, files: Mapping[str, str | bytes], *, mode: int = 0o644, user: str = "root") -> None:
         """Write files, given by their full paths, with their folders."""

@@ -7,12 +7,11 @@ that asks for none boots as it did, and all the others share the image.
 from __future__ import annotations
 
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from .cache import Cache, digest, remove_tree
-from .image import Image, ImageError, make_disk
+from .image import Image, ImageError, make_disk, run_isolated
 from .progress import Progress
 
 FORMAT = "1"
@@ -116,19 +115,6 @@ def layer_disk(layer: Layer, image: Image, cache: Cache, progress: Progress) -> 
 
 
 def _install(layer: Layer, tree: Path, folder: Path) -> None:
-    """In mount and PID namespaces of its own, which take every mount and process away when it ends."""
     script = ["sh", "-c", INSTALL, "sh", str(tree), str(folder)]
     arguments = [" ".join(layer.debian), " ".join(layer.pypi), layer.place, layer.repair]
-    done = subprocess.run(
-        ["unshare", "--mount", "--pid", "--fork", "--kill-child", *script, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
-    if done.returncode:
-        raise ImageError(
-            f"installing {layer.name} over {tree} ended with status {done.returncode}:\n{done.stdout[-6000:]}"
-        )
+    run_isolated(f"installing {layer.name} over {tree}", [*script, *arguments], LIMIT)

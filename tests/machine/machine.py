@@ -12,7 +12,7 @@ from . import progress as progress_module
 from . import saved
 from .cache import Cache
 from .context import Started
-from .guest import Command, CommandError, Guest, Result, Running
+from .guest import Command, CommandError, Guest, Running, Runs
 from .hardware import Hardware
 from .image import image_for
 from .layer import Layer, layer_disk
@@ -41,7 +41,7 @@ SLURM = "/usr/lib/machine/slurm"
 JOBS_OF_ONE_CONFIGURATION = 1000
 
 
-class EmulatedMachine(Started):
+class EmulatedMachine(Started, Runs):
     """`with EmulatedMachine(...) as machine:` boots it, brings Slurm up, and takes it away afterwards."""
 
     def __init__(
@@ -243,20 +243,6 @@ class EmulatedMachine(Started):
     ) -> Running:
         """Guest.start."""
         return self.guest.start(command, user=user, env=env, cwd=cwd, stdin=stdin)
-
-    def run(
-        self,
-        command: Command,
-        *,
-        user: str = "root",
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        stdin: str | bytes | None = None,
-        timeout: float = 120.0,
-        check: bool = False,
-    ) -> Result:
-        """Guest.run."""
-        return self.guest.run(command, user=user, env=env, cwd=cwd, stdin=stdin, timeout=timeout, check=check)
 
     def put(self, files: Mapping[str, str | bytes], *, mode: int = 0o644, user: str = "root") -> None:
         """Guest.put."""

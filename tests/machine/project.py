@@ -14,7 +14,7 @@ import subprocess
 from pathlib import Path
 
 from .cache import Cache, digest
-from .image import Image, ImageError
+from .image import Image, run_isolated
 from .progress import Progress
 
 FORMAT = "1"
@@ -80,18 +80,5 @@ def _hash(project: Path, names: list[str]) -> str:
 
 
 def _make_install(tree: Path, copy: Path, stage: Path) -> None:
-    """In mount and PID namespaces of its own, which take every mount and process away when make ends."""
-    isolated = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--net"]
-    done = subprocess.run(
-        [*isolated, "sh", "-c", BUILD, "sh", str(tree), str(copy), str(stage)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=MAKE_LIMIT,
-        check=False,
-    )
-    if done.returncode:
-        raise ImageError(
-            f"`make install` for {tree} ended with status {done.returncode}:\n{done.stdout[-6000:]}"
-        )
+    words = ["sh", "-c", BUILD, "sh", str(tree), str(copy), str(stage)]
+    run_isolated(f"`make install` for {tree}", words, MAKE_LIMIT, network=False)
