@@ -42,6 +42,19 @@ NODE_KINDS: tuple[NodeKind, ...] = get_args(NodeKind)
 Source = Literal["override", "numa_node", "local_cpulist", "bridge", "only-node", "none"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 
+#: How far a device is from a GPU (`topology.model` has them in order, for the prolog).
+PathWord = Literal["PIX", "PXB", "PHB", "NODE", "SYS"]
+
+#: Which GPUs each task of a planned step sees: all of the step, its own, or those near its CPUs.
+Visible = Literal["all", "each", "closest"]
+VISIBLE: tuple[Visible, ...] = get_args(Visible)
+
+#: Why a task is not aligned (docs/audit.md): the option was not given; the site only rehearses; the program
+#: has since bound itself; the user's own --cpu-bind or --mem-bind wins; fewer cores than GPUs; Slurm gave the
+#: job no core near its GPUs, or too few; this user may not see enough to tell.
+Cause = Literal["not-asked", "rehearsed", "undone", "explicit", "few-cores", "allocated-far", "hidden"]
+CAUSES: tuple[Cause, ...] = get_args(Cause)
+
 #: The user's own defaults in the words of ``--numa-align``.
 OPTION = "NUMA_ALIGN"
 

@@ -23,7 +23,6 @@ from numa_align.audit.cause import cause_of
 from numa_align.audit.log import append, read_logs
 from numa_align.audit.metrics import MAX_JOBS, format_metrics, write_metrics
 from numa_align.audit.model import (
-    CAUSES,
     Sample,
     TaskSample,
     from_json,
@@ -41,7 +40,7 @@ from numa_align.bench.host_memory import Cell
 from numa_align.cli.audit import command as audit
 from numa_align.cli.report import command as report_command
 from numa_align.errors import AuditError, RequestError
-from numa_align.names import STATES, State
+from numa_align.names import CAUSES, STATES, Cause, State
 from numa_align.process.jobs import JobProcess, jobs_with_steps, processes_of_jobs
 from numa_align.view.audit import report_page, show_samples
 from rich.console import Console, RenderableType
@@ -231,7 +230,7 @@ def test_every_cause_has_advice() -> None:
 # -- Sums ------------------------------------------------------------------------------------
 
 
-def task(job: int, state: State, *gpus: str, cause: Optional[str] = None, user: str = "ann") -> TaskSample:
+def task(job: int, state: State, *gpus: str, cause: Optional[Cause] = None, user: str = "ann") -> TaskSample:
     because = None if state == "aligned" else cause or "not-asked"
     near = 100 if state == "aligned" else 25
     return TaskSample(job, "0", 0, user, gpus, "0-3", "default", 100, near, state, because, None)
@@ -265,7 +264,15 @@ def test_json_gives_back_the_sample(given_tasks: list[TaskSample]) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [None, {}, {"version": 2}, {"version": 1}, {**to_json(sample()), "time": "x"}]
+    "data",
+    [
+        None,
+        {},
+        {"version": 2},
+        {"version": 1},
+        {**to_json(sample()), "time": "x"},
+        json.loads(json.dumps(to_json(sample(task(1, "partial")))).replace('"not-asked"', '"because"')),
+    ],
 )
 def test_what_is_no_sample_is_one_line(data: object) -> None:
     with pytest.raises(AuditError, match=r"^here: "):

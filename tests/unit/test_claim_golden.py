@@ -7,6 +7,7 @@ from typing import Optional
 
 from builder import Device, ExtraNode, Machine, on_nodes
 from numa_align.cpulist import format_cpulist
+from numa_align.names import Visible
 from numa_align.placement.claim import Placement, Spec
 from numa_align.placement.plan import ON, Request, make_plan, select_cpus
 from numa_align.topology.model import Topology
@@ -18,7 +19,7 @@ def plan(
     *,
     gpus: Optional[Sequence[int]] = None,
     cpus: Optional[str] = None,
-    visible: str = "all",
+    visible: Visible = "all",
     spec: Spec = ON,
 ) -> tuple[Placement, ...]:
     topology: Topology = machine.topology()

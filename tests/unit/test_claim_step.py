@@ -13,7 +13,7 @@ from builder.own import OWN
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numa_align.errors import ClaimError
-from numa_align.names import CPUS_WORDS, MEM_WORDS, MemWord
+from numa_align.names import CPUS_WORDS, MEM_WORDS, VISIBLE, MemWord
 from numa_align.placement.claim import (
     Choice,
     ClaimMachine,
@@ -24,7 +24,7 @@ from numa_align.placement.claim import (
     Task,
     choose_gpus,
 )
-from numa_align.placement.plan import VISIBLE, Request, make_plan
+from numa_align.placement.plan import Request, make_plan
 from numa_align.topology.model import Topology
 from unit.machines import LARGE, SMALL, Shape, subsets, topologies
 from unit.promises import check_memory, check_placements, check_tasks

@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from builder import Machine as Built
@@ -14,6 +15,7 @@ from builder import on_nodes
 from numa_align import _claim, names
 from numa_align.cpulist import format_cpulist
 from numa_align.placement.claim import ClaimMachine, Step, Task
+from numa_align.topology import model
 
 ROOT = Path(__file__).resolve().parents[2]
 LIB = _claim.lib
@@ -44,6 +46,11 @@ def test_python_and_c_have_the_same_words_in_one_order(
     python: Sequence[str], c: Callable[[int], object]
 ) -> None:
     assert tuple(python) == words_of(c)
+
+
+def test_the_prologs_words_are_those_that_are_checked() -> None:
+    """The prolog does without typing, so that its modules have such words as plain tuples."""
+    assert get_args(names.PathWord) == model.PATHS
 
 
 def test_policies_have_the_kernels_numbers() -> None:

@@ -22,6 +22,7 @@ from builder.damage import damaged
 from builder.recorded import answered, unanswered
 from hypothesis import given
 from hypothesis import strategies as st
+from numa_align.names import PathWord
 from numa_align.sysfs import Tree
 from numa_align.topology.attached import path_between
 from numa_align.topology.gpu.pci import route
@@ -38,7 +39,7 @@ def nics_of(root: Path) -> tuple[Nic, ...]:
     return read_nics(Tree(root), read_at(root))
 
 
-def paths_of(root: Path) -> list[tuple[str, ...]]:
+def paths_of(root: Path) -> list[tuple[PathWord, ...]]:
     """The classes of every card and disk."""
     disks = read_disks(Tree(root), read_at(root))
     return [nic.paths for nic in nics_of(root)] + [disk.paths for disk in disks]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numa_align import _claim, names
 from numa_align.cli.gpus import command as gpus_command
 from numa_align.errors import TableError
+from numa_align.names import PathWord, Visible
 from numa_align.placement.claim import ClaimMachine as Claimed
 from numa_align.placement.claim import Placement, Step, Task, read_spec
 from numa_align.placement.decide import Decision, decide
@@ -31,12 +32,12 @@ from numa_align.topology.read import read_at
 from unit.nics import check_dealt, check_even, check_nearest, choosable, hgx, machines_with_nics
 
 
-def plan(topology: Topology, tasks: int, visible: str = "all") -> tuple[Placement, ...]:
+def plan(topology: Topology, tasks: int, visible: Visible = "all") -> tuple[Placement, ...]:
     gpus = tuple(range(len(topology.gpus)))
     return make_plan(topology, Request(tasks, gpus, topology.online, visible)).placements
 
 
-def nics(topology: Topology, tasks: int, visible: str = "all") -> list[str]:
+def nics(topology: Topology, tasks: int, visible: Visible = "all") -> list[str]:
     return [",".join(placement.nics) for placement in plan(topology, tasks, visible)]
 
 
@@ -46,7 +47,7 @@ def nics(topology: Topology, tasks: int, visible: str = "all") -> list[str]:
 @settings(max_examples=150, deadline=None)
 @given(machines_with_nics(), st.integers(1, 12), st.sampled_from(("all", "each", "closest")))
 def test_every_task_has_the_nearest_cards_and_none_idles(
-    topology: Topology, tasks: int, visible: str
+    topology: Topology, tasks: int, visible: Visible
 ) -> None:
     placed = plan(topology, tasks, visible)
     check_nearest(topology, placed)
@@ -157,9 +158,10 @@ def test_two_tasks_of_four_equal_cards_have_two_each() -> None:
 def test_somebody_steps_aside_so_that_no_card_idles() -> None:
     """GPU 0 is as near to cards 0 and 1, GPU 1 only to card 0: GPU 0 takes card 1, though 0 comes first."""
     topology = Machine(packages=1, cores=8, gpus=on_nodes(0, 0)).topology()
+    ways: list[tuple[PathWord, ...]] = [("PHB", "PIX"), ("PHB", "PHB")]
     cards = tuple(
         Nic(f"0000:0{n}:01.0", f"mlx5_{n}", "roce", (), (1,), True, None, None, 0, "numa_node", paths)
-        for n, paths in enumerate([("PHB", "PIX"), ("PHB", "PHB")])
+        for n, paths in enumerate(ways)
     )
     assert nics(topology._replace(nics=cards), 2) == ["mlx5_1", "mlx5_0"]
 

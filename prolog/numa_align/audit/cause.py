@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..names import STATE
+from ..names import STATE, Cause
 from ..placement.launcher import bound_explicitly
 from ..process.undone import added_cpus
 from ..topology.model import Gpu, Topology
@@ -13,8 +13,8 @@ from .rehearsal import rehearsed
 
 def cause_of(
     environment: Mapping[str, str], cpus: Sequence[int], gpus: Sequence[Gpu], topology: Topology
-) -> str:
-    """One of `model.CAUSES` for a task that is not aligned.
+) -> Cause:
+    """The cause for a task that is not aligned.
 
     ``environment`` is what the process was started with (proc_pid_environ(5)); empty where it is hidden.
     """

@@ -8,20 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from ..errors import AuditError
-from ..names import STATES, State
+from ..names import CAUSES, STATES, Cause, State
 
 VERSION = 1
-
-#: Why a task is not aligned. ``hidden`` is the word where this user may not see enough to tell.
-CAUSES = (
-    "not-asked",  # --numa-align was not given
-    "rehearsed",  # the site only rehearses: plugstack.conf has `dry`
-    "undone",  # it was given CPUs that it no longer has: the program has set its own
-    "explicit",  # the user's own --cpu-bind or --mem-bind stands
-    "few-cores",  # fewer cores than GPUs
-    "allocated-far",  # Slurm gave the job no core near its GPUs, or too few
-    "hidden",
-)
 
 
 @dataclass(frozen=True)
@@ -29,7 +18,7 @@ class TaskSample:
     """One task that has GPUs. ``gpus`` are PCI addresses; ``cpus`` a list in the kernel's format.
 
     ``near_bytes`` of ``bytes`` are near its GPUs; both are 0 where its memory was not looked at, which
-    ``memory_skipped`` says. ``cause`` is one of `CAUSES`, None if aligned. Where the site rehearses,
+    ``memory_skipped`` says. ``cause`` is one of `names.CAUSES`, None if aligned. Where the site rehearses,
     ``would`` and ``would_cpus`` are the state and the CPUs that it would have. ``nics`` are names of the
     network cards that it has open, and ``near_nics`` those of them to which none is nearer to its GPUs.
     """
@@ -44,7 +33,7 @@ class TaskSample:
     bytes: int
     near_bytes: int
     state: State
-    cause: Optional[str]
+    cause: Optional[Cause]
     reason: Optional[str]
     processes: int = 1
     partition: Optional[str] = None
@@ -189,4 +178,6 @@ def _task(data: Mapping[str, Any]) -> TaskSample:
     for state in (task.state, task.would):
         if state is not None and state not in STATES:
             raise ValueError(f"{state!r} is not a state")
+    if task.cause is not None and task.cause not in CAUSES:
+        raise ValueError(f"{task.cause!r} is not a cause")
     return task

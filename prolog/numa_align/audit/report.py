@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Optional
 
-from ..names import STATES
+from ..names import STATES, Cause
 from .metrics import MAX_GAP_SECONDS
 from .model import Sample, state_of_gpus
 
 #: What to do about a cause, as a line for a job script or for the site.
-ADVICE: Mapping[str, str] = {
+ADVICE: Mapping[Cause, str] = {
     "not-asked": "#SBATCH --numa-align",
     "rehearsed": "plugstack.conf: without dry it is aligned as rehearsed (audit --tasks)",
     "undone": "the program sets its own CPUs: switch that off, or start its workers with numa-align run",
@@ -30,7 +30,7 @@ class WorstJob:
     job: int
     user: str
     hours: float
-    cause: str
+    cause: Cause
     advice: str
 
 
@@ -82,7 +82,7 @@ class _Sums:
         self.hours: Hours = dict.fromkeys(STATES, 0.0)
         self.users: defaultdict[str, Hours] = defaultdict(lambda: dict.fromkeys(STATES, 0.0))
         self.partitions: defaultdict[str, Hours] = defaultdict(lambda: dict.fromkeys(STATES, 0.0))
-        self.jobs: defaultdict[tuple[int, str], defaultdict[str, float]] = defaultdict(
+        self.jobs: defaultdict[tuple[int, str], defaultdict[Cause, float]] = defaultdict(
             lambda: defaultdict(float)
         )
 
@@ -131,7 +131,7 @@ def make_report(samples: Iterable[Sample], begin: float, end: float, worst: int 
     )
 
 
-def _worst(jobs: Mapping[tuple[int, str], Mapping[str, float]], count: int) -> tuple[WorstJob, ...]:
+def _worst(jobs: Mapping[tuple[int, str], Mapping[Cause, float]], count: int) -> tuple[WorstJob, ...]:
     order = sorted(jobs, key=lambda key: (-sum(jobs[key].values()), key))
     found = []
     for job, user in order[:count]:

@@ -6,8 +6,9 @@ from typing import Optional
 
 import click
 
+from ..names import VISIBLE, Visible
 from ..placement.claim import read_spec, spec_help
-from ..placement.plan import VISIBLE, Request, make_plan, select_cpus, select_gpus, select_release, to_json
+from ..placement.plan import Request, make_plan, select_cpus, select_gpus, select_release, to_json
 from ..sysfs import Tree
 from .recorded import machine_at, machine_options, surroundings_at
 from .words import spec_option
@@ -48,7 +49,7 @@ def command(
     gpus: Optional[str],
     no_gpus: bool,
     cpus: Optional[str],
-    visible: str,
+    visible: Visible,
     slurm_version: Optional[str],
     spec: Optional[str],
     as_json: bool,

@@ -12,6 +12,7 @@ from typing import Optional
 
 from ..cpulist import format_cpulist, parse_cpulist
 from ..errors import ClaimError, RequestError
+from ..names import Visible
 from ..sysfs import Tree
 from ..topology.model import Gpu, Topology
 from ..topology.select import select
@@ -22,7 +23,6 @@ JSON_VERSION = 1
 
 #: What each task sees. ``all``: every GPU of the step; ``each``: its own, by number; ``closest``:
 #: those on whose node it has a CPU.
-VISIBLE = ("all", "each", "closest")
 
 _LIVE = Tree("/")
 
@@ -41,7 +41,7 @@ class Request:
     tasks: int
     gpus: tuple[int, ...]
     cpus: tuple[int, ...]
-    visible: str = "all"
+    visible: Visible = "all"
     spec: Spec = ON
     slurm: Optional[Release] = None
 

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Optional
 
+    from ..names import PathWord, Source
+
 
 class Attachment(NamedTuple):
     """The fields that `numa_align.topology.model.Nic` and ``Disk`` share."""
 
     node: Optional[int]
-    source: str
-    paths: tuple[str, ...]
+    source: Source
+    paths: tuple[PathWord, ...]
 
 
 class Attacher:
@@ -49,7 +51,7 @@ class Attacher:
         return Attachment(node, source, tuple(paths))
 
 
-def path_between(a: Sequence[str], b: Sequence[str], same_node: bool) -> str:
+def path_between(a: Sequence[str], b: Sequence[str], same_node: bool) -> PathWord:
     """How two functions reach each other, one of `numa_align.topology.model.PATHS`, from their routes.
 
     A switch is two bridges for the kernel, one port up and one down. What meets in a port up, or hangs on

@@ -11,7 +11,7 @@ from ..light_typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from typing import Optional
 
-    from ..names import NodeKind, Source
+    from ..names import NodeKind, PathWord, Source
 
 
 class Core(NamedTuple):
@@ -67,7 +67,7 @@ class Gpu(NamedTuple):
 #: How far a device is from a GPU, nearest first, in the words of ``nvidia-smi topo -m``. PIX: at most one
 #: PCIe switch between them. PXB: several switches. PHB: the same host bridge. NODE: other host bridges of
 #: one NUMA node. SYS: other nodes, or a node that nobody knows.
-PATHS = ("PIX", "PXB", "PHB", "NODE", "SYS")
+PATHS: tuple[PathWord, ...] = ("PIX", "PXB", "PHB", "NODE", "SYS")
 
 #: Kinds of network card. All but the last are for RDMA.
 NIC_KINDS = ("infiniband", "roce", "iwarp", "efa", "slingshot", "ethernet")
@@ -94,8 +94,8 @@ class Nic(NamedTuple):
     physical: Optional[str]
     bond: Optional[str]
     node: Optional[int]
-    source: str
-    paths: tuple[str, ...]
+    source: Source
+    paths: tuple[PathWord, ...]
     device: Optional[str] = None
 
     @property
@@ -140,8 +140,8 @@ class Disk(NamedTuple):
     name: Optional[str]
     model: Optional[str]
     node: Optional[int]
-    source: str
-    paths: tuple[str, ...]
+    source: Source
+    paths: tuple[PathWord, ...]
 
 
 class Attached(NamedTuple):
