@@ -7,7 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, TypedDict
 
 from ..errors import RequestError
 
@@ -16,9 +16,19 @@ if TYPE_CHECKING:
     from .host_memory import Cell
 
 
+class BenchFields(TypedDict):
+    """What ``bench --json`` prints: `Cell` and `Copy` as they are."""
+
+    version: int
+    local_to_remote: Optional[float]
+    toolkit: Optional[str]
+    memory: list[dict[str, Any]]
+    gpus: list[dict[str, Any]]
+
+
 def to_json(
     cells: Sequence[Cell], copies: Sequence[Copy], ratio: Optional[float], toolkit: Optional[str]
-) -> dict[str, Any]:
+) -> BenchFields:
     """The schema of docs/users.md."""
     return {
         "version": 1,

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 import click
 
 from ..cpulist import format_cpulist
 from ..errors import RequestError
-from ..names import GPUS, REASON, STATE, WORKER, State
+from ..names import GPUS, REASON, STATE, WORKER, PolicyMode, State
 from ..placement.visible import gpus_of_task
 from ..process.held_nics import NO_NICS, HeldNics, held_nics
 from ..process.node_memory import read_nodes_memory
@@ -27,6 +27,9 @@ from ..slurm_env import rank_of
 from ..topology.model import Gpu, Topology
 from ..topology.read import read_here
 from ..view.common import (
+    GpuFields,
+    HeldNicFields,
+    MemoryFields,
     gpus_fields,
     gpus_text,
     memory_fields,
@@ -40,13 +43,33 @@ from . import say
 _NO_GPU = "no GPU is visible to this process: nothing can be told"
 
 
+class CheckFields(MemoryFields):
+    """What ``check --json`` prints; docs/check.md describes it."""
+
+    version: int
+    task: Optional[int]
+    node: Optional[str]
+    pid: int
+    gpus: list[GpuFields]
+    cpus: str
+    cpu_nodes: list[int]
+    policy: PolicyMode
+    policy_nodes: list[int]
+    near_percent: Optional[float]
+    state: State
+    reason: Optional[str]
+    note: Optional[str]
+    undone: Optional[str]
+    nics: list[HeldNicFields]
+
+
 def as_json(
     state: ProcessState,
     gpus: Sequence[Gpu],
     verdict: Verdict,
     environment: Mapping[str, str],
     nics: HeldNics = NO_NICS,
-) -> dict[str, Any]:
+) -> CheckFields:
     """The verdict as ``check --json`` prints it; docs/check.md describes the fields."""
     return {
         "version": 1,

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import json
-from typing import Optional
+from typing import Optional, TypedDict
 
 import click
 
 from .recorded import is_live, machine_at, machine_options
+
+
+class ChosenFields(TypedDict):
+    """A chosen GPU in JSON."""
+
+    number: int
+    bdf: str
+    node: Optional[int]
+
+
+class GpusFields(TypedDict):
+    """What ``gpus --json`` prints; docs/users.md describes the fields."""
+
+    version: int
+    gpus: list[ChosenFields]
+    reasons: list[str]
+    nics: list[str]
 
 
 @click.command(
@@ -35,8 +52,15 @@ def command(*, count: int, root: str, node_name: Optional[str], as_json: bool) -
     numbers = [number_of(topology.gpus, order[gpu.bdf]) for gpu in best.gpus]
     nics = nics_of(topology, [order[gpu.bdf] for gpu in best.gpus])
     if as_json:
-        fields = [{"number": n, "bdf": gpu.bdf, "node": gpu.node} for n, gpu in zip(numbers, best.gpus)]
-        result = {"version": 1, "gpus": fields, "reasons": list(best.reasons), "nics": list(nics)}
+        result: GpusFields = {
+            "version": 1,
+            "gpus": [
+                {"number": number, "bdf": gpu.bdf, "node": gpu.node}
+                for number, gpu in zip(numbers, best.gpus)
+            ],
+            "reasons": list(best.reasons),
+            "nics": list(nics),
+        }
         click.echo(json.dumps(result, indent=1))
         return
     click.echo(",".join(map(str, numbers)))

@@ -8,18 +8,22 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, Optional
+from typing import TYPE_CHECKING, NoReturn, Optional, TypedDict
 
 import click
 
 from ..cpulist import format_cpulist
 from ..errors import RequestError
+from ..names import PolicyMode, State
 from ..sysfs import one_line
 from ..topology.fingerprint import fingerprint
 from ..topology.model import Topology
 from ..topology.read import read_here
 from ..view.common import (
     STATE_STYLES,
+    GpuFields,
+    HeldNicFields,
+    MemoryFields,
     gpus_fields,
     gpus_text,
     memory_fields,
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
     from ..process.fix import Fixed
     from ..process.of_job import Seen
 
-_HIDDEN_MEMORY = dict.fromkeys(("bytes_by_node", "private_by_node", "shared_by_node"))
+_HIDDEN_MEMORY: MemoryFields = {"bytes_by_node": None, "private_by_node": None, "shared_by_node": None}
 
 
 @click.command(
@@ -289,11 +293,55 @@ def _remarks(process: Seen) -> list[str]:
     return remarks
 
 
-def to_json(job: Optional[int], seen: Sequence[Seen]) -> dict[str, Any]:
+class TaskFields(MemoryFields):
+    """The memory of a task in JSON, a piece that its processes share counted once."""
+
+    task: Optional[int]
+    processes: int
+
+
+class ThreadFields(TypedDict):
+    """A thread that may run on other CPUs than its process, in JSON."""
+
+    tid: int
+    name: str
+    cpus: str
+
+
+class ProcessFields(MemoryFields):
+    """A process in JSON; docs/job.md describes the fields."""
+
+    pid: int
+    name: str
+    task: Optional[int]
+    cpus: str
+    cpu_nodes: list[int]
+    policy: Optional[PolicyMode]
+    policy_nodes: Optional[list[int]]
+    gpus: list[GpuFields]
+    distance: Optional[int]
+    state: Optional[State]
+    reason: Optional[str]
+    undone: Optional[str]
+    threads: list[ThreadFields]
+    nics: list[HeldNicFields]
+
+
+class JobFields(TypedDict):
+    """What ``job --json`` prints, without what ``--fix`` did."""
+
+    version: int
+    job: Optional[int]
+    node: str
+    processes: list[ProcessFields]
+    tasks: list[TaskFields]
+
+
+def to_json(job: Optional[int], seen: Sequence[Seen]) -> JobFields:
     """The schema of docs/job.md."""
     from ..process.of_job import memory_of_tasks  # noqa: PLC0415
 
-    tasks = [
+    tasks: list[TaskFields] = [
         {
             "task": task.rank,
             "processes": task.processes,
@@ -310,7 +358,7 @@ def to_json(job: Optional[int], seen: Sequence[Seen]) -> dict[str, Any]:
     }
 
 
-def _fields(process: Seen) -> dict[str, Any]:
+def _fields(process: Seen) -> ProcessFields:
     state, verdict = process.state, process.verdict
     return {
         "pid": process.pid,

@@ -8,12 +8,13 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NoReturn, Optional
+from typing import TYPE_CHECKING, NoReturn, Optional, TypedDict, Union
 
 import click
 
 from ..cpulist import format_cpulist
 from ..errors import ClaimError, NumaAlignError, RequestError
+from ..names import PolicyMode, State
 from ..placement.claim import spec_help
 from . import say
 from .words import spec_option
@@ -256,12 +257,50 @@ def _named(gpus: str, topology: Topology) -> tuple[int, ...]:
     return chosen
 
 
+class RoomFields(TypedDict):
+    """What --make-room did on a node, in JSON, bytes."""
+
+    node: int
+    free_before: int
+    free_after: int
+    wanted: int
+    milliseconds: float
+    reason: Optional[str]
+
+
+class WorkerFields(TypedDict):
+    """Which worker of its task it is, in JSON."""
+
+    rank: int
+    count: int
+
+
+class Said(TypedDict):
+    """What ``run --json`` prints where nothing could be decided."""
+
+    version: int
+    state: State
+    reason: Optional[str]
+
+
+class RunFields(Said):
+    """What it prints elsewhere; docs/users.md describes the fields."""
+
+    gpus: list[str]
+    cpus: str
+    policy: PolicyMode
+    policy_nodes: list[int]
+    room: list[RoomFields]
+    worker: Optional[WorkerFields]
+    variables: dict[str, str]
+
+
 def to_json(
     applied: Optional[Applied],
     said: Sequence[str],
     variables: Mapping[str, str],
     made: Sequence[Made] = (),
-) -> dict[str, Any]:
+) -> Union[Said, RunFields]:
     """The schema of docs/users.md; ``applied`` is None where nothing could be decided."""
     if applied is None:
         return {"version": 1, "state": "unaligned", "reason": "; ".join(said)}

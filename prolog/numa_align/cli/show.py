@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Optional, TypedDict
 
 import click
 
@@ -14,6 +14,7 @@ from .recorded import is_live, machine_at, machine_options
 from .words import spec_option
 
 if TYPE_CHECKING:
+    from ..names import State
     from ..placement.claim import Spec
     from ..placement.decide import Decision
     from ..placement.own import Own
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 #: Those of `view.export`, which is not loaded for the help; a test holds both together.
 _TOOLS = ("numactl", "taskset", "docker", "podman", "compose", "apptainer", "enroot", "cdi", "kubernetes",
           "kubernetes-dra", "systemd", "env")  # fmt: skip
+
+
+#: What ``show --json`` prints; docs/users.md describes the fields.
+ShowFields = TypedDict(
+    "ShowFields",
+    {"version": int, "as": str, "text": str, "notes": list[str], "state": "State", "reason": Optional[str]},
+)
 
 
 @click.command(
@@ -91,7 +99,7 @@ def command(
     notes = [*shown.notes, *_sharers(topology, own, read, whole, decision)]
     warning = warning_of(decision)
     if as_json:
-        fields = {
+        fields: ShowFields = {
             "version": 1, "as": tool, "text": shown.text, "notes": notes,
             "state": decision.placement.state, "reason": decision.placement.reason,
         }  # fmt: skip

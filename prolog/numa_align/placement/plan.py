@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Optional
+from typing import Optional, TypedDict
 
 from ..cpulist import format_cpulist, parse_cpulist
 from ..errors import ClaimError, RequestError
-from ..names import Visible
+from ..names import PolicyMode, State, Visible
 from ..sysfs import Tree
 from ..topology.model import Gpu, Topology
 from ..topology.select import select
@@ -117,7 +117,31 @@ def select_release(text: Optional[str]) -> Optional[Release]:
     return int(words[0]), int(words[1])
 
 
-def to_json(topology: Topology, plan: Plan) -> dict[str, object]:
+class TaskFields(TypedDict):
+    """A task in the JSON of a plan; docs/claim.md describes the fields."""
+
+    task: int
+    gpus: list[str]
+    cpus: str
+    memory_nodes: list[int]
+    policy: PolicyMode
+    state: State
+    reason: Optional[str]
+    advice: Optional[str]
+    cpus_on_own_nodes: int
+    cpus_beside: int
+    note: Optional[str]
+    nics: list[str]
+
+
+class PlanFields(TypedDict):
+    """What ``plan --json`` prints."""
+
+    version: int
+    tasks: list[TaskFields]
+
+
+def to_json(topology: Topology, plan: Plan) -> PlanFields:
     """The plan in the schema of docs/claim.md."""
     return {
         "version": JSON_VERSION,
@@ -125,7 +149,7 @@ def to_json(topology: Topology, plan: Plan) -> dict[str, object]:
     }
 
 
-def _task_fields(topology: Topology, task: int, placement: Placement) -> dict[str, object]:
+def _task_fields(topology: Topology, task: int, placement: Placement) -> TaskFields:
     return {
         "task": task,
         "gpus": [topology.gpus[gpu].bdf for gpu in placement.gpus],

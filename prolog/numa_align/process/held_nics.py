@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple, Optional
 
+from ..names import PathWord
 from ..placement.plan import nics_of
 from ..sysfs import Tree
 from ..topology.model import PATHS, Gpu, Nic, Topology
@@ -23,7 +24,7 @@ class HeldNic(NamedTuple):
     """
 
     nic: Nic
-    path: Optional[str] = None
+    path: Optional[PathWord] = None
     near: Optional[bool] = None
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any, Optional, TypedDict
 
 from ..cpulist import format_cpulist, parse_cpulist
 from ..errors import TopologyError
-from ..names import NODE_KINDS, SOURCES, NodeKind
+from ..names import NODE_KINDS, SOURCES, NodeKind, PathWord, Source
 from .gpu.vendors import VENDORS
 from .model import Attached, Core, Disk, Gpu, Nic, Node, Topology
 
@@ -40,7 +40,59 @@ def _json_lines(elements: Sequence[str]) -> str:
     return "[" + ",\n  ".join(elements) + "]"
 
 
-def _node_fields(node: Node) -> dict[str, object]:
+class NodeFields(TypedDict):
+    """A NUMA node in JSON; docs/topology.md describes the fields."""
+
+    id: int
+    cpus: str
+    memory_bytes: int
+    kind: NodeKind
+
+
+class GpuFields(TypedDict):
+    """A GPU in JSON."""
+
+    vendor: str
+    bdf: str
+    minor: Optional[int]
+    uuid: Optional[str]
+    model: Optional[str]
+    index: Optional[int]
+    node: Optional[int]
+    source: Source
+    cpus: str
+    memory_nodes: list[int]
+
+
+class DeviceFields(TypedDict):
+    """What cards and disks have in common in JSON; ``paths`` is by the addresses of the GPUs."""
+
+    bdf: str
+    name: Optional[str]
+    node: Optional[int]
+    source: Source
+    paths: dict[str, PathWord]
+
+
+class NicFields(DeviceFields):
+    """A network card in JSON."""
+
+    kind: str
+    rdma: bool
+    interfaces: list[str]
+    ports: list[int]
+    up: Optional[bool]
+    physical: Optional[str]
+    bond: Optional[str]
+
+
+class DiskFields(DeviceFields):
+    """An NVMe disk in JSON."""
+
+    model: Optional[str]
+
+
+def _node_fields(node: Node) -> NodeFields:
     return {
         "id": node.id,
         "cpus": format_cpulist(node.cpus),
@@ -54,7 +106,7 @@ def _core_fields(core: Core) -> list[object]:
     return [format_cpulist(core.cpus), core.node, core.package, core.llc]
 
 
-def _gpu_fields(gpu: Gpu) -> dict[str, object]:
+def _gpu_fields(gpu: Gpu) -> GpuFields:
     return {
         "vendor": gpu.vendor,
         "bdf": gpu.bdf,
@@ -69,7 +121,7 @@ def _gpu_fields(gpu: Gpu) -> dict[str, object]:
     }
 
 
-def _nic_fields(nic: Nic, topology: Topology) -> dict[str, object]:
+def _nic_fields(nic: Nic, topology: Topology) -> NicFields:
     return {
         "bdf": nic.bdf,
         "name": nic.name,
@@ -86,7 +138,7 @@ def _nic_fields(nic: Nic, topology: Topology) -> dict[str, object]:
     }
 
 
-def _disk_fields(disk: Disk, topology: Topology) -> dict[str, object]:
+def _disk_fields(disk: Disk, topology: Topology) -> DiskFields:
     return {
         "bdf": disk.bdf,
         "name": disk.name,
@@ -97,7 +149,7 @@ def _disk_fields(disk: Disk, topology: Topology) -> dict[str, object]:
     }
 
 
-def _paths_fields(paths: Sequence[str], topology: Topology) -> dict[str, str]:
+def _paths_fields(paths: Sequence[PathWord], topology: Topology) -> dict[str, PathWord]:
     return {gpu.bdf: path for gpu, path in zip(topology.gpus, paths)}
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Optional, TypedDict
 
+from ..names import PathWord
 from ..process.held_nics import HeldNics
 from ..topology.model import Gpu
 
@@ -22,8 +23,34 @@ def gpus_text(gpus: Sequence[Gpu]) -> str:
     )
 
 
-def gpus_fields(gpus: Sequence[Gpu]) -> list[dict[str, Any]]:
-    """The same for JSON: ``bdf``, ``minor``, ``node``."""
+class GpuFields(TypedDict):
+    """A GPU in JSON."""
+
+    bdf: str
+    minor: Optional[int]
+    node: Optional[int]
+
+
+class HeldNicFields(TypedDict):
+    """A card that a process has open, in JSON; ``near``: no card is nearer to its GPUs."""
+
+    name: Optional[str]
+    bdf: str
+    node: Optional[int]
+    path: Optional[PathWord]
+    near: Optional[bool]
+
+
+class MemoryFields(TypedDict):
+    """Memory in JSON, bytes by node; all None where the process is hidden."""
+
+    bytes_by_node: Optional[dict[str, int]]
+    private_by_node: Optional[dict[str, int]]
+    shared_by_node: Optional[dict[str, int]]
+
+
+def gpus_fields(gpus: Sequence[Gpu]) -> list[GpuFields]:
+    """The same for JSON."""
     return [{"bdf": gpu.bdf, "minor": gpu.minor, "node": gpu.node} for gpu in gpus]
 
 
@@ -34,8 +61,8 @@ def nics_text(nics: HeldNics) -> str:
     )
 
 
-def nics_fields(nics: HeldNics) -> list[dict[str, Any]]:
-    """The same for JSON: ``name``, ``bdf``, ``node``, ``path``, ``near``."""
+def nics_fields(nics: HeldNics) -> list[HeldNicFields]:
+    """The same for JSON."""
     return [
         {
             "name": held.nic.name,
@@ -54,7 +81,7 @@ def memory_text(private: Mapping[int, int], shared: Mapping[int, int]) -> str:
     return " ".join([*own, *(f"+{size / 2**20:.1f}MiB@{node}" for node, size in shared.items())])
 
 
-def memory_fields(private: Mapping[int, int], shared: Mapping[int, int]) -> dict[str, dict[str, int]]:
+def memory_fields(private: Mapping[int, int], shared: Mapping[int, int]) -> MemoryFields:
     """The same for JSON, and all of it together."""
     nodes = sorted({*private, *shared})
     return {
