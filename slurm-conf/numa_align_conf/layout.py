@@ -51,8 +51,18 @@ class Layout:
 
     @property
     def threads(self) -> int:
-        """Threads of a core, of the first if they differ."""
-        return len(self.cores[0].cpus)
+        """Threads of a core, as slurmd counts: by division, 1 where some cores have one and some two."""
+        return self.cpus // len(self.cores)
+
+    @property
+    def cpus(self) -> int:
+        """All hardware threads that are online."""
+        return sum(len(core.cpus) for core in self.cores)
+
+    @property
+    def is_even(self) -> bool:
+        """Whether sockets, cores and threads multiply to the CPUs: else Slurm refuses CPUs= beside them."""
+        return len(self.sockets) * self.cores_per_socket * self.threads == self.cpus
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -145,6 +155,8 @@ def _flaw(machine: Topology, layout: Layout) -> Optional[str]:
         )
     if machine.online != tuple(range(len(machine.online))):
         return "CPUs are offline or numbered with gaps, and slurmd's map of cores to CPUs is wrong then"
+    if layout.kind == "package" and len(machine.nodes) > 1 and any(c.package < 0 for c in machine.cores):
+        return "the kernel does not number the packages (physical_package_id is -1), by which Slurm counts"
     if len(threads) > 1:
         return f"cores have {threads[0]} to {threads[-1]} threads, and slurmd counts them by division"
     if layout.kind == "l3" and layout.cores_per_socket == 1:

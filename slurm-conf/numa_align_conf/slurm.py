@@ -142,14 +142,13 @@ class NodeLine:
 
 
 def node_line(kind: Kind, layout: Layout, version: Version) -> NodeLine:
-    """What `slurmd -C` prints for the node, with Gres=; the least memory of all nodes of the kind."""
-    cores = len(layout.cores)
+    """The shape of the node as slurmd counts it, with Gres=; the least memory of all nodes of the kind."""
     values = [
-        ("CPUs", str(len(kind.topology.online))),
+        *((("CPUs", str(layout.cpus)),) if layout.is_even else ()),
         ("Boards", "1"),
         ("SocketsPerBoard", str(len(layout.sockets))),
         ("CoresPerSocket", str(layout.cores_per_socket)),
-        ("ThreadsPerCore", str(len(kind.topology.online) // cores)),
+        ("ThreadsPerCore", str(layout.threads)),
         ("RealMemory", str(kind.memory_mib)),
     ]
     parameter = PARAMETERS[layout.kind]
@@ -169,6 +168,11 @@ def node_line(kind: Kind, layout: Layout, version: Version) -> NodeLine:
         remarks.append(
             f"RestrictedCoresPerGPU=N in this line, N up to {most}, keeps N cores near each GPU for jobs "
             "that ask for GPUs: jobs of CPUs alone have so many fewer. It is left to you."
+        )
+    if not layout.is_even:
+        remarks.append(
+            "no CPUs=: it is not the product of sockets, cores and threads, and every daemon and command "
+            "would complain of it."
         )
     if layout.flaw is not None:
         remarks.append(f"{layout.flaw}. Compare with `slurmd -C` on the node.")
@@ -191,7 +195,7 @@ def slurm_conf(kinds: Sequence[Kind], version: Version, sbin: str = "/usr/sbin")
     )
     for setting in settings(kinds, version, sbin):
         lines += ["", *setting.lines()]
-    lines += ["", *comment("As `slurmd -C` sees the nodes; RealMemory is that of the node with least.")]
+    lines += ["", *comment("Sockets, cores and threads as slurmd counts them; RealMemory is that of the node with least.")]
     for line in node_lines(kinds, version):
         lines += [*(comment(line.remark) if line.remark else ()), line.text()]
     return "\n".join(lines) + "\n"

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from builder import Machine, on_nodes
@@ -25,21 +24,12 @@ from numa_align_conf.version import parse_version
 
 from native import Native
 
-from .slurmd_asked import HWLOC, put_machine
+from .slurmd_asked import put_machine
+from .started import base, start
 
 MACHINE = Machine(packages=2, cores=48, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1))
 NEAR = "Name=gpu File=/dev/nvidia[0-3] Cores=0-47\nName=gpu File=/dev/nvidia[4-7] Cores=48-95\n"
 NODE = "NodeName=node1 NodeAddr=10.11.12.1 Sockets=2 CoresPerSocket=48 ThreadsPerCore=2 RealMemory=1000"
-SITE = "/asked/site"
-
-
-class Started(NamedTuple):
-    """The node's state and reason, what is configured, and the errors that both daemons logged."""
-
-    state: str
-    reason: str
-    gres: str
-    errors: str
 
 
 @pytest.fixture(scope="module")
@@ -50,32 +40,6 @@ def cluster(native: Native, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     yield native, root
     native.run("pkill -x slurmctld; pkill -x slurmd; sleep 0.5")
     native.configure(native.config)
-
-
-def start(native: Native, files: Mapping[str, str]) -> Started:
-    """Both daemons with these files, once the node has registered or been refused."""
-    ours = "^(NodeName|PartitionName|GresTypes|Prolog|Epilog|Plug)"
-    base = native.run(f"grep -vE '{ours}' /etc/slurm/slurm.conf")
-    folder = {**files, "slurm.conf": base.stdout + files["slurm.conf"]}
-    native.run(f"pkill -x slurmctld; pkill -x slurmd; rm -rf {SITE} /var/log/slurm/*; sleep 0.3")
-    native.put({f"{SITE}/{name}": text for name, text in folder.items()})
-    native.run(f"cp /etc/slurm/cgroup.conf {SITE}; slurmctld -c -f {SITE}/slurm.conf", check=True)
-    native.run(f"timeout 5 slurmd -N node1 -f {SITE}/slurm.conf", env=HWLOC)
-    ask = (
-        f"export SLURM_CONF={SITE}/slurm.conf; for i in $(seq 40); do "
-        "scontrol -o show node node1 >/tmp/node; "
-        "grep -qE 'State=(IDLE|INVAL|IDLE.INVALID_REG|DOWN)[^*]* ' /tmp/node && break; sleep 0.1; done; "
-        "cat /tmp/node"
-    )
-    said = native.run(ask).stdout
-    logs = native.run("grep -hE 'error:|fatal:' /var/log/slurm/*.log").stdout
-
-    def value(key: str) -> str:
-        match = re.search(rf"\b{key}=(\S+)", said)
-        return match[1] if match else ""
-
-    reason = re.search(r"\bReason=(.*)", said)
-    return Started(value("State"), reason[1] if reason else "", value("Gres"), logs)
 
 
 def told(native: Native, root: Path, files: Mapping[str, str]) -> list[Finding]:
@@ -114,7 +78,7 @@ def test_doctor_says_of_kept_cores_what_slurmctld_says(
         pytest.skip("22.05 has no RestrictedCoresPerGPU")
     files = site(f"Gres=gpu:8 RestrictedCoresPerGPU={number}", lines)
     found = [one for one in told(native, root, files) if one.check == "restricted-cores"]
-    node = start(native, files)
+    node = start(native, {**files, "slurm.conf": base(native) + files["slurm.conf"]})
     assert (node.state == "IDLE", not found) == (right, right), (node, found)
     for one in found:
         quoted = re.search(r"\(the GPU (.*)\)", one.what)
@@ -131,7 +95,7 @@ def test_doctor_says_of_included_plugins_what_slurmctld_says(
     files = site(more="SlurmctldParameters=enable_configless\n")
     files["plugstack.conf"] = "include more.d/*.conf\n" if pattern else "# a direct line\n"
     found = [one for one in told(native, root, files) if one.check == "configless"]
-    node = start(native, files)
+    node = start(native, {**files, "slurm.conf": base(native) + files["slurm.conf"]})
     assert ("does not support glob parsing" in node.errors, bool(found)) == (pattern, pattern), (node, found)
 
 
@@ -202,6 +166,6 @@ def test_all_changes_done_together_leave_an_idle_node(
         files = after
         said.append(str(files))
     assert findings == [], "\n".join(said)
-    node = start(native, files)
+    node = start(native, {**files, "slurm.conf": base(native) + files["slurm.conf"]})
     right = node.state == "IDLE" and re.search(r"\bgpu:(?:h100:)?8\b", node.gres)
     assert right, "\n".join([*said, str(node)])

@@ -80,6 +80,8 @@ def _cores_of_lines(facts: Facts) -> Iterator[Finding]:
 
 def _has_far_cores(facts: Facts, gpu: Gpu) -> bool:
     """Whether a missing Cores=, which makes every core near, is wrong for this GPU."""
+    if facts.aimed.flaw is not None:
+        return False  # no list of cores would be right
     exact = facts.aimed.numbers(gpu.cpus)
     return gpu.node is not None and 0 < len(exact) < len(facts.aimed.cores)
 

@@ -1,0 +1,70 @@
+"""slurmctld and slurmd started on a machine that is a tree of files: what they make of a site's files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from native import Native
+
+from .slurmd_asked import HWLOC
+
+SITE = "/asked/site"
+
+#: What is replaced in slurm.conf: a cluster in namespaces has no cgroups of its own.
+_CONFINED = re.compile(r"(?im)^[ \t]*(TaskPlugin|ProctrackType|JobAcctGatherType)[ \t]*=.*\n?")
+_INSTEAD = (
+    "TaskPlugin=task/affinity\nProctrackType=proctrack/linuxproc\nJobAcctGatherType=jobacct_gather/none\n"
+)
+
+# What has nothing to do with a site's files: Debian's Slurm without PMIx, and the replacement above.
+_NOISE = re.compile(r"pmix|\bmpi\b|for pam_slurm_adopt", re.IGNORECASE)
+
+# What differs from one start to the next: time, process, port, job.
+_PREFIX = re.compile(r"^\[[^\]]*\]\s*|\b\d+(?=\.\d)")
+
+
+class Started(NamedTuple):
+    """The node's state and reason, what is configured, and the errors and warnings that both daemons logged."""
+
+    state: str
+    reason: str
+    gres: str
+    errors: str
+
+    @property
+    def complaints(self) -> frozenset[str]:
+        """The lines about the site's files, without their times."""
+        lines = (_PREFIX.sub("", line) for line in self.errors.splitlines())
+        return frozenset(line for line in lines if not _NOISE.search(line))
+
+
+def base(native: Native) -> str:
+    """The cluster's slurm.conf without what a site says for itself."""
+    ours = "^(NodeName|PartitionName|GresTypes|Prolog|Epilog|Plug)"
+    return native.run(f"grep -vE '{ours}' /etc/slurm/slurm.conf").stdout
+
+
+def start(native: Native, files: Mapping[str, str], node: str = "node1") -> Started:
+    """Both daemons with these files, once the node has registered or been refused."""
+    slurm = _INSTEAD + _CONFINED.sub("", files["slurm.conf"])
+    native.run(f"pkill -x slurmctld; pkill -x slurmd; rm -rf {SITE} /var/log/slurm/*; sleep 0.3")
+    native.put({f"{SITE}/{name}": text for name, text in {**files, "slurm.conf": slurm}.items()})
+    native.run(f"cp /etc/slurm/cgroup.conf {SITE}; slurmctld -c -f {SITE}/slurm.conf", check=True)
+    native.run(f"timeout 5 slurmd -N {node} -f {SITE}/slurm.conf", env=HWLOC)
+    ask = (
+        f"export SLURM_CONF={SITE}/slurm.conf; for i in $(seq 40); do "
+        f"scontrol -o show node {node} >/tmp/node; "
+        "grep -qE 'State=(IDLE|INVAL|IDLE.INVALID_REG|DOWN)[^*]* ' /tmp/node && break; sleep 0.1; done; "
+        "cat /tmp/node"
+    )
+    said = native.run(ask).stdout
+    logs = native.run("grep -hE '(error|fatal|warning):' /var/log/slurm/*.log").stdout
+
+    def value(key: str) -> str:
+        match = re.search(rf"\b{key}=(\S+)", said)
+        return match[1] if match else ""
+
+    reason = re.search(r"\bReason=(.*)", said)
+    return Started(value("State"), reason[1] if reason else "", value("Gres"), logs)
