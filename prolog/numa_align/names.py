@@ -32,6 +32,9 @@ SPEC_VALUES: dict[str, tuple[str, ...]] = {
     "steps": ("gpus", "all"),
 }
 
+#: What only a site says, behind the plugin's path in plugstack.conf: words, and keys of lists.
+SITE_WORDS: tuple[str, ...] = ("dry", "except-users=", "except-partitions=")
+
 #: Kinds of NUMA node. ``cpu``: CPUs and memory; ``cpu-only``: CPUs, no memory; ``memory``:
 #: memory without CPUs (HBM, CXL, persistent memory); ``gpu-memory``: memory of a GPU that the
 #: kernel onlined as a node (POWER9, Grace). Host memory is never placed on the last.

@@ -13,6 +13,7 @@ from numa_align.slurm_files.conffile import ConfFile, Line, parse_conf, physical
 from numa_align.slurm_files.gres_lines import GresLine, core_numbers, detection, faults, gpu_lines
 from numa_align.slurm_files.hostlist import HostlistError, expand, fold
 from numa_align.slurm_files.node_lines import node_lines as declarations
+from numa_align.slurm_files.render_nodes import with_render_nodes
 
 from .facts import unfold
 from .gres import comment
@@ -114,26 +115,34 @@ def edited_cgroup(file: ConfFile) -> dict[str, str]:
 
 
 def edited_gres(
-    file: ConfFile, generated: str, names: Iterable[str], others: Optional[Collection[str]] = None
+    file: ConfFile,
+    generated: str,
+    names: Iterable[str],
+    others: Optional[Collection[str]] = None,
+    *,
+    cards: Optional[Mapping[str, str]] = None,
+    types: Collection[Optional[str]] = (),
 ) -> dict[str, str]:
     """gres.conf with our lines in place of those about the GPUs of these nodes; other nodes keep theirs.
 
     A type that the site uses stays, since jobs, QOS and accounting name it. A line ``Name=gpu`` without
     NodeName= holds for all nodes: it goes only where ``others``, the other nodes with GPUs, are known to be
     none. Raises ConfError where it would have to go from under others. AutoDetect= for all nodes stays, and
-    ours switch it off for themselves.
+    ours switch it off for themselves. ``cards``: the render node of each /dev/dri/cardN. ``types``:
+    those of slurm.conf, which hold where gres.conf has none; a type in one of the files alone is a fault.
     """
+    cards = cards or {}
     ours = set(names)
     found = [(line, _other_nodes(line, ours)) for line in file.lines if _about_gpus(line)]
     old = [(line, left) for line, left in found if left is not None and not _detects_for_all(line)]
-    new = _with_types(generated.splitlines(), [line for line, _ in old])
+    new = _with_types(generated.splitlines(), [line for line, _ in old], cards, types)
     if any(_detects_for_all(line) and not _is_off(line) for line, _ in found):
         new = _without_detection(new, ours)
     if [line.pairs for line, _ in old] == [
         line.pairs for line in parse_conf("\n".join(new), file.path, "gres.conf").lines
     ]:
         return {}
-    if all(_says_the_same(file, new, name) for name in ours):
+    if all(_says_the_same(file, new, name, cards) for name in ours):
         return {}
     _refuse_what_others_need(old, others)
     # Comments of an earlier run of ours would be there twice.
@@ -146,13 +155,13 @@ def edited_gres(
     return draft.texts()
 
 
-def _says_the_same(file: ConfFile, new: Sequence[str], node: str) -> bool:
+def _says_the_same(file: ConfFile, new: Sequence[str], node: str, cards: Mapping[str, str]) -> bool:
     """Whether the file already has what our lines say of a node's GPUs: devices, in this order, and cores.
 
     How the lines are divided, for whom else they hold, and their flags are the site's to choose.
     """
     wanted = gpu_lines(parse_conf("\n".join(new), file.path, "gres.conf"), node)
-    lines = gpu_lines(file, node)
+    lines = with_render_nodes(gpu_lines(file, node), cards)
     if detection(lines) != detection(wanted) or not any(line.named for line in lines):
         return False
     counted = (line for line in lines if line.number is not None)
@@ -202,12 +211,18 @@ def _without_detection(lines: Sequence[str], names: Collection[str]) -> list[str
     return [*lines[:first], off, *lines[first:]]
 
 
-def _with_types(lines: Sequence[str], old: Sequence[Line]) -> list[str]:
+def _with_types(
+    lines: Sequence[str], old: Sequence[Line], cards: Mapping[str, str], declared: Collection[Optional[str]]
+) -> list[str]:
     """Our lines with the types that the site gives the same device files; with none where it gives none."""
     types: dict[str, Optional[str]] = {}
     for line in old:
         if line.get("name") is not None and line.get("file") is not None:
-            types.update(dict.fromkeys(_files(line.get("file") or ""), line.get("type")))
+            files = (cards.get(name, name) for name in _files(line.get("file") or ""))
+            types.update(dict.fromkeys(files, line.get("type")))
+    if not types and len(declared) == 1:
+        ours = (file for line in lines if line.startswith("NodeName=") for file in _files(_file_of(line)))
+        types = dict.fromkeys(ours, next(iter(declared)))
     if not types:
         return list(lines)
     return [_with_type(line, types) if line.startswith("NodeName=") else line for line in lines]
@@ -215,13 +230,17 @@ def _with_types(lines: Sequence[str], old: Sequence[Line]) -> list[str]:
 
 def _with_type(line: str, types: Mapping[str, Optional[str]]) -> str:
     words = line.split()
-    files = next((_files(word[5:]) for word in words if word.startswith("File=")), ())
-    wanted = {types[file] for file in files if file in types}
+    wanted = {types[file] for file in _files(_file_of(line)) if file in types}
     if len(wanted) != 1:
         return line
     (one,) = wanted
     typed = (f"Type={one}" if word.startswith("Type=") else word for word in words)
     return " ".join(word for word in typed if one is not None or not word.startswith("Type="))
+
+
+def _file_of(line: str) -> str:
+    """File= of a line that we generated."""
+    return next((word[5:] for word in line.split() if word.startswith("File=")), "")
 
 
 def _files(text: str) -> tuple[str, ...]:
@@ -380,6 +399,20 @@ def _changes(old: Mapping[str, str], node: NodeLine) -> dict[str, str]:
     if values.get("Gres") == old.get("gres"):
         values.pop("Gres", None)
     return values
+
+
+def with_type(node: NodeLine, types: Collection[Optional[str]]) -> NodeLine:
+    """The node with the one type, or none, that gres.conf gives its GPUs: else Slurm does not find them."""
+    if len(types) != 1:
+        return node
+    (kind,) = types
+    values = tuple((key, _of_type(value, kind) if key == "Gres" else value) for key, value in node.values)
+    return replace(node, values=values)
+
+
+def _of_type(gres: str, kind: Optional[str]) -> str:
+    total = sum(number for _, number in wanted_gpus(gres))
+    return ":".join(["gpu", *([kind] if kind else []), str(total)])
 
 
 class _NotDividedError(Exception):

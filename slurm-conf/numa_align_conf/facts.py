@@ -7,8 +7,8 @@ UUIDs, sizes of memory), is the kind's key, so that only one file of each kind i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Optional
@@ -36,12 +36,13 @@ class NodeFacts:
     """A machine with what only its own software can say.
 
     ``links[i][j]``: NVLinks between the GPUs i and j in the order of ``topology.gpus``, None where nobody
-    asked NVML. ``divided``: minors of GPUs that have MIG instances.
+    asked NVML. ``divided``: minors of GPUs that have MIG instances. ``render_nodes``: by ``/dev/dri/cardN``.
     """
 
     topology: Topology
     links: Optional[tuple[tuple[int, ...], ...]] = None
     divided: frozenset[int] = frozenset()
+    render_nodes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ from typing import Optional
 
 from numa_align.errors import ConfError
 from numa_align.slurm_files.conffile import read_conf
+from numa_align.slurm_files.gres_lines import gpu_lines
 from numa_align.slurm_files.node_lines import node_lines as declarations
+from numa_align.slurm_files.render_nodes import render_nodes
 from numa_align.sysfs import Tree
 from numa_align.topology.gpu.nvidia import mig_instances
 from numa_align.topology.read import read_at
@@ -18,7 +20,7 @@ from numa_align.topology.read import read_at
 from . import edit
 from .facts import Kind, NodeFacts, check_topology, host_memory_mib, kind_of_one, read_kinds, unfold
 from .gres import gres_conf
-from .gres_words import wanted_gpus
+from .gres_words import entries_of, wanted_gpus
 from .nvml import nvlinks
 from .others import cgroup_conf, cli_filter_lua, plugstack_conf
 from .plugstack import as_one, edited_plugstack, read_stack
@@ -67,7 +69,7 @@ def read_machine(root: str) -> NodeFacts:
     minors = [gpu.minor for gpu in nvidia if gpu.minor is not None]
     divided = frozenset(minor for minor in minors if mig_instances(tree, minor))
     links = nvlinks(topology.gpus) if tree.is_live and len(nvidia) == len(topology.gpus) > 1 else None
-    return NodeFacts(topology, links, divided)
+    return NodeFacts(topology, links, divided, render_nodes(tree, topology.gpus))
 
 
 def kinds_of_machine(root: str, names: Sequence[str]) -> tuple[Kind, ...]:
@@ -129,6 +131,28 @@ def other_gpu_nodes(gres_conf_path: Path, names: Sequence[str]) -> Optional[froz
     return frozenset(found - set(names)) if found or not file.value("maxnodecount") else None
 
 
+def declared_types(gres_conf_path: Path, names: Sequence[str]) -> frozenset[Optional[str]]:
+    """The types of these nodes' GPUs in slurm.conf beside gres.conf, None for an entry without one."""
+    try:
+        file = read_conf(gres_conf_path.with_name("slurm.conf"), "slurm.conf")
+    except ConfError:
+        return frozenset()
+    found = (line for line in declarations(file.lines) if not set(names).isdisjoint(unfold(line.names)))
+    entries = (entry for line in found for entry in entries_of(line.settings.get("gres", "")))
+    return frozenset(entry.type for entry in entries if entry.for_gpus)
+
+
+def listed_types(slurm_conf_path: Path, names: Sequence[str]) -> frozenset[Optional[str]]:
+    """The types of these nodes' GPUs in gres.conf beside slurm.conf, None for a line without one."""
+    try:
+        file = read_conf(slurm_conf_path.with_name("gres.conf"), "gres.conf")
+        # Nodes of a kind are written alike: the first and the last stand for ten thousand.
+        lines = [line for name in {names[0], names[-1]} for line in gpu_lines(file, name)]
+    except ConfError:
+        return frozenset()
+    return frozenset(line.type for line in lines if line.named and line.devices)
+
+
 def compare(part: str, request: ConfRequest, path: Path) -> str:
     """What would change in the file at ``path`` and its includes, as diff -u prints it; empty if nothing."""
     kinds, version = request.kinds, request.version
@@ -139,8 +163,12 @@ def compare(part: str, request: ConfRequest, path: Path) -> str:
     if part == "gres":
         names = [name for kind in kinds for name in kind.names]
         others = other_gpu_nodes(path, names)
-        return edit.difference(file, edit.edited_gres(file, gres_conf(kinds, version), names, others))
+        types = declared_types(path, names)
+        cards = {card: node for kind in kinds for card, node in kind.machine.render_nodes.items()}
+        new = edit.edited_gres(file, gres_conf(kinds, version), names, others, cards=cards, types=types)
+        return edit.difference(file, new)
     if part == "cgroup":
         return edit.difference(file, edit.edited_cgroup(file))
     wanted = settings(kinds, version, request.sbin)
-    return edit.difference(file, edit.edited_slurm(file, wanted, node_lines(kinds, version)))
+    nodes = [edit.with_type(node, listed_types(path, node.names)) for node in node_lines(kinds, version)]
+    return edit.difference(file, edit.edited_slurm(file, wanted, nodes))

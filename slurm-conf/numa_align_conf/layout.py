@@ -146,7 +146,6 @@ def _in_hwloc_order(cores: Iterable[Core]) -> list[Core]:
 
 
 def _flaw(machine: Topology, layout: Layout) -> Optional[str]:
-    sizes = sorted({len(socket) for socket in layout.sockets})
     threads = sorted({len(core.cpus) for core in machine.cores})
     if nodes_cut_packages(machine):
         return (
@@ -155,10 +154,19 @@ def _flaw(machine: Topology, layout: Layout) -> Optional[str]:
         )
     if machine.online != tuple(range(len(machine.online))):
         return "CPUs are offline or numbered with gaps, and slurmd's map of cores to CPUs is wrong then"
-    if layout.kind == "package" and len(machine.nodes) > 1 and any(c.package < 0 for c in machine.cores):
-        return "the kernel does not number the packages (physical_package_id is -1), by which Slurm counts"
     if len(threads) > 1:
         return f"cores have {threads[0]} to {threads[-1]} threads, and slurmd counts them by division"
+    return _flaw_of_sockets(machine, layout)
+
+
+def _flaw_of_sockets(machine: Topology, layout: Layout) -> Optional[str]:
+    sizes = sorted({len(socket) for socket in layout.sockets})
+    if (
+        layout.kind == "package"
+        and len(machine.nodes) > 1
+        and any(core.package < 0 for core in machine.cores)
+    ):
+        return "the kernel does not number the packages (physical_package_id is -1), by which Slurm counts"
     if layout.kind == "l3" and layout.cores_per_socket == 1:
         return "no cache that cores share is described"
     if len(sizes) > 1:

@@ -195,7 +195,8 @@ def slurm_conf(kinds: Sequence[Kind], version: Version, sbin: str = "/usr/sbin")
     )
     for setting in settings(kinds, version, sbin):
         lines += ["", *setting.lines()]
-    lines += ["", *comment("Sockets, cores and threads as slurmd counts them; RealMemory is that of the node with least.")]
+    counted = "Sockets, cores and threads as slurmd counts them; RealMemory is that of the node with least."
+    lines += ["", *comment(counted)]
     for line in node_lines(kinds, version):
         lines += [*(comment(line.remark) if line.remark else ()), line.text()]
     return "\n".join(lines) + "\n"

@@ -120,6 +120,7 @@ def _write_device(machine: Machine, device: Device, position: int, root: Path) -
         (own / "driver").symlink_to(f"../../../../bus/pci/drivers/{device.driver}")
         if device.vendor != 0x10DE:
             (own / f"drm/renderD{machine.minor(position)}").mkdir(parents=True)
+            (own / f"drm/card{position + 1}").mkdir()  # card 0 is the server board's display
     if device.uuid is not None and device.vendor == 0x1002:
         _put(own / "unique_id", device.uuid.partition("-")[2])
     if device.vendor not in (0x1002, 0x8086) and device.is_gpu and device.in_procfs:

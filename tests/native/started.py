@@ -26,7 +26,7 @@ _PREFIX = re.compile(r"^\[[^\]]*\]\s*|\b\d+(?=\.\d)")
 
 
 class Started(NamedTuple):
-    """The node's state and reason, what is configured, and the errors and warnings that both daemons logged."""
+    """The node's state and reason, what is configured, and what both daemons complained of."""
 
     state: str
     reason: str

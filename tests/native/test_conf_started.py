@@ -215,6 +215,7 @@ def sites(draw: st.DrawFn, asked: Asked) -> dict[str, str]:
     kind = draw(st.sampled_from([" Type=big" if "big" in gres else "", ""]))
     half = number // 2
     total = sockets * cores
+    near = f"Name=gpu{kind} File={{}} Cores={{}}-{{}}\n"
     lines = draw(
         st.sampled_from(
             [
@@ -227,8 +228,9 @@ def sites(draw: st.DrawFn, asked: Asked) -> dict[str, str]:
                     for begin in ("", "NodeName=node1 ", "NodeName=node[1-4] ")
                     for what in ("", f" Cores=0-{total - 1}", " Cores=0")
                 ),
-                f"AutoDetect=off\nName=gpu{kind} File={','.join(asked.files[:half])} Cores=0-{total // 2 - 1}\n"
-                f"Name=gpu{kind} File={','.join(asked.files[half:])} Cores={total // 2}-{total - 1}\n",
+                "AutoDetect=off\n"
+                + near.format(",".join(asked.files[:half]), 0, total // 2 - 1)
+                + near.format(",".join(asked.files[half:]), total // 2, total - 1),
                 "".join(f"Name=gpu{kind} File={file} Count=1\n" for file in asked.files),
             ]
         )

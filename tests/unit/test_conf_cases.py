@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from builder import Device, Machine
+from builder import Device, Machine, on_nodes
 from click.testing import CliRunner, Result
 from numa_align.slurm_files.hostlist import expand, fold
 from numa_align_conf.cli.conf import command
@@ -191,3 +191,28 @@ def test_names_are_folded_into_what_slurm_makes_those_names_of(names: tuple[str,
 def test_a_range_keeps_the_width_of_its_lower_end() -> None:
     assert expand("node[08-11,098-101]")[:4] == ("node08", "node09", "node10", "node11")
     assert expand("n[01-100]")[-2:] == ("n99", "n100")
+
+
+@pytest.mark.parametrize("kind", ["", "h100_80"])
+def test_a_type_of_one_file_holds_in_the_other(kind: str, tmp_path: Path) -> None:
+    """Types that only one of the files has are complained of, or leave the node without its GPUs."""
+    root = Machine(packages=2, cores=8, gpus=on_nodes(0, 0, 1, 1)).write(tmp_path / "machine")
+    site = tmp_path / "site"
+    site.mkdir()
+    slurm, gres = site / "slurm.conf", site / "gres.conf"
+    gpu = f"gpu:{kind}:4" if kind else "gpu:4"
+    slurm.write_text(f"NodeName=n1 Sockets=2 CoresPerSocket=8 RealMemory=100 Gres={gpu}\n")
+    gres.write_text("AutoDetect=off\n")
+    new = [line[1:] for line in conf("gres", root, "n1", "--diff", str(gres)).output.splitlines()]
+    (first, second) = (line for line in new if " File=" in line)
+    assert (
+        (f" Type={kind} " in first and f" Type={kind} " in second) if kind else "Type=" not in first + second
+    )
+    gres.write_text(f"{first}\n{second}\n")
+    slurm.write_text("NodeName=n1 Sockets=2 CoresPerSocket=8 RealMemory=100\n")
+    (line,) = (
+        line
+        for line in conf("slurm", root, "n1", "--diff", str(slurm)).output.splitlines()
+        if line.startswith("+NodeName=")
+    )
+    assert f"Gres={gpu}" in line.split()

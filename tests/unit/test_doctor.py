@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from builder import Card, Device, Machine, on_nodes
 from click.testing import CliRunner
 from numa_align.errors import ConfError
+from numa_align.names import SITE_WORDS
 from numa_align_conf.cli.doctor import command
 from numa_align_conf.doctor.checks import CHECKS, examine
 from numa_align_conf.doctor.model import Facts, Finding, Script
@@ -23,6 +25,8 @@ from numa_align_conf.generate import ConfRequest, generate
 from numa_align_conf.live import parse_json, parse_text
 from numa_align_conf.model import Declared
 from numa_align_conf.version import Version
+
+ROOT = Path(__file__).resolve().parents[2]
 
 V24 = Version(24, 11)
 HUGE = "sys/kernel/mm/transparent_hugepage"
@@ -147,6 +151,21 @@ BROKEN = [
     (write("usr/lib/numa-align/numa-align.so", "not a library"), "plugin", "fail", "make install"),
     (edit("plugstack.conf", "optional /", "# /"), "plugin", "fail", "plugstack.conf.d"),
     (edit("plugstack.conf", "optional /", "required /"), "plugin-required", "warn", "optional /usr/lib"),
+    *(
+        (
+            edit("plugstack.conf", "numa-align.so\n", f"numa-align.so {words}\n"),
+            "plugin-words",
+            "fail",
+            change,
+        )
+        for words, change in (
+            ("on dyr", "numa-align.so on dry"),
+            ("on,mem=bnid", "numa-align.so on,mem=bind"),
+            ("on exept-users=a:b", "numa-align.so on except-users=a:b"),
+            ("on strickt", "numa-align.so on strict"),
+            ("on hurry", "one of on, off,"),
+        )
+    ),
     (
         write("run/numa-align/77", "numa-align-table 1\nboot 00000000-1111\njob 77\nend 3\n"),
         "tables",
@@ -191,6 +210,24 @@ def test_each_fault_is_found_alone(
     # A node that is not declared is no longer checked against its declaration, all else has one fault.
     # A GPU that gres.conf does not have is missing from slurm.conf's count as well.
     assert {finding.check for finding in wrong(facts(root))} <= {check, "gres-gpu", "gres-count"}
+
+
+@pytest.mark.parametrize(
+    "words", ["on", "on,dry", "on except-users=a:b mem=bind,smt=off", "except-partitions=x"]
+)
+def test_words_that_the_plugin_knows_are_no_fault(words: str, tmp_path: Path) -> None:
+    root = node(tmp_path)
+    edit("plugstack.conf", "numa-align.so\n", f"numa-align.so {words}\n")(root)
+    assert wrong(facts(root)) == []
+
+
+def test_the_sites_own_words_are_those_of_the_plugin() -> None:
+    source = (ROOT / "spank/site.c").read_text()
+    defined = dict(re.findall(r'#define (\w+) "([^"]+)"', source))
+    own = re.search(r"own\[\] = \{ (.*) \}", source)
+    assert own is not None
+    said = (word.strip('"') for word in own[1].split(", "))
+    assert tuple(defined.get(word, word) for word in said) == SITE_WORDS
 
 
 def test_each_check_says_when_all_is_well(tmp_path: Path) -> None:

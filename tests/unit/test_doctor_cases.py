@@ -11,6 +11,8 @@ import pytest
 from builder import Device, Machine, on_nodes
 from click.testing import CliRunner
 from numa_align.cli.topo import command as topo
+from numa_align.topology.read import read_at
+from numa_align_conf.cli.conf import command as conf
 from numa_align_conf.cli.doctor import command
 from unit.site_cases import CASES, machine_of, needs_cases
 
@@ -54,6 +56,31 @@ def of_files(
     (site / "slurm.conf").write_text(f"{HEAD}{more}{node}\n")
     (site / "gres.conf").write_text(gres)
     return doctor(root, site / "slurm.conf", "gpu01", version)
+
+
+def test_a_card_is_the_gpu_of_its_render_node(tmp_path: Path) -> None:
+    root = tmp_path / "machine"
+    amd = on_nodes(0, 1, vendor=0x1002, device=0x740C, driver="amdgpu", model=None)
+    Machine(packages=2, cores=48, smt=2, gpus=amd).write(root)
+    site = root / "etc/slurm"
+    site.mkdir(parents=True)
+    node = f"NodeName=gpu01 {SHAPE} Gres=gpu:2"
+    (site / "slurm.conf").write_text(f"{HEAD}GresTypes=gpu\n{node}\n")
+    lines = "Name=gpu File=/dev/dri/card2 Cores=48-95\nName=gpu File=/dev/dri/card1 Cores={}\n"
+    (site / "gres.conf").write_text(lines.format("0-47"))
+    assert [gpu.index for gpu in read_at(root, node_name="gpu01").gpus] == [1, 0]
+    about = ("gres", "numa-sockets")
+    found = doctor(root, site / "slurm.conf", "gpu01")
+    assert [one for one in found if one["check"].startswith(about) and one["status"] != "ok"] == []
+    words = ["gres", "--root", str(root), "--node", "gpu01", "--slurm-version", "25.05", "--diff"]
+    ascending = "\n".join(reversed(lines.format("0-47").splitlines()))
+    (site / "gres.conf").write_text(ascending)
+    assert CliRunner().invoke(conf, [*words, str(site / "gres.conf")]).output == ""
+    (site / "gres.conf").write_text(lines.format("0-95"))
+    (wrong,) = (
+        one for one in doctor(root, site / "slurm.conf", "gpu01") if one["check"].startswith("gres-c")
+    )
+    assert (wrong["check"], wrong["change"].partition(": ")[2]) == ("gres-cores-missing", "Cores=0-47")
 
 
 def about_gres(findings: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

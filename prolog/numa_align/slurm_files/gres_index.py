@@ -22,6 +22,7 @@ from ..light_typing import TYPE_CHECKING, NamedTuple
 from ..sysfs import Tree
 from .conffile import read_conf
 from .gres_lines import GresLine, detection, faults, gpu_lines
+from .render_nodes import has_cards, render_nodes, with_render_nodes
 from .which_conf import GIVEN, PACKAGED, slurm_conf
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ def slurm_indexes(
         # No path shows the root, as everywhere; an absolute one is below it.
         file = read_conf(path, "gres.conf", tree.path(""))
         lines = gpu_lines(file, node_name)
+        if has_cards(lines):
+            lines = with_render_nodes(lines, render_nodes(tree, gpus))
         refused = next((fault for fault in faults(file) if fault.fatal and fault.since is None), None)
         if refused is not None:
             raise _UnknownError(f"{refused.place}: {refused.key}=: {refused.what}")

@@ -6,7 +6,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Callable
 
-from . import card_checks, gres_checks, gres_compare, gres_detect, slurm_checks, system_checks
+from . import (
+    card_checks,
+    gres_checks,
+    gres_compare,
+    gres_detect,
+    plugin_words,
+    slurm_checks,
+    system_checks,
+)
 from .model import STATUSES, Facts, Finding
 
 #: In the order in which findings are shown.
@@ -29,6 +37,7 @@ CHECKS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
     slurm_checks.constraints,
     slurm_checks.spec_cpus,
     slurm_checks.plugin,
+    plugin_words.words,
     slurm_checks.prolog,
     slurm_checks.tables,
     system_checks.kernel_settings,

@@ -36,13 +36,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Plugin:
-    """A line of plugstack.conf about numa-align; ``built_for`` is None if the file cannot be read."""
+    """A line of plugstack.conf about numa-align; ``built_for`` is None if the file cannot be read.
+
+    ``words`` stand behind the path.
+    """
 
     place: str
     requirement: str
     path: str
     exists: bool
     built_for: Optional[tuple[int, int]] = None
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from numa_align.process.jobs import jobs_with_steps
 from numa_align.slurm_files.conffile import ConfFile, Line, read_conf, shown
 from numa_align.slurm_files.gres_lines import GresLine, faults, gpu_lines
 from numa_align.slurm_files.node_lines import NodeLine, node_line
+from numa_align.slurm_files.render_nodes import render_nodes, with_render_nodes
 from numa_align.slurm_files.which_conf import is_copy
 from numa_align.slurm_files.which_conf import slurm_conf as which_slurm_conf
 from numa_align.sysfs import Tree, read_text
@@ -75,6 +76,7 @@ def read_facts(
     live = tree.is_live and slurm_conf is None
     gres_file = _gres_file(gres_conf, root)
     gres = () if gres_file is None else gpu_lines(gres_file, node)
+    gres = with_render_nodes(gres, render_nodes(tree, topology.gpus))
     version = version or (installed_version() if tree.is_live else None)
     stack = _stack(slurm, settings, root)
     return Facts(
@@ -181,9 +183,9 @@ def _stack(slurm: Optional[Path], settings: Mapping[str, str], root: str) -> Opt
 def _plugins(stack: Stack, root: str) -> Iterator[Plugin]:
     for entry in (entry for entry in stack.entries if entry.is_ours):
         file = Path(root) / entry.words[1].lstrip("/")
-        yield Plugin(
-            shown(entry.place, root), entry.words[0], entry.words[1], file.is_file(), built_for(file)
-        )
+        requirement, path, *words = entry.words
+        place = shown(entry.place, root)
+        yield Plugin(place, requirement, path, file.is_file(), built_for(file), tuple(words))
 
 
 def _controller(slurm: Optional[Path], lines: Sequence[Line], root: str) -> Optional[str]:

@@ -1,0 +1,51 @@
+"""``/dev/dri/cardN`` in gres.conf: the same GPU as its render node, by which GPUs are known here.
+
+Both are device files of one device in sysfs; their numbers have nothing to do with each other.
+"""
+
+from __future__ import annotations
+
+from ..light_typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Protocol
+
+    from ..sysfs import Tree
+    from .gres_lines import GresLine
+
+    class Found(Protocol):
+        """What has to be known of a GPU."""
+
+        @property
+        def bdf(self) -> str: ...  # noqa: D102
+
+
+_CARD = "/dev/dri/card"
+_RENDER = "/dev/dri/renderD"
+_DRM = "sys/class/drm"
+
+
+def render_nodes(tree: Tree, gpus: Iterable[Found]) -> dict[str, str]:
+    """The render node of every card: of PCI functions, and of partitions, which are no PCI functions."""
+    folders = [f"{_DRM}/card{number}/device/drm" for number in tree.numbered(_DRM, "card")]
+    folders += [f"sys/bus/pci/devices/{gpu.bdf}/drm" for gpu in gpus]
+    found: dict[str, str] = {}
+    for folder in folders:
+        cards, renders = tree.numbered(folder, "card"), tree.numbered(folder, "renderD")
+        if len(cards) == len(renders) == 1:
+            found[f"{_CARD}{cards[0]}"] = f"{_RENDER}{renders[0]}"
+    return found
+
+
+def has_cards(lines: Iterable[GresLine]) -> bool:
+    """Whether a line names a card: as a rule none does, and nothing need be looked up."""
+    return any(file.startswith(_CARD) for line in lines for file in line.files)
+
+
+def with_render_nodes(lines: Sequence[GresLine], nodes: Mapping[str, str]) -> tuple[GresLine, ...]:
+    """The lines with the render nodes in place of the cards, as far as they are known."""
+    return tuple(
+        line._replace(devices=tuple(tuple(nodes.get(file, file) for file in one) for one in line.devices))
+        for line in lines
+    )
