@@ -279,6 +279,9 @@ def _merged(old: str, setting: Setting) -> str:
     if setting.rule == "raise":
         return old if old.isdigit() and int(old) >= int(setting.value) else setting.value
     words = [word for word in old.split(",") if word]
+    if setting.rule == "names":
+        kept = [word for word in words if word.lower() != setting.value]
+        return old if setting.value in words else ",".join([*kept, setting.value])
     present = {word.lower() for word in words}
     stems = {word.lower().partition("=")[0] for word in words if "=" in word}
     counts = any(word.startswith(_SELECTOR) for word in present)

@@ -51,12 +51,13 @@ def entries_of(gres: str) -> tuple[Entry, ...]:
 
 def _entry(text: str) -> Entry:
     name, *rest = re.sub(r"\([^)]*\)", "", text).split(":")
-    return Entry(text, name, *_type_and_count([word for word in rest if word.lower() != "no_consume"]))
+    return Entry(text, name, *_type_and_count(rest))
 
 
 def _type_and_count(words: Sequence[str]) -> tuple[Optional[str], int]:
+    """The count is what stands last, be it behind ``no_consume``; without a number there it is one."""
     count = count_of(words[-1]) if words else None
-    kinds = words if count is None else words[:-1]
+    kinds = [word for word in (words if count is None else words[:-1]) if word.lower() != "no_consume"]
     return (kinds[0] if kinds else None), (1 if count is None else count)
 
 

@@ -24,9 +24,9 @@ class Setting:
     """One line of slurm.conf with its reason.
 
     ``rule`` says what becomes of a line that a site has already: ``replace`` it; ``add`` words that are
-    missing; ``keep`` it, as a value that is chosen is as good; ``raise`` a number that is smaller;
-    ``beside``: Slurm runs the scripts of several lines, so that ours comes as one more; ``call``: Slurm runs
-    one script, and the site's has to call ours.
+    missing; ``names``: the same, where the case of a word counts; ``keep`` it, as a value that is chosen is
+    as good; ``raise`` a number that is smaller; ``beside``: Slurm runs the scripts of several lines, so that
+    ours comes as one more; ``call``: Slurm runs one script, and the site's has to call ours.
     """
 
     key: str
@@ -44,7 +44,7 @@ def settings(kinds: Sequence[Kind], version: Version, sbin: str = "/usr/sbin") -
     """The settings outside the NodeName lines, in the order in which they are written."""
     found = [*_placement(version), *_sockets(layouts(kinds, version), version), *_scripts(version, sbin)]
     if any(kind.topology.gpus for kind in kinds):
-        found.insert(0, Setting("GresTypes", "gpu", "GPUs are a resource of their own.", rule="add"))
+        found.insert(0, Setting("GresTypes", "gpu", "GPUs are a resource of their own.", rule="names"))
     return tuple(found)
 
 

@@ -69,7 +69,7 @@ def told(root: Path, files: Mapping[str, str | bytes], node: str, version: str) 
         return [
             f"{one.check}: {one.what}"
             for one in found
-            if one.check.startswith("gres") or one.check == "slurm-conf"
+            if one.check.startswith("gres") or one.check in ("slurm-conf", "node-twice")
         ]
 
 
@@ -188,6 +188,27 @@ KINDS: dict[str, tuple[str, str | bytes, str]] = {
     "included, not at the beginning": (GRES, " include one.conf\n", "wrong"),
     "no word of it": (GRES, "hello\n", "wrong"),
     "an empty file": (GRES, "", "wrong"),
+    "the same type twice": ("Gres=gpu:h100:4,gpu:h100:4", GOOD, "ok"),
+    "no_consume last, which counts as one": ("Gres=gpu:h100:8:no_consume", GOOD, "wrong"),
+    "a count with zeros before it": ("Gres=gpu:08", UNTYPED, "ok"),
+    "a type without a count": ("Gres=gpu:h100", GOOD, "wrong"),
+    "an empty type": ("Gres=gpu::8", UNTYPED, "ok"),
+    "a negative count": ("Gres=gpu:-8", UNTYPED, "wrong"),
+    "values in quotes": ('Gres="gpu:8"', UNTYPED.replace("Cores=0-47", 'Cores="0-47"'), "ok"),
+    "spaces around =": (GRES, UNTYPED.replace("Name=", "Name = ").replace("File=", "File = "), "ok"),
+    "cores that end in a comma": (GRES, UNTYPED.replace("48-95", "48-95,"), "wrong"),
+    "cores backwards": (GRES, UNTYPED.replace("48-95", "95-48"), "wrong"),
+    "cores in pieces": (GRES, UNTYPED.replace("0-47", "0-23,24-47"), "ok"),
+    "Cores= and CPUs=": (GRES, UNTYPED.replace("Cores=0-47", "CPUs=48-95 Cores=0-47"), "ok"),
+    "padded files": (GRES, UNTYPED.replace("[0-3]", "[00-03]"), "wrong"),
+    "an empty Cores=": (GRES, UNTYPED.replace("Cores=0-47", "Cores="), "wrong"),
+    "a comment behind": (GRES, UNTYPED.replace("0-47", "0-47 # near"), "ok"),
+    "flags that nobody knows": (GRES, UNTYPED.replace(" Cores", " Flags=foo Cores"), "ok"),
+    "links without -1": (GRES, UNTYPED.replace(" Cores", " Links=4,4 Cores"), "wrong"),
+    "links that are no numbers": (GRES, UNTYPED.replace(" Cores", " Links=x Cores"), "wrong"),
+    "another gres that GresTypes= lacks": (GRES, UNTYPED + "Name=mps Count=800\n", "wrong"),
+    "a byte order mark": (GRES, b"\xef\xbb\xbf" + UNTYPED.encode(), "wrong"),
+    "a space that is none": (GRES, UNTYPED.replace(" Cores", "\u00a0Cores"), "wrong"),
     "AutoDetect=off": (GRES, "AutoDetect=off\n" + UNTYPED, "ok"),
     "AutoDetect= before Name=": (GRES, "AutoDetect=nvml Name=gpu\n", "wrong"),
     "AutoDetect= that is unknown": (GRES, "AutoDetect=nvlm\n" + UNTYPED, "wrong"),
@@ -225,6 +246,12 @@ def test_doctor_says_of_each_kind_what_slurm_says(kind: str, native: Native, mac
         (f"GresTypes=gpu\n{NODE.replace('gpu01', 'gpu[1-20]')} {GRES}\n", "wrong"),
         (f"GresTypes=gpu\n{NODE.replace('gpu01', 'gpu[01-100]')} {GRES}\n", "ok"),
         (f"GresTypes=gpu\nProlog=\n{NODE} {GRES}\n", "wrong"),
+        (f"GresTypes=GPU\n{NODE} {GRES}\n", "wrong"),
+        (f"GresTypes=gpu,\n{NODE} {GRES}\n", "ok"),
+        (f"GresTypes=gpu, mps\n{NODE} {GRES}\n", "wrong"),
+        (f"GresTypes=gpu\n{NODE} {GRES}\n{NODE} {GRES}\n", "wrong"),
+        (f"GresTypes=gpu\n{NODE}\nNodeName=DEFAULT {GRES}\n", "wrong"),
+        (f"GresTypes=gpu\n{NODE} \\\n  {GRES}\n", "ok"),
     ],
 )
 def test_doctor_says_of_slurm_conf_what_slurm_says(

@@ -95,6 +95,17 @@ def gpu_lines(file: ConfFile, node: Optional[str]) -> tuple[GresLine, ...]:
     return tuple(sorted(lines, key=lambda line: line.for_node))
 
 
+def other_names(file: ConfFile, node: str) -> dict[str, str]:
+    """The names of other gres on lines for this node, each with the place of its first line."""
+    found: dict[str, str] = {}
+    for line in file.lines:
+        name = line.get("name")
+        known = line.key in FIRST_KEYS and name is not None and name.lower() != "gpu"
+        if known and _holds_for(line, node):
+            found.setdefault(name or "", line.place)
+    return found
+
+
 def _holds_for(line: Line, node: Optional[str]) -> bool:
     if line.key != "nodename":
         return True

@@ -6,6 +6,7 @@ names the fault; versions word it differently. Held against `slurmd -G` in tests
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Optional
 
@@ -30,6 +31,20 @@ def refused_lines(facts: Facts) -> Iterator[Finding]:
     for fault in facts.gres_faults:
         if fault.since is None or facts.version is None or facts.version < fault.since:
             yield _refused(facts, fault)
+
+
+def other_names(facts: Facts) -> Iterator[Finding]:
+    """Lines about other gres (mps, shard, nic) that GresTypes= does not have: Slurm ignores them."""
+    types = facts.settings.get("grestypes", "").split(",")
+    for name, place in facts.other_gres.items():
+        if name not in types and facts.has_gpus and facts.slurm_conf is not None:
+            yield _fail(
+                "gres-types",
+                f"{place}: Name={name} is not in GresTypes= (Ignoring gres.conf record, invalid name: "
+                f"{name})",
+                f"no job gets {name} here",
+                f"{facts.place('grestypes')}: GresTypes={','.join([*(t for t in types if t), name])}",
+            )
 
 
 def _refused(facts: Facts, fault: Fault) -> Finding:
@@ -62,6 +77,7 @@ def records(facts: Facts) -> Iterator[Finding]:
     yield from _mixed(lines)
     for line in lines:
         yield from _count(line)
+        yield from _links(line)
     yield from _environment(facts, lines)
     yield from _missing(facts, lines)
 
@@ -111,6 +127,28 @@ def _count(line: GresLine) -> Iterator[Finding]:
             _DEAD,
             f"{line.place}: Count={len(line.devices)}, or no Count=",
         )
+
+
+def _links(line: GresLine) -> Iterator[Finding]:
+    """Links= has a number for each GPU, and -1 in the place of the GPU itself (gres_links_validate)."""
+    if line.links is None:
+        return
+    tokens = line.links.split(",")
+    strange = next((token for token in tokens if not re.fullmatch(r"-?\d{1,4}", token)), None)
+    if strange is not None:
+        said = f"Failed to parse token '{strange}' in links string"
+    elif "-1" not in tokens:
+        said = "-1 wasn't found in links string"
+    elif tokens.count("-1") > 1:
+        said = "links string has more than one -1"
+    else:
+        return
+    yield _fail(
+        "gres-links",
+        f"{line.place}: Links={line.links} ({said})",
+        "the links count for nothing",
+        f"{line.place}: no Links=, or the line of `numa-align conf gres`",
+    )
 
 
 def _environment(facts: Facts, lines: Sequence[GresLine]) -> Iterator[Finding]:
@@ -165,12 +203,14 @@ def declared_gres(facts: Facts) -> Iterator[Finding]:
     ):
         return
     place = facts.place("nodename")
-    if "gpu" not in facts.words("grestypes"):
+    types = facts.settings.get("grestypes", "").split(",")
+    if "gpu" not in types:
         yield _fail(
             "gres-types",
             f"{facts.slurm_conf} has no GresTypes=gpu: Slurm knows no gres of this name",
             _NO_GPU,
-            f"{facts.place('grestypes')}: GresTypes=gpu",
+            f"{facts.place('grestypes')}: GresTypes="
+            + ",".join(["gpu", *(word for word in types if word and word.lower() != "gpu")]),
         )
         return
     wrong, told = misspelt(facts.declared_gres), wanted_gpus(facts.declared_gres)

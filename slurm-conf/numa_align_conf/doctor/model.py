@@ -74,7 +74,8 @@ class Facts:
     ``node`` has the keys of the node's line. ``controller``: the host whose files these are a copy of, None
     where they are no copy. ``patterns``: places in plugstack.conf that include by a pattern.
     ``gpu_plugins``: Slurm's own plugins for GPUs (gpu_nvml.so), None where nobody knows where they are.
-    ``divided``: a GPU has MIG instances.
+    ``divided``: a GPU has MIG instances. ``other_gres``: of lines for this node the first place of each
+    name in gres.conf that is not gpu. ``declared_again``: a second line of slurm.conf for this node.
     """
 
     name: str
@@ -105,6 +106,8 @@ class Facts:
     controller: Optional[str] = None
     patterns: tuple[str, ...] = ()
     divided: bool = False
+    other_gres: Mapping[str, str] = field(default_factory=dict)
+    declared_again: Optional[str] = None
 
     @property
     def has_gpus(self) -> bool:

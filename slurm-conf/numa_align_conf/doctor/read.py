@@ -20,8 +20,9 @@ from numa_align.placement.table import STALE_SECONDS
 from numa_align.placement.table import VERSION as TABLE_VERSION
 from numa_align.process.jobs import jobs_with_steps
 from numa_align.slurm_files.conffile import ConfFile, Line, read_conf, shown
-from numa_align.slurm_files.gres_lines import GresLine, faults, gpu_lines
-from numa_align.slurm_files.node_lines import NodeLine, node_line
+from numa_align.slurm_files.gres_lines import GresLine, faults, gpu_lines, other_names
+from numa_align.slurm_files.hostlist import in_hostlist
+from numa_align.slurm_files.node_lines import NodeLine, node_line, node_lines
 from numa_align.slurm_files.render_nodes import render_nodes, with_render_nodes
 from numa_align.slurm_files.which_conf import is_copy
 from numa_align.slurm_files.which_conf import slurm_conf as which_slurm_conf
@@ -105,6 +106,8 @@ def read_facts(
         gpu_plugins=_gpu_plugins(tree, settings),
         gres_faults=() if gres_file is None else tuple(faults(gres_file)),
         node={} if own is None else own.settings,
+        other_gres={} if gres_file is None else other_names(gres_file, node),
+        declared_again=_again(lines, node),
         divided=any(gpu.minor is not None and bool(mig_instances(tree, gpu.minor)) for gpu in topology.gpus),
         controller=_controller(slurm, lines, root),
         patterns=() if stack is None else tuple(shown(place, root) for place in stack.patterns),
@@ -136,6 +139,13 @@ def _declared(name: str, own: Optional[NodeLine], live: bool) -> Optional[Declar
         return found or (None if own is None else from_pairs(own.settings, "slurm.conf"))
     told = from_pairs(own.settings, "slurm.conf")
     return found if found.spec_cpus or told is None else replace(found, spec_cpus=told.spec_cpus)
+
+
+def _again(lines: Sequence[Line], name: str) -> Optional[str]:
+    """The second line that declares a node, which no daemon starts with."""
+    return next(
+        (one.place for one in [one for one in node_lines(lines) if in_hostlist(name, one.names)][1:]), None
+    )
 
 
 def _gres_file(path: Optional[Path], root: str) -> Optional[ConfFile]:

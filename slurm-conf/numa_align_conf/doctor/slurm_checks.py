@@ -86,6 +86,19 @@ def given_files(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def declared_twice(facts: Facts) -> Iterator[Finding]:
+    """A node on two lines, with which no daemon starts."""
+    if facts.declared_again is not None:
+        yield Finding(
+            "node-twice",
+            "fail",
+            f"{facts.declared_again}: {facts.name} is in {facts.place('nodename')} already (Duplicated "
+            "NodeHostName in config file)",
+            "no daemon starts",
+            f"{facts.declared_again}: remove {facts.name}",
+        )
+
+
 def declared_shape(facts: Facts) -> Iterator[Finding]:
     """Declared against real sockets, cores and threads."""
     declared = facts.declared
