@@ -220,7 +220,7 @@ def _with_types(
         if line.get("name") is not None and line.get("file") is not None:
             files = (cards.get(name, name) for name in _files(line.get("file") or ""))
             types.update(dict.fromkeys(files, line.get("type")))
-    if not types and len(declared) == 1:
+    if len(declared) == 1 and (not types or _contradict(types.values(), next(iter(declared)))):
         ours = (file for line in lines if line.startswith("NodeName=") for file in _files(_file_of(line)))
         types = dict.fromkeys(ours, next(iter(declared)))
     if not types:
@@ -236,6 +236,12 @@ def _with_type(line: str, types: Mapping[str, Optional[str]]) -> str:
     (one,) = wanted
     typed = (f"Type={one}" if word.startswith("Type=") else word for word in words)
     return " ".join(word for word in typed if one is not None or not word.startswith("Type="))
+
+
+def _contradict(listed: Iterable[Optional[str]], declared: Optional[str]) -> bool:
+    """Whether slurm.conf asks for a type and gres.conf has none, or one other: the node has no GPU then."""
+    found = {(kind or "").lower() for kind in listed}
+    return declared is not None and len(found) == 1 and found != {declared.lower()}
 
 
 def _file_of(line: str) -> str:

@@ -208,6 +208,10 @@ def test_a_type_of_one_file_holds_in_the_other(kind: str, tmp_path: Path) -> Non
     assert (
         (f" Type={kind} " in first and f" Type={kind} " in second) if kind else "Type=" not in first + second
     )
+    untyped = "Name=gpu File=/dev/nvidia[0-1] Cores=0-7\nName=gpu File=/dev/nvidia[2-3] Cores=8-15\n"
+    gres.write_text(untyped)
+    again = conf("gres", root, "n1", "--diff", str(gres)).output
+    assert (f" Type={kind} " in again) if kind else again == ""
     gres.write_text(f"{first}\n{second}\n")
     slurm.write_text("NodeName=n1 Sockets=2 CoresPerSocket=8 RealMemory=100\n")
     (line,) = (
