@@ -21,8 +21,7 @@ from ..errors import ConfError
 from ..light_typing import TYPE_CHECKING, NamedTuple
 from ..sysfs import Tree
 from .conffile import read_conf
-from .gres_lines import GresLine, detection, faults, gpu_lines
-from .render_nodes import has_cards, render_nodes, with_render_nodes
+from .gres_lines import CARD, GresLine, detection, faults, gpu_lines
 from .which_conf import GIVEN, PACKAGED, slurm_conf
 
 if TYPE_CHECKING:
@@ -91,7 +90,9 @@ def slurm_indexes(
         # No path shows the root, as everywhere; an absolute one is below it.
         file = read_conf(path, "gres.conf", tree.path(""))
         lines = gpu_lines(file, node_name)
-        if has_cards(lines):
+        if any(file.startswith(CARD) for line in lines for file in line.files):
+            from .render_nodes import render_nodes, with_render_nodes  # noqa: PLC0415 (hardly ever needed)
+
             lines = with_render_nodes(lines, render_nodes(tree, gpus))
         refused = next((fault for fault in faults(file) if fault.fatal and fault.since is None), None)
         if refused is not None:

@@ -40,6 +40,10 @@ DETECTORS = {
 }
 
 
+#: Device files of AMD and Intel GPUs by their other number (see `render_nodes`).
+CARD = "/dev/dri/card"
+
+
 class GresLine(NamedTuple):
     """A line of gres.conf about the GPUs of a node, with its place (FILE:LINE).
 

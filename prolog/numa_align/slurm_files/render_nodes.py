@@ -6,6 +6,7 @@ Both are device files of one device in sysfs; their numbers have nothing to do w
 from __future__ import annotations
 
 from ..light_typing import TYPE_CHECKING
+from .gres_lines import CARD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
         def bdf(self) -> str: ...  # noqa: D102
 
 
-_CARD = "/dev/dri/card"
 _RENDER = "/dev/dri/renderD"
 _DRM = "sys/class/drm"
 
@@ -34,13 +34,8 @@ def render_nodes(tree: Tree, gpus: Iterable[Found]) -> dict[str, str]:
     for folder in folders:
         cards, renders = tree.numbered(folder, "card"), tree.numbered(folder, "renderD")
         if len(cards) == len(renders) == 1:
-            found[f"{_CARD}{cards[0]}"] = f"{_RENDER}{renders[0]}"
+            found[f"{CARD}{cards[0]}"] = f"{_RENDER}{renders[0]}"
     return found
-
-
-def has_cards(lines: Iterable[GresLine]) -> bool:
-    """Whether a line names a card: as a rule none does, and nothing need be looked up."""
-    return any(file.startswith(_CARD) for line in lines for file in line.files)
 
 
 def with_render_nodes(lines: Sequence[GresLine], nodes: Mapping[str, str]) -> tuple[GresLine, ...]:
