@@ -83,7 +83,7 @@ complete -c numa-align -n '__numa_align_command run; and not __numa_align_run >/
 complete -c numa-align -n '__numa_align_run >/dev/null' -a '(__numa_align_run_arguments)'
 complete -c numa-align -n __numa_align_none -a show -d 'Print the binding as options of numactl, docker, Kubernetes and others'
 complete -c numa-align -n '__numa_align_command show' -l gpus -x -d 'GPUs'
-complete -c numa-align -n '__numa_align_command show' -l as -x -a 'numactl taskset docker podman compose apptainer enroot cdi kubernetes kubernetes-dra systemd env' -d 'The tool to write for'
+complete -c numa-align -n '__numa_align_command show' -l as -x -a 'numactl taskset docker podman compose apptainer enroot cdi kubernetes kubernetes-dra systemd env nccl-topo' -d 'The tool to write for'
 complete -c numa-align -n '__numa_align_command show' -l numa-align -x -a '(__numa_align_spec)' -d 'Words of srun --numa-align=SPEC, with commas between them'
 complete -c numa-align -n '__numa_align_command show' -l cpus -x -d 'Use only N whole cores of the share'
 complete -c numa-align -n '__numa_align_command show' -l memory -d 'Also set a memory limit'

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from ..placement.claim import Spec
     from ..placement.decide import Decision
     from ..placement.own import Own
+    from ..topology.gpu.pci import Way
     from ..topology.model import Gpu, Topology
 
 #: Those of `view.export`, which is not loaded for the help; a test holds both together.
 _TOOLS = ("numactl", "taskset", "docker", "podman", "compose", "apptainer", "enroot", "cdi", "kubernetes",
-          "kubernetes-dra", "systemd", "env")  # fmt: skip
+          "kubernetes-dra", "systemd", "env", "nccl-topo")  # fmt: skip
 
 
 #: What ``show --json`` prints; docs/users.md describes the fields.
@@ -82,7 +83,7 @@ def command(
     from ..placement.plan import select_gpus  # noqa: PLC0415
     from ..process.affinity import read_own  # noqa: PLC0415
     from ..process.apply import spec_of  # noqa: PLC0415
-    from ..view.export import show  # noqa: PLC0415
+    from ..view.export import WANT_WAYS, show  # noqa: PLC0415
 
     read, _ = spec_of(spec, os.environ)
     if read.help:
@@ -95,7 +96,8 @@ def command(
     whole = [gpu for gpu in range(len(topology.gpus)) if gpu in chosen or _usable(root, topology.gpus[gpu])]
     decision = share_of(topology, own, read, chosen, whole, cores=cores)
     near = [topology.gpus[gpu] for gpu in chosen]
-    shown = show(tool, topology, decision, near, with_memory=memory, cores=cores)
+    ways = _ways(root, topology) if tool in WANT_WAYS else {}
+    shown = show(tool, topology, decision, near, with_memory=memory, cores=cores, ways=ways)
     notes = [*shown.notes, *_sharers(topology, own, read, whole, decision)]
     warning = warning_of(decision)
     if as_json:
@@ -109,6 +111,13 @@ def command(
         for note in (*notes, *([warning] if warning else [])):
             click.echo(f"numa-align: {note}", err=True)
     ctx.exit(0 if warning is None else 1)
+
+
+def _ways(root: str, topology: Topology) -> dict[str, Way]:
+    from ..topology.gpu.pci import read_way  # noqa: PLC0415
+
+    addresses = {gpu.bdf for gpu in topology.gpus} | {nic.bdf for nic in topology.nics}
+    return {bdf: read_way(Tree(root), bdf) for bdf in addresses}
 
 
 def _usable(root: str, gpu: Gpu) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Optional
 
 from ..placement.decide import Decision
+from ..topology.gpu.pci import Way
 from ..topology.model import Gpu, Topology
-from . import containers, host, kubernetes
+from . import containers, host, kubernetes, nccl_topo
 from .shown import Binding, Shown
 
 TOOLS = (
@@ -23,7 +24,10 @@ TOOLS = (
     "kubernetes-dra",
     "systemd",
     "env",
+    "nccl-topo",
 )
+#: Tools that want to know how devices hang together.
+WANT_WAYS = ("nccl-topo",)
 
 
 def show(
@@ -34,14 +38,15 @@ def show(
     *,
     with_memory: bool = False,
     cores: Optional[int] = None,
+    ways: Optional[Mapping[str, Way]] = None,
 ) -> Shown:
     """The binding of ``gpus`` in the words of ``tool``, one of `TOOLS`.
 
     ``with_memory``: with a limit of memory too, the GPUs' share of their nodes. ``cores``: so many were
-    asked for.
+    asked for. ``ways``: of GPUs and cards, for `WANT_WAYS`.
     """
     limit = kubernetes.share_mib(topology, gpus) if with_memory else None
-    binding = Binding(topology, decision, tuple(gpus), limit, cores)
+    binding = Binding(topology, decision, tuple(gpus), limit, cores, ways or {})
     writers = {
         "numactl": host.numactl,
         "taskset": host.taskset,
@@ -55,6 +60,7 @@ def show(
         "kubernetes-dra": kubernetes.claim,
         "systemd": host.systemd,
         "env": host.env,
+        "nccl-topo": nccl_topo.nccl_topo,
     }
     shown = writers[tool](binding)
     if limit is None or tool in _LIMITING:

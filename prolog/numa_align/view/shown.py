@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Optional
 
 from ..cpulist import format_cpulist
 from ..placement.claim import Placement
 from ..placement.decide import Decision
 from ..placement.expose import expose
+from ..topology.gpu.pci import Way
 from ..topology.model import Gpu, Topology
 
 
@@ -24,7 +26,8 @@ class Shown:
 class Binding:
     """What is to be said in a tool's words.
 
-    ``limit_mib`` is a limit of memory and ``cores`` the number that was asked for, None without one.
+    ``limit_mib`` is a limit of memory and ``cores`` the number that was asked for, None without one. ``ways``
+    are those of GPUs and cards, by address, for the tools of `numa_align.view.export.WANT_WAYS`.
     """
 
     topology: Topology
@@ -32,6 +35,7 @@ class Binding:
     gpus: tuple[Gpu, ...]
     limit_mib: Optional[int] = None
     cores: Optional[int] = None
+    ways: Mapping[str, Way] = field(default_factory=dict)
 
     @property
     def placement(self) -> Placement:

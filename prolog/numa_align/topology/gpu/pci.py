@@ -33,6 +33,13 @@ class PciFunction(NamedTuple):
     driver: Optional[str]
 
 
+class Way(NamedTuple):
+    """Where a function hangs (see `route`), and its PCI class as sysfs has it, ``0x030200``."""
+
+    route: tuple[str, ...]
+    class_code: str
+
+
 class Clue(NamedTuple):
     """What one device says: ``numa_node`` (-1: nothing), and its local CPUs; None: no file."""
 
@@ -156,6 +163,12 @@ def route(tree: Tree, bdf: str) -> tuple[str, ...]:
     Just the function where the kernel does not say.
     """
     return route_of_link(tree.link(_DEVICES + _function(tree, bdf)) or "") or (bdf,)
+
+
+def read_way(tree: Tree, bdf: str) -> Way:
+    """The way to a function; the class is 0x000000 (unknown to PCI) where the kernel does not say."""
+    code = to_hex(tree.text(f"{_DEVICES}{_function(tree, bdf)}/class"))
+    return Way(route(tree, bdf), f"0x{code or 0:06x}")
 
 
 def route_of_link(link: str) -> tuple[str, ...]:

@@ -1,0 +1,93 @@
+"""A topology file for NCCL and RCCL (NCCL_TOPO_FILE), where sysfs does not say where GPUs are. Pure.
+
+Source: NCCL's src/graph/xml.cc (read at commit 081eafa) and src/graph/topo.cc (069a3d4). NCCL adds from sysfs
+what a file leaves out (speed and width of links, the kind of processor), and looks there for each device that
+is not in the file. Its reader takes no tabs and no declaration of XML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..topology.gpu.pci import Way, bdf_key
+from ..topology.model import Gpu, Topology
+from .shown import Binding, Shown
+
+#: Of a switch, by its PCI class.
+_BRIDGE = "0x060400"
+#: NCCL's own form of an address has four digits of domain; it looks devices up by the text.
+_ADDRESS_LENGTH = len("0000:00:00.0")
+
+
+def nccl_topo(binding: Binding) -> Shown:
+    """The GPUs that were named and all cards for RDMA, below the NUMA node where each is."""
+    return topology_file(binding.topology, binding.gpus, binding.ways)
+
+
+def topology_file(topology: Topology, gpus: Sequence[Gpu], ways: Mapping[str, Way]) -> Shown:
+    """The file for these GPUs, and remarks for a person."""
+    nodes = {gpu.bdf: gpu.node for gpu in gpus}
+    nodes.update((nic.bdf, nic.node) for nic in topology.nics if nic.for_rdma)
+    known = [bdf for bdf in nodes if nodes[bdf] is not None and len(bdf) == _ADDRESS_LENGTH]
+    lines = ['<system version="1">']
+    for node in topology.nodes:
+        own = {bdf: ways[bdf] for bdf in sorted(known, key=bdf_key) if nodes[bdf] == node.id}
+        if own:
+            affinity = mask(node.cpus or _nearest_cpus(topology, node.id))
+            lines.append(f'  <cpu numaid="{node.id}" affinity="{affinity}">')
+            lines += _below((), own, "    ")
+            lines.append("  </cpu>")
+    lines.append("</system>")
+    return Shown("\n".join(lines), tuple(_notes([bdf for bdf in nodes if bdf not in known])))
+
+
+def mask(cpus: Sequence[int]) -> str:
+    """CPUs as the kernel writes a mask (bitmap_print_to_pagebuf): words of 32 bits, the highest first.
+
+    >>> mask((0, 1, 33))
+    '00000002,00000003'
+    """
+    words = [0] * (max(cpus, default=0) // 32 + 1)
+    for cpu in cpus:
+        words[cpu // 32] |= 1 << cpu % 32
+    return ",".join(f"{word:08x}" for word in reversed(words))
+
+
+def _nearest_cpus(topology: Topology, node: int) -> tuple[int, ...]:
+    """Of a node without CPUs: those that its GPUs have as near."""
+    return next((gpu.cpus for gpu in topology.gpus if gpu.node == node), ())
+
+
+def _below(above: tuple[str, ...], devices: Mapping[str, Way], indent: str) -> Iterator[str]:
+    """The switches and devices whose way begins with ``above``, by address."""
+    depth = len(above)
+    here = {bdf: way for bdf, way in devices.items() if _switches(way)[:depth] == above}
+    inner = {_switches(way)[depth] for way in here.values() if len(_switches(way)) > depth}
+    ends = {bdf for bdf, way in here.items() if len(_switches(way)) == depth}
+    for bdf in sorted(inner | ends, key=bdf_key):
+        if bdf in inner:
+            yield f'{indent}<pci busid="{bdf}" class="{_BRIDGE}">'
+            yield from _below((*above, bdf), here, indent + "  ")
+            yield f"{indent}</pci>"
+        else:
+            yield f'{indent}<pci busid="{bdf}" class="{here[bdf].class_code}"/>'
+
+
+def _switches(way: Way) -> tuple[str, ...]:
+    """The switches above a function, the highest first, as NCCL counts them: by their ports up.
+
+    A switch has two bridges on the way, one port up and one down; that of the root complex is alone.
+    """
+    return tuple(reversed(way.route[1:-1][::-1][1::2]))
+
+
+def _notes(lost: Sequence[str]) -> Iterator[str]:
+    if lost:
+        yield (
+            f"without a place in the file, because their NUMA node is unknown: {', '.join(lost)}; NCCL looks "
+            "for them in sysfs"
+        )
+    yield (
+        "save it where every task can read it and set NCCL_TOPO_FILE to it, only where NCCL finds the places "
+        "of devices wrong without it (docs/nics.md)"
+    )
