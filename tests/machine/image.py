@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from .cache import Cache, digest
 from .progress import Progress
@@ -77,7 +78,10 @@ class ImageError(RuntimeError):
 
 @dataclass(frozen=True)
 class Image:
-    """A built image: `tree` to build in, the other three to boot; `key` changes with any of them."""
+    """A built image: `tree` to build in, the other three to boot; `key` changes with any of them.
+
+    `prefix` is where Slurm is in the tree, None where it is Debian's package.
+    """
 
     release: str
     key: str
@@ -85,6 +89,7 @@ class Image:
     disk: Path
     kernel: Path
     initramfs: Path
+    prefix: Optional[str] = None
 
 
 def find_mirror() -> str:

@@ -23,19 +23,26 @@ MAKE_LIMIT = 600.0
 
 BUILD = """
 set -e
-mount --bind "$1" "$1"
-mount -o remount,bind,ro "$1"
-mount -t tmpfs tmp "$1/tmp"
-mount -t tmpfs -o mode=755 mnt "$1/mnt"
-mkdir "$1/mnt/project" "$1/mnt/stage"
-mount --bind "$2" "$1/mnt/project"
-mount --bind "$3" "$1/mnt/stage"
-mount -t proc proc "$1/proc"
+unset SLURM MAKEFLAGS
+mount -t tmpfs build /mnt
+mkdir /mnt/root
+mount --bind "$1" /mnt/root
+mount -o remount,bind,ro /mnt/root
+mount -t tmpfs tmp /mnt/root/tmp
+mount -t tmpfs -o mode=755 mnt /mnt/root/mnt
+mkdir /mnt/root/mnt/project /mnt/root/mnt/stage
+mount --bind "$2" /mnt/root/mnt/project
+mount --bind "$3" /mnt/root/mnt/stage
+mount -t proc proc /mnt/root/proc
+[ -e /mnt/root/dev/null ] || mount --rbind /dev /mnt/root/dev
+[ -z "$4" ] || [ -e "/mnt/root$4/include" ] || mount --rbind "$1$4" "/mnt/root$4"
 export HOME=/tmp LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin
-chroot "$1" make --directory=/mnt/project install DESTDIR=/mnt/stage PREFIX=/usr
+set -- install DESTDIR=/mnt/stage PREFIX=/usr SLURM_CONF_DIR=/etc/slurm ${4:+"SLURM=$4"}
+chroot /mnt/root make --directory=/mnt/project "$@"
 """
 """Everything but the sources' copy and the stage is read-only to the build, as the tree is shared by all
-builds."""
+builds. The tree may be this machine's own, whose /dev and Slurm can be file systems of their own.
+What names the site's Slurm to the tests names none to make."""
 
 
 def build_project(project: Path, image: Image, cache: Cache, progress: Progress) -> Path:
@@ -50,7 +57,7 @@ def build_project(project: Path, image: Image, cache: Cache, progress: Progress)
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(project / name, copy / name, follow_symlinks=False)
         stage.mkdir()
-        _make_install(image.tree, copy, stage)
+        _make_install(image, copy, stage)
         tar = ["tar", "-cz", "--owner=0", "--group=0", "--numeric-owner", "-C", str(stage)]
         entries = sorted(path.name for path in stage.iterdir())
         subprocess.run([*tar, "-f", str(scratch / "root.tar.gz"), *entries], check=True, timeout=120)
@@ -79,6 +86,6 @@ def _hash(project: Path, names: list[str]) -> str:
     return total.hexdigest()
 
 
-def _make_install(tree: Path, copy: Path, stage: Path) -> None:
-    words = ["sh", "-c", BUILD, "sh", str(tree), str(copy), str(stage)]
-    run_isolated(f"`make install` for {tree}", words, MAKE_LIMIT, network=False)
+def _make_install(image: Image, copy: Path, stage: Path) -> None:
+    words = ["sh", "-c", BUILD, "sh", str(image.tree), str(copy), str(stage), image.prefix or ""]
+    run_isolated(f"`make install` for {image.tree}", words, MAKE_LIMIT, network=False)

@@ -10,9 +10,16 @@ from e2e.steps import PROBE_FILE
 from machine import RELEASES
 
 from native import Native, why_not
+from native.own_slurm import own_slurm
 
-#: `make test` runs one version in full; of the others it sees what is left in tests/e2e.
-VERSIONS = [pytest.param(v, marks=() if v == "24.11" else pytest.mark.matrix) for v in RELEASES]
+OWN = own_slurm()
+
+#: `make test` runs one version in full; of the others it sees what is left in tests/e2e. A site runs its own.
+VERSIONS = (
+    [pytest.param(v, marks=() if v == "24.11" else pytest.mark.matrix) for v in RELEASES]
+    if OWN is None
+    else [pytest.param(OWN.release)]
+)
 
 
 @pytest.fixture(scope="session", params=VERSIONS)

@@ -20,12 +20,14 @@ from machine import CommandError, CommandTimeoutError, Hardware, Result, SlurmCo
 from machine.cache import Cache
 from machine.context import Started
 from machine.guest import PATH, USERS, Command
-from machine.image import GUEST_FILES, image_for
+from machine.image import GUEST_FILES, Image, image_for
 from machine.machine import SLURM
 from machine.progress import Progress, to_stderr
 from machine.project import build_project
 from machine.slurm import Node
 from namespaces import end
+
+from .own_slurm import own_slurm
 
 INIT = Path(__file__).with_name("init")
 READY_LIMIT = 30.0
@@ -47,6 +49,18 @@ def why_not() -> str | None:
     if "overlay" not in Path("/proc/filesystems").read_text(encoding="ascii"):
         return "a native cluster needs the kernel's overlay file system (modprobe overlay)"
     return None
+
+
+def image_here(slurm: str, cache: Cache, progress: Progress) -> Image:
+    """The site's Slurm, if SLURM= names one of this release; otherwise Debian's."""
+    own = own_slurm()
+    return own.image() if own is not None and own.release == slurm else image_for(slurm, cache, progress)
+
+
+def own_arguments(slurm: str) -> list[str]:
+    """What `init` is told of the site's Slurm."""
+    own = own_slurm()
+    return [own.prefix, own.conf] if own is not None and own.release == slurm else []
 
 
 class Native(Started):
@@ -83,11 +97,11 @@ class Native(Started):
         self.configure(self.config)
 
     def _start(self) -> None:
-        image = image_for(self.slurm, self.cache, self.progress)
+        image = image_here(self.slurm, self.cache, self.progress)
         payload = build_project(self.project, image, self.cache, self.progress) if self.project else None
         spaces = ["--mount", "--pid", "--fork", "--kill-child", "--net", "--uts", "--ipc"]
         self._outer = subprocess.Popen(
-            ["unshare", *spaces, "sh", str(INIT), str(image.tree)],
+            ["unshare", *spaces, "sh", str(INIT), str(image.tree), *own_arguments(self.slurm)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
