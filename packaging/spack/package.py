@@ -25,7 +25,7 @@ class NumaAlign(MakefilePackage):
     depends_on("py-setuptools", type="build")
     depends_on("py-click@8.0:", type="run")
     depends_on("py-psutil@5.8:", type="run")
-    depends_on("py-rich@12:", type="run")
+    depends_on("py-rich@13.1:", type="run")
 
     def _words(self, spec, prefix):
         """The plugin is for the Slurm that Spack has; plugstack.conf of that Slurm stays the site's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -274,6 +275,32 @@ def test_files_can_be_read_whatever_the_umask(copy: Path, tmp_path: Path) -> Non
     assert hidden == []
 
 
+def test_the_page_on_images_puts_all_in_and_takes_it_out(copy: Path, tmp_path: Path) -> None:
+    """Its own commands, in a folder as an image has them, with files of others in it."""
+    page = (ROOT / "docs/images.md").read_text(encoding="utf-8")
+    install, uninstall = re.findall(r"^    (make (?:un)?install DESTDIR=\$IMAGE .*)$", page, re.MULTILINE)
+    line = re.search(r"^    grep -qs .*\n.*plugstack.conf$", page, re.MULTILINE)
+    assert line is not None
+    others = {"usr/bin/other": "x", "etc/slurm/slurm.conf": "Prolog=/usr/sbin/numa-align-prolog\n"}
+    for name, text in others.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    environment = {**os.environ, "IMAGE": str(tmp_path), "PYTHON": sys.executable}
+
+    def typed(command: str) -> dict[str, tuple[int, int, bytes]]:
+        subprocess.run(["sh", "-ec", command], cwd=copy, env=environment, check=True, timeout=600)
+        return contents(tmp_path)
+
+    before = contents(tmp_path)
+    assert typed(install).keys() >= EXPECTED
+    included = typed(line[0])
+    assert included == typed(line[0]), "the line is there once"
+    assert included["etc/slurm/plugstack.conf"][2] == b"include /etc/slurm/plugstack.conf.d/*.conf\n"
+    after = typed(uninstall)
+    del after["etc/slurm/plugstack.conf"]
+    assert after == before
+
+
 def built(copy: Path, kind: str, tool: str, *words: str) -> list[Path]:
     if shutil.which(tool) is None:
         pytest.skip(f"{tool} is not installed: the {kind} packages are not built here")
@@ -392,6 +419,93 @@ def test_debian_packages_work_and_leave_no_trace(clean: Native) -> None:
     clean.run(f"dpkg -i /pkg/numa-align.deb /pkg/{plugin}.deb && grep -q ' off$' {conf}", check=True)
     clean.run(f"dpkg -P {plugin} numa-align", check=True)
     assert clean.run(LISTING).stdout == before
+
+
+def newer(package: Path, folder: Path) -> bytes:
+    """The package as its next version has it, with another word on its configuration file."""
+    tree = folder / package.stem
+    subprocess.run(["dpkg-deb", "-R", package, tree], check=True, timeout=60)
+    control = tree / "DEBIAN/control"
+    version = re.search(r"^Version: (.*)$", control.read_text(), re.MULTILINE)
+    assert version is not None
+    control.write_text(control.read_text().replace(version[1], f"{version[1]}+next"))
+    for conf in tree.glob("etc/slurm/plugstack.conf.d/*.conf"):
+        conf.write_text(conf.read_text() + "# the next version's\n")
+    made = folder / f"{package.stem}-next.deb"
+    subprocess.run(
+        ["dpkg-deb", "--root-owner-group", "-b", tree, made], check=True, capture_output=True, timeout=60
+    )
+    return made.read_bytes()
+
+
+def fake(package: str, version: str, folder: Path) -> bytes:
+    """An empty package of that name."""
+    control = folder / package / "DEBIAN/control"
+    control.parent.mkdir(parents=True)
+    control.write_text(
+        f"Package: {package}\nVersion: {version}\nArchitecture: all\n"
+        "Maintainer: nobody <nobody@example.org>\nDescription: nothing\n"
+    )
+    made = folder / f"{package}-{version}.deb"
+    subprocess.run(["dpkg-deb", "-b", folder / package, made], check=True, capture_output=True, timeout=60)
+    return made.read_bytes()
+
+
+def test_a_debian_upgrade_that_stops_leaves_what_works(
+    clean: Native, debian: dict[str, Path], tmp_path: Path
+) -> None:
+    """Unpacked and not configured; at dpkg's question; after either answer."""
+    plugin = f"numa-align-plugin-slurm{release()}"
+    names = ("numa-align", plugin)
+    conf = "/etc/slurm/plugstack.conf.d/numa-align.conf"
+    clean.put({f"/next/{name}.deb": newer(debian[name], tmp_path) for name in names})
+
+    def states() -> list[str]:
+        asked = clean.run(["dpkg-query", "-W", "-f", "${Version} ${db:Status-Status}\n", *names], check=True)
+        return [
+            f"{'next' if line.partition(' ')[0].endswith('+next') else 'old'} {line.partition(' ')[2]}"
+            for line in asked.stdout.splitlines()
+        ]
+
+    def works() -> bool:
+        plain = clean.run("srun -n1 true", user="user", check=True)
+        asked = clean.run("srun -n1 --gpus=1 --numa-align=verbose true", user="user", check=True)
+        clean.run(
+            "rm -f /run/numa-align/9; SLURM_JOB_ID=9 numa-align-prolog && test -s /run/numa-align/9",
+            check=True,
+        )
+        clean.run("numa-align topo && numa-align conf plugstack", check=True)
+        return plain.stderr == "" and "numa-align: " in asked.stderr
+
+    for answer in ("confold", "confnew"):
+        clean.run(f"dpkg --force-confnew -i /pkg/numa-align.deb /pkg/{plugin}.deb", check=True)
+        clean.run(f"sed -i 's/^optional .*/& off/' {conf}", check=True)
+        clean.run(f"dpkg --unpack /next/numa-align.deb /next/{plugin}.deb", check=True)
+        assert states() == ["next unpacked"] * 2 and works()
+        stopped = clean.run("dpkg --configure -a")
+        assert stopped.status != 0 and "end of file on stdin at conffile prompt" in stopped.stderr
+        assert states()[0] == "next installed" and states()[1] != "next installed" and works()
+        clean.run(f"dpkg --force-{answer} --configure -a", check=True)
+        assert states() == ["next installed"] * 2 and works()
+        kept = clean.run(["cat", conf], check=True).stdout
+        assert (" off\n" in kept, "# the next version's" in kept) == (
+            answer == "confold",
+            answer == "confnew",
+        )
+    clean.run(f"dpkg -P {plugin} numa-align", check=True)
+
+
+def test_debian_configures_no_slurm_that_the_plugin_is_not_for(clean: Native, tmp_path: Path) -> None:
+    """`Breaks`: apt takes the plugin for the new release along, or takes this one away."""
+    plugin = f"numa-align-plugin-slurm{release()}"
+    versions = {"same": f"{release()}.20-1", "newer": "99.05.0-1", "older": "21.08.0-1"}
+    clean.put({f"/fake/{name}.deb": fake("slurmd", v, tmp_path / name) for name, v in versions.items()})
+    clean.run(f"dpkg -i /pkg/numa-align.deb /pkg/{plugin}.deb", check=True)
+    for name in versions:
+        done = clean.run(f"dpkg -i /fake/{name}.deb")
+        told = plugin in done.stderr and "breaks slurmd" in done.stderr
+        assert (told, done.status != 0) == (name != "same", name != "same"), done.stderr
+    clean.run(f"dpkg -r {plugin} && dpkg --configure -a", check=True)
 
 
 #: A release of Slurm before all that are supported, under whose name a package of an older plugin is built.
