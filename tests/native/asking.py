@@ -45,6 +45,12 @@ def assert_healthy(native: Native) -> None:
     assert crashes.stdout == ""
 
 
+def has_plugin(native: Native, name: str) -> bool:
+    """Whether this Slurm was built with it: JSON and Lua are choices of who builds Slurm."""
+    folders = native.run("scontrol show config | sed -n 's/^PluginDir *= //p'", check=True).stdout.strip()
+    return any(native.run(["test", "-e", f"{folder}/{name}.so"]).status == 0 for folder in folders.split(":"))
+
+
 def last_job(native: Native) -> str:
     return native.run("squeue --noheader --states=all --format=%i | sort -n | tail -n1", check=True).stdout
 

@@ -14,6 +14,8 @@ from e2e.steps import PROBE, ranks_of
 
 from native import Native
 
+from .asking import has_plugin
+
 pytestmark = pytest.mark.native
 
 RUNTIME = """#!/usr/bin/python3
@@ -47,6 +49,8 @@ BUNDLE = {
 
 @pytest.fixture(scope="module")
 def containers(native: Native) -> Iterator[Native]:
+    if not has_plugin(native, "serializer_json"):
+        pytest.skip("this Slurm is built without JSON, which bundles are written in")
     native.put({"/opt/fake-runtime": RUNTIME}, mode=0o755)
     native.put({"/etc/slurm/oci.conf": OCI_CONF, "/opt/bundle/config.json": json.dumps(BUNDLE)})
     native.run("mkdir /opt/bundle/rootfs && chown -R user /opt/bundle", check=True)

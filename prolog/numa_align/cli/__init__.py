@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 import sys
 from typing import NoReturn, Optional
 
@@ -49,6 +50,8 @@ class _Commands(click.Group):
         package = _ELSEWHERE.get(cmd_name, "numa_align.cli")
         module = importlib.import_module(f"{package}.{cmd_name}")
         command: click.Command = module.command
+        # click before 8.2 shows this name in its messages, and not the word that was typed.
+        command.name = cmd_name
         return command
 
     def resolve_command(
@@ -127,5 +130,7 @@ def _end(message: str, status: int) -> NoReturn:
 def _line_of(error: click.ClickException) -> str:
     """What click has to say, which may be a list over several lines, and where to read on."""
     words = " ".join(error.format_message().split()).rstrip(".")
+    # Releases before 8.2 write the option after a colon.
+    words = re.sub(r"^No such option: ([^\s.]+)", r"No such option '\1'", words)
     context = error.ctx if isinstance(error, click.UsageError) else None
     return f"{words[:1].lower()}{words[1:]}; see `{context.command_path if context else 'numa-align'} --help`"
