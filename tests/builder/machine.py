@@ -221,9 +221,13 @@ class Machine:
         return sorted(self.all_nodes, key=lambda node: (node != start, row[self.all_nodes.index(node)], node))
 
     def _nearest_cpus(self, node: int) -> tuple[int, ...]:
-        return next(
-            (self.cpus_of_node(near) for near in self._by_distance(node) if self.cpus_of_node(near)), ()
-        )
+        own = self.cpus_of_node(node)
+        row = self.distances[self.all_nodes.index(node)]
+        away = {
+            other: row[self.all_nodes.index(other)] for other in self.cpu_nodes if self.cpus_of_node(other)
+        }
+        nearest = [other for other, distance in away.items() if distance == min(away.values())]
+        return own or tuple(sorted(cpu for other in nearest for cpu in self.cpus_of_node(other)))
 
     def _memory_nodes(self, node: int) -> tuple[int, ...]:
         return next(((near,) for near in self._by_distance(node) if self._node(near).kind == "cpu"), ())

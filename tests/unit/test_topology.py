@@ -10,6 +10,8 @@ import pytest
 from builder import MEMORY, Device, ExtraNode, Machine, on_nodes
 from builder.strategies import machines
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numa_align.placement.claim import ClaimMachine
 from numa_align.topology.fingerprint import fingerprint
 from numa_align.topology.read import read_at
 
@@ -215,3 +217,20 @@ def test_the_fingerprint_stays_when_a_gpu_is_first_used(tmp_path: Path) -> None:
     information.write_text(information.read_text().replace("?", "1"))
     assert fingerprint(root) == before
     assert before.startswith("6fcd3ae3-")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from((10, 17, 20, 28)), min_size=16, max_size=16), st.integers(0, 3))
+def test_topo_and_the_plugin_agree_on_the_nearest_cpus(slit: list[int], node: int) -> None:
+    """A GPU on any node of any SLIT, also a node without CPUs that is as near to one node as to another."""
+    built = Machine(
+        packages=3,
+        extra_nodes=(ExtraNode(3),),
+        gpus=(Device(node),),
+        matrix=[slit[at : at + 4] for at in (0, 4, 8, 12)],
+    )
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        topology = read_at(built.write(Path(folder)))
+    (gpu,) = topology.gpus
+    own = ClaimMachine.of(topology).local_cpus(gpu.node)
+    assert set(gpu.cpus) == (own if node == 3 else set(built.cpus_of_node(node)))
