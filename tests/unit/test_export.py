@@ -116,6 +116,10 @@ def test_several_gpus_bring_the_map_that_workers_go_by(root: str) -> None:
     assert "NUMA_ALIGN_MAP" not in shown(root, "5", "env")
 
 
+def test_a_share_is_not_compared_with_what_slurm_gave(root: str) -> None:
+    assert "REASON" not in shown(root, "0,1", "env")
+
+
 def test_the_form_that_others_share_is_said_to_be_shared(root: str) -> None:
     words = ["--root", root, "--gpus", "5", "--as", "docker"]
     shared = CliRunner().invoke(show_command, [*words, "--numa-align", "cpus=node"], catch_exceptions=False)

@@ -438,7 +438,8 @@ def share_of(
     machine = ClaimMachine.of(topology)
     context = _Context(topology, machine, own, {}, spec, may_open)
     step = Step(cpus or own.cpus, context.memory_nodes(), 1, tuple(whole), spec)
-    placement = machine.place(step, Task(0, tuple(gpus), step.cpus))
+    # A share is the GPU's own, wherever Slurm is: there is nothing that it was given before.
+    placement = replace(machine.place(step, Task(0, tuple(gpus), step.cpus)), note=None)
     if cores is not None:
         slices = [cpus for cpus, _ in machine.slices(step, placement)]
         placement = replace(placement, cpus=_some_cores(topology, placement.cpus, slices, cores))
