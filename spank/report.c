@@ -76,7 +76,7 @@ void na_report_libraries(spank_t spank, int global_id, const struct na_machine *
 				global_id);
 }
 
-/* " (8 on the nodes of its GPUs, 24 beside)" where both are, so that "local" is no riddle. */
+/* " (8 on the nodes of its GPUs, 24 beside)" where both occur: it explains "local". */
 static void describe_cpus(const struct na_placement *placement, char *text, size_t size)
 {
 	text[0] = '\0';

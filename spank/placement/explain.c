@@ -38,7 +38,7 @@ static void mention_many_nodes(const struct na_machine *machine, struct na_place
 	    used ? "; " : "", nodes, nodes);
 }
 
-/* What would bring it more near cores: a request, unless the step has all of them already. */
+/* How it could get more local cores: by a request, unless the step has all of them already. */
 static const char *more_local(const struct na_step *step, const struct na_set *local)
 {
 	if (na_set_subset(local, &step->cpus))
@@ -48,7 +48,7 @@ static const char *more_local(const struct na_step *step, const struct na_set *l
 	       "--exclusive";
 }
 
-/* Nobody is told to give up more than half of the CPUs that he has. */
+/* No task is advised to give up more than half of its CPUs. */
 static const char *keep_or_request(const struct na_step *step, const struct na_placement *placement,
 				   const struct na_set *local, int all)
 {
@@ -224,7 +224,7 @@ void na_mention_fewer(const struct na_step *step, struct na_placement *placement
 {
 	const int cpus = na_set_count(&placement->cpus);
 
-	/* smt=off and cpus=node are the user's own words for fewer; of a far task the reason says it all. */
+	/* smt=off and cpus=node are the user's own words for fewer; if none of its CPUs is local, the reason says so. */
 	if (cpus >= placement->given || !step->spec.smt || step->spec.cpus == NA_CPUS_NODE ||
 	    placement->own + placement->beside == 0)
 		return;

@@ -7,7 +7,7 @@
 /*
  * Fills in state, reason and advice of a task with GPUs; they follow from the CPUs and the policy
  * that it ends up with, not from what was wanted. `local` are the CPUs near its GPUs, `unknown`
- * is how many of its GPUs are on a node that nothing tells.
+ * is the number of its GPUs whose node is unknown.
  */
 void na_judge(const struct na_step *step, const struct na_task *task, struct na_placement *placement,
 	      const struct na_set *local, int unknown);

@@ -7,16 +7,16 @@
 enum na_cpu_bind {
 	NA_CPU_BIND_NOTHING, /* nothing, or only how much Slurm says about it */
 	NA_CPU_BIND_NONE, /* none: how an external binder is let in */
-	NA_CPU_BIND_CORES, /* cores, threads: a grain that a slice has */
+	NA_CPU_BIND_CORES, /* cores, threads: the granularity that a slice has anyway */
 	NA_CPU_BIND_NODES, /* sockets, ldoms, boards: every CPU of a place, shared with others */
-	NA_CPU_BIND_EXPLICIT, /* maps, masks, ranks: stay */
+	NA_CPU_BIND_EXPLICIT, /* maps, masks, ranks: kept as they are */
 };
 
 enum na_mem_bind {
 	NA_MEM_BIND_NOTHING,
 	NA_MEM_BIND_LOCAL, /* memory where the task runs, wherever that is */
 	NA_MEM_BIND_PREFER_LOCAL,
-	NA_MEM_BIND_EXPLICIT, /* maps, masks, ranks, none: stay */
+	NA_MEM_BIND_EXPLICIT, /* maps, masks, ranks, none: kept as they are */
 };
 
 /* Of a value as Slurm writes it to SLURM_CPU_BIND and SLURM_MEM_BIND. A word not known is explicit. */

@@ -13,7 +13,7 @@
 #define NA_MAX_GPUS 256
 #define NA_MAX_NICS 64 /* a set of them is one word */
 #define NA_MAX_TASKS 4096
-/* Packages past this are taken for one; a VM with a package a CPU is as far as that ever came. */
+/* Packages beyond this count as one; the most that was seen is a VM with one package for each CPU. */
 #define NA_MAX_PACKAGES 1024
 
 #define NA_DISTANCE_UNKNOWN 255 /* what the SLIT says of a node that cannot be reached */

@@ -57,7 +57,7 @@ void na_gpu_memory(const struct na_step *step, int gpu, struct na_set *mems)
 		local_memory(step, machine->gpus[gpu].node, mems);
 }
 
-/* CPUs and memory nodes near the task's GPUs, and how many GPUs are on a node that nothing tells. */
+/* CPUs and memory nodes near the task's GPUs, and the number of GPUs whose node is unknown. */
 static void near_gpus(const struct na_step *step, const struct na_placement *placement, struct na_set *cpus,
 		      struct na_set *mems, int *unknown)
 {

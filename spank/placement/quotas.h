@@ -1,4 +1,4 @@
-/* Making the largest of some numbers give. */
+/* Lowers the largest of some numbers until their sum fits. */
 #ifndef NUMA_ALIGN_QUOTAS_H
 #define NUMA_ALIGN_QUOTAS_H
 

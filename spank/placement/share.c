@@ -21,7 +21,7 @@ struct pair {
 /*
  * Sharing out. Nearest pairs come first: once without looking at other places, and if that leaves an
  * owner empty once more with a bound for each (find_quotas). Whatever the bounds, giving the nearest
- * pairs first makes sure that nobody holds a far unit while a nearer one is unused or with somebody
+ * pairs first makes sure that nobody holds a remote unit while a nearer one is unused or with somebody
  * who is farther from it.
  */
 struct sharing {

@@ -37,7 +37,7 @@ struct na_step {
 	const struct na_sight *sights;
 };
 
-/* What one task sees and how it was bound explicitly. */
+/* What one task sees, and which of its bindings are explicit. */
 struct na_task {
 	int id; /* local id */
 	int visible_count; /* the GPUs that it can use, in the order in which it counts them */
