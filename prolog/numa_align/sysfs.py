@@ -55,6 +55,10 @@ class Tree:
         """Content of a file without white space and NULs around it; None if it cannot be read."""
         return read_text(self._prefix + path)
 
+    def data(self, path: str) -> Optional[bytes]:
+        """Content of a binary file as it is; None if it cannot be read."""
+        return _read(self._prefix + path, SIZE_LIMIT)
+
     def number(self, path: str) -> Optional[int]:
         """The decimal number that is a file's whole content; None if it is anything else."""
         return to_number(self.text(path))
@@ -110,6 +114,12 @@ def read_text(path: str, limit: int = SIZE_LIMIT) -> Optional[str]:
 
     None if it cannot be read or has more than ``limit`` bytes.
     """
+    data = _read(path, limit)
+    # Recordings of some kernels end in a NUL byte.
+    return None if data is None else data.decode("utf-8", "replace").strip("\0 \t\n\r")
+
+
+def _read(path: str, limit: int) -> Optional[bytes]:
     try:
         descriptor = os.open(path, _FLAGS)
     except (OSError, ValueError):
@@ -125,8 +135,7 @@ def read_text(path: str, limit: int = SIZE_LIMIT) -> Optional[str]:
         return None
     finally:
         os.close(descriptor)
-    # Recordings of some kernels end in a NUL byte.
-    return data.decode("utf-8", "replace").strip("\0 \t\n\r")
+    return data
 
 
 def to_number(text: Optional[str]) -> Optional[int]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from builder import Card, Device, Machine, on_nodes
+from builder import Card, Device, Machine, NvmeDisk, on_nodes
 from click.testing import CliRunner
 from numa_align.errors import ConfError
 from numa_align.names import SITE_WORDS
@@ -492,3 +492,113 @@ def test_a_gpu_whose_nearest_card_is_down_is_named_with_the_card(tmp_path: Path)
 @pytest.mark.parametrize("states", [("4: ACTIVE", "4: ACTIVE"), ("1: DOWN", "1: DOWN"), ()])
 def test_cards_that_are_all_up_or_all_unused_are_no_fault(tmp_path: Path, states: tuple[str, ...]) -> None:
     assert wrong(facts(node(tmp_path, with_cards(*states)))) == []
+
+
+def with_acs(root: Path, control: int, size: int = 4096) -> None:
+    """A fake of a bridge above the first GPU and its configuration: a list of two capabilities, then ACS."""
+    link = root / "sys/bus/pci/devices/0000:01:00.0"
+    gpu = link.resolve()
+    link.unlink()
+    bridge = root / "sys/devices/pci0000:00/0000:00:01.0"
+    (bridge / "0000:01:00.0").parent.mkdir(parents=True)
+    gpu.rename(bridge / "0000:01:00.0")
+    for name in ("0000:00:01.0", "0000:00:01.0/0000:01:00.0"):
+        place = root / "sys/bus/pci/devices" / name.rpartition("/")[2]
+        place.symlink_to(f"../../../devices/pci0000:00/{name}")
+    config = bytearray(4096)
+    config[0x100:0x104] = (0x150 << 20 | 1 << 16 | 0x0001).to_bytes(4, "little")
+    config[0x150:0x154] = (0x1 << 16 | 0x000D).to_bytes(4, "little")
+    config[0x156:0x158] = control.to_bytes(2, "little")
+    (bridge / "config").write_bytes(bytes(config[:size]))
+
+
+def reported(root: Path, check: str) -> list[Finding]:
+    found = [finding for finding in examine(facts(root)) if finding.check == check]
+    assert all(finding.status == "ok" for finding in found), "reported and not judged"
+    return found
+
+
+ONE = Machine(packages=2, gpus=[Device(node=0, bdf="0000:01:00.0", way="pci0000:00")])
+
+
+@pytest.mark.parametrize(
+    ("control", "size", "said"),
+    [
+        (0x1D, 4096, ["ACS redirects peer traffic at 1 of 1 bridges above GPUs: 0000:00:01.0"]),
+        (0x10, 4096, ["ACS redirects peer traffic at 1 of 1 bridges above GPUs: 0000:00:01.0"]),
+        (0x01, 4096, ["ACS redirects no traffic at 1 bridges above GPUs"]),
+        (0x1D, 64, []),  # all that others than root may read
+    ],
+)
+def test_acs_that_redirects_is_reported(tmp_path: Path, control: int, size: int, said: list[str]) -> None:
+    root = node(tmp_path, ONE)
+    with_acs(root, control, size)
+    assert [finding.what for finding in reported(root, "peer-traffic")] == said
+
+
+def test_a_list_of_capabilities_without_end_is_read_once(tmp_path: Path) -> None:
+    root = node(tmp_path, ONE)
+    with_acs(root, 0)
+    (root / "sys/bus/pci/devices/0000:00:01.0/config").write_bytes(
+        bytes(256) + (0x100 << 20 | 1).to_bytes(4, "little") + bytes(4096 - 260)
+    )
+    assert len(reported(root, "peer-traffic")) == 1
+
+
+@pytest.mark.parametrize(("kind", "price"), [("DMA-FQ", True), ("identity", False)])
+def test_the_iommu_domains_of_gpus_are_reported(tmp_path: Path, kind: str, price: bool) -> None:
+    root = node(tmp_path, ONE)
+    gpu = (root / "sys/bus/pci/devices/0000:01:00.0").resolve()
+    (gpu / "iommu_group").symlink_to("../../../kernel/iommu_groups/17")
+    write("sys/kernel/iommu_groups/17/type", f"{kind}\n")(root)
+    write("proc/cmdline", "root=/dev/sda1 iommu=pt quiet\n")(root)
+    (found,) = reported(root, "peer-traffic")
+    assert found.what == f"the IOMMU has the GPUs in domains of type {kind} (iommu=pt)"
+    assert bool(found.cost) == price
+
+
+def with_disk(tmp_path: Path, mounts: str) -> Path:
+    """GPUs on two nodes and a disk on the second, with a partition, and below a logical volume."""
+    disk = NvmeDisk("0001:21:00.0", "pci0001:20", 1, "nvme0")
+    root = node(tmp_path, replace(TWO, disks=(disk,)))
+    write("proc/self/mountinfo", mounts)(root)
+    block = root / "sys/class/block"
+    block.mkdir(parents=True)
+    inside = "devices/pci0001:20/0001:21:00.0/nvme/nvme0/nvme0n1/nvme0n1p1"
+    (block / "nvme0n1p1").symlink_to(f"../../{inside}")
+    numbers = root / "sys/dev/block"
+    numbers.mkdir(parents=True)
+    (numbers / "259:1").symlink_to(f"../../{inside}")
+    (numbers / "253:0").symlink_to("../../devices/virtual/block/dm-0")
+    (root / "sys/devices/virtual/block/dm-0/slaves/nvme0n1p1").mkdir(parents=True)
+    (block / "dm-0").symlink_to("../../devices/virtual/block/dm-0")
+    return root
+
+
+ROOT_MOUNT = "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        "22 21 259:1 / /scratch rw - xfs /dev/nvme0n1p1 rw",
+        "22 21 0:51 / /scratch rw - btrfs /dev/nvme0n1p1 rw",
+        "22 21 253:0 / /scratch rw shared:3 - ext4 /dev/mapper/vg-scratch rw",
+    ],
+)
+@pytest.mark.parametrize("setting", ["TmpFS", "BasePath"])
+def test_scratch_on_a_disk_of_another_node_is_reported(tmp_path: Path, mount: str, setting: str) -> None:
+    root = with_disk(tmp_path, f"{ROOT_MOUNT}{mount}\n")
+    path = root / "etc/slurm"
+    if setting == "TmpFS":
+        (path / "slurm.conf").write_text((path / "slurm.conf").read_text() + "TmpFS=/scratch/jobs\n")
+    else:
+        (path / "job_container.conf").write_text("NodeName=n[1-9] BasePath=/scratch/jobs\n")
+    (found,) = reported(root, "scratch")
+    assert found.what == (f"{setting}=/scratch/jobs is on nvme0 on node 1, 2 of 4 GPUs are on other nodes")
+    assert found.cost
+
+
+@pytest.mark.parametrize("mount", ["", "22 21 0:40 / /tmp rw - tmpfs tmpfs rw\n", "noise\n"])
+def test_scratch_on_no_nvme_disk_is_not_mentioned(tmp_path: Path, mount: str) -> None:
+    assert reported(with_disk(tmp_path, ROOT_MOUNT + mount), "scratch") == []

@@ -37,6 +37,48 @@ def nearest_is_up(facts: Facts) -> Iterator[Finding]:
         yield Finding("nic-down", "ok", "the network card nearest to each GPU is up")
 
 
+_ROOT_COMPLEX = (
+    "transfers between GPUs and cards that could stay in a PCIe switch go up through the root complex; this "
+    "isolates devices of virtual machines from one another"
+)
+
+
+def peer_traffic(facts: Facts) -> Iterator[Finding]:
+    """IOMMU and ACS on the way between GPUs: the site's choice, which is reported and not judged."""
+    peers = facts.peers
+    said = f" ({' '.join(peers.words)})" if peers.words else ""
+    if peers.domains:
+        translated = any(kind.startswith("DMA") for kind in peers.domains)
+        price = "addresses of transfers between devices are translated on the way" if translated else ""
+        what = f"the IOMMU has the GPUs in domains of type {', '.join(peers.domains)}{said}"
+        yield Finding("peer-traffic", "ok", what, price)
+    if peers.redirecting:
+        names = ", ".join(peers.redirecting[:4]) + (", ..." if peers.redirecting[4:] else "")
+        count = f"{len(peers.redirecting)} of {peers.bridges} bridges above GPUs"
+        what = f"ACS redirects peer traffic at {count}: {names}"
+        yield Finding("peer-traffic", "ok", what, _ROOT_COMPLEX)
+    elif peers.bridges:
+        yield Finding("peer-traffic", "ok", f"ACS redirects no traffic at {peers.bridges} bridges above GPUs")
+
+
+def scratch(facts: Facts) -> Iterator[Finding]:
+    """Scratch on a disk of another node than GPUs: reported, since few machines have a disk on each."""
+    for place in facts.scratch:
+        nodes = {disk.node for disk in place.disks}
+        far = [gpu.bdf for gpu in facts.topology.gpus if gpu.node not in nodes]
+        names = ", ".join(f"{disk.name or disk.bdf} on node {_node(disk.node)}" for disk in place.disks)
+        what = f"{place.setting}={place.path} is on {names}"
+        price = ""
+        if far and None not in nodes:
+            what += f", {len(far)} of {len(facts.topology.gpus)} GPUs are on other nodes"
+            price = "what their tasks read and write there crosses from one node to another"
+        yield Finding("scratch", "ok", what, price)
+
+
+def _node(node: Optional[int]) -> str:
+    return "unknown" if node is None else str(node)
+
+
 def _rank(nic: Nic, gpu: int) -> int:
     return PATHS.index(nic.paths[gpu])
 

@@ -47,6 +47,8 @@ CHECKS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
     system_checks.persistence,
     system_checks.copies,
     card_checks.nearest_is_up,
+    card_checks.peer_traffic,
+    card_checks.scratch,
 )
 
 #: Exit status of ``numa-align doctor`` by the worst finding; 2 is for wrong input, as everywhere.

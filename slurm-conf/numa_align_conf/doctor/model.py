@@ -13,6 +13,8 @@ from numa_align.topology.model import Topology
 from ..layout import PARAMETERS, Layout, layout_of
 from ..model import Declared
 from ..version import KNOWN, Version
+from .peers import Peers
+from .scratch import Scratch
 
 #: From harmless to harmful.
 STATUSES = ("ok", "warn", "fail")
@@ -76,6 +78,8 @@ class Facts:
     ``gpu_plugins``: Slurm's own plugins for GPUs (gpu_nvml.so), None where nobody knows where they are.
     ``divided``: a GPU has MIG instances. ``other_gres``: of lines for this node the first place of each
     name in gres.conf that is not gpu. ``declared_again``: a second line of slurm.conf for this node.
+    ``peers`` is what sends traffic between GPUs and cards through the
+    root complex; ``scratch`` are places for temporary files on NVMe disks.
     """
 
     name: str
@@ -108,6 +112,8 @@ class Facts:
     divided: bool = False
     other_gres: Mapping[str, str] = field(default_factory=dict)
     declared_again: Optional[str] = None
+    peers: Peers = field(default_factory=Peers)
+    scratch: tuple[Scratch, ...] = ()
 
     @property
     def has_gpus(self) -> bool:

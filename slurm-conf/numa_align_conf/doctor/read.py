@@ -29,6 +29,7 @@ from numa_align.slurm_files.which_conf import slurm_conf as which_slurm_conf
 from numa_align.sysfs import Tree, read_text
 from numa_align.topology.gpu.nvidia import mig_instances
 from numa_align.topology.model import Topology
+from numa_align.topology.nvme import read_disks
 from numa_align.topology.read import read_at
 
 from ..elf import built_for
@@ -40,6 +41,8 @@ from ..plugstack import Stack, read_stack
 from ..prefix import installed_prefix
 from ..version import Version, installed_version
 from .model import Facts, Plugin, Script
+from .peers import read_peers
+from .scratch import Scratch, find_scratch
 
 _KERNEL_FILES = {
     "numa_balancing": "proc/sys/kernel/numa_balancing",
@@ -110,8 +113,29 @@ def read_facts(
         declared_again=_again(lines, node),
         divided=any(gpu.minor is not None and bool(mig_instances(tree, gpu.minor)) for gpu in topology.gpus),
         controller=_controller(slurm, lines, root),
+        peers=read_peers(tree, topology),
+        scratch=tuple(_scratch(tree, topology, _scratch_settings(settings, slurm, node, root))),
         patterns=() if stack is None else tuple(shown(place, root) for place in stack.patterns),
     )
+
+
+def _scratch(tree: Tree, topology: Topology, places: Mapping[str, str]) -> Iterator[Scratch]:
+    """The places for jobs' temporary files that are on NVMe disks; of a node without GPUs none matters."""
+    disks = read_disks(tree, topology) if topology.gpus else ()
+    found = (find_scratch(tree, disks, setting, path) for setting, path in places.items() if disks)
+    return (place for place in found if place is not None)
+
+
+def _scratch_settings(
+    settings: Mapping[str, str], slurm: Optional[Path], node: str, root: str
+) -> dict[str, str]:
+    """Paths by the name of their setting; TmpFS has a default."""
+    places = {"TmpFS": settings.get("tmpfs", "/tmp")}
+    container = _if_file(None if slurm is None else slurm.with_name("job_container.conf"))
+    for line in () if container is None else read_conf(container, "job_container.conf", root).lines:
+        if line.key != "nodename" or in_hostlist(node, line.value):
+            places.update(("BasePath", value) for key, value in line.pairs if key == "basepath")
+    return places
 
 
 def _usual_place(tree: Tree) -> Optional[Path]:
