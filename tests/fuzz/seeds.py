@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "prolog"))
 from builder import Device, ExtraNode, Machine, on_nodes
 from numa_align.names import CPUS_WORDS, MEM_WORDS
 from numa_align.placement.table import format_table
+from numa_align.topology.model import PATHS, Nic, Topology
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -33,13 +34,43 @@ MACHINES = {
     ),
 }  # fmt: skip
 
-SPECS = ("", "on", "off", "(null)", "strict,verbose", "help", "smt=on", "smt=off", "0-3,8", "4095-8191")
+
+def with_cards() -> Topology:
+    """Cards of four fabrics, at all distances, with and without the first port."""
+    topology = MACHINES["sockets"].topology()
+    kinds = ("infiniband", "roce", "slingshot", "efa")
+    cards = tuple(
+        Nic(
+            f"0000:{number + 65:02x}:00.0", f"mlx5_{number}", kind, (), (1 + number % 2,), True, None, None,
+            number // 2, "numa_node", tuple(PATHS[(number + gpu) % len(PATHS)] for gpu in range(4)),
+            f"/dev/infiniband/uverbs{number}",
+        )
+        for number, kind in enumerate(kinds)
+    )  # fmt: skip
+    return topology._replace(nics=cards)
+
+
+SPECS = (
+    "",
+    "on",
+    "off",
+    "(null)",
+    "strict,verbose",
+    "help",
+    "nic",
+    "nic=off",
+    "smt=on",
+    "smt=off",
+    "0-3,8",
+    "4095-8191",
+)
 
 
 def main() -> None:
     """Writes all seeds; the names say what they are."""
-    for name, machine in MACHINES.items():
-        table = format_table(machine.topology(), 7, boot="boot", job_gpus=[0], note="why")
+    topologies = {name: machine.topology() for name, machine in MACHINES.items()}
+    for name, topology in {**topologies, "cards": with_cards()}.items():
+        table = format_table(topology, 7, boot="boot", job_gpus=[0], note="why")
         for tail, step in {"": b"", "-tasks": bytes([1, 1, 7, 3, 70, 0, 0]), "-hand": b"\xff" * 16}.items():
             (CORPUS / "table" / f"{name}{tail}").write_bytes(table.encode() + step)
     words = [f"mem={word}" for word in MEM_WORDS] + [f"cpus={word}" for word in CPUS_WORDS]
