@@ -31,7 +31,7 @@ ALIKE = ("cgroup", "plugstack")
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Files of `numa-align topo --json`, one a node, or a folder of them, in place of this machine.",
+    help="Files written by `numa-align topo --json`, one per node, or a folder of them; else this machine.",
 )
 @click.option(
     "--node",
@@ -70,7 +70,8 @@ def command(
 ) -> None:
     """Print gres.conf, lines for slurm.conf, cgroup.conf or plugstack.conf, or a cli_filter in Lua.
 
-    With comments that say why. Nothing is ever written: redirect the output, or look at --diff FILE.
+    Comments in the output say why. No file is changed: redirect the output, or use --diff FILE to see what
+    would change in a file that you have.
     Exit status: 0, or 2 for wrong usage or input.
     """
     from numa_align.slurm_files.which_conf import is_copy  # noqa: PLC0415 (other subcommands need none of it)

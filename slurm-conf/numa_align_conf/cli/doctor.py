@@ -21,7 +21,7 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
     short_help="Check Slurm's configuration and this node.", epilog="Example: numa-align doctor --quiet"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; its fields are in docs/administrators.md.")
-@click.option("--quiet", "-q", is_flag=True, help="Show only what is not ok.")
+@click.option("--quiet", "-q", is_flag=True, help="Show only findings that are not ok.")
 @click.option("--root", default="/", metavar="DIR", help="Directory to take for / (a recorded machine).")
 @click.option(
     "--node-name", metavar="NAME", help="Slurm's name of this node.  [default: SLURMD_NODENAME, host name]"
@@ -45,9 +45,9 @@ def command(
     slurm_conf: Optional[Path],
     slurm_version: Optional[str],
 ) -> None:
-    """Check Slurm's configuration and this node, one line per finding.
+    """Check Slurm's configuration and this node, and print one line per finding.
 
-    Exit status: 0 all is well, 1 warnings, 3 something fails, 2 wrong input. Nothing is changed.
+    No file is changed. Exit status: 0 if all is well, 1 for warnings, 3 for failures, 2 for wrong input.
     """
     from ..doctor.checks import EXIT_STATUS, examine, worst  # noqa: PLC0415 (see cli.conf)
     from ..doctor.read import read_facts  # noqa: PLC0415
