@@ -22,6 +22,7 @@ from numa_align_conf.gres import gres_conf, layouts, type_of_model
 from numa_align_conf.layout import accepted, layout_of
 from numa_align_conf.slurm import slurm_conf
 from numa_align_conf.version import KNOWN, Version, parse_version
+from unit.runner import runner
 
 V22, V24, V26 = Version(22, 5), Version(24, 11), Version(26, 5)
 
@@ -206,7 +207,7 @@ def test_what_is_alike_everywhere_asks_for_no_release(
 ) -> None:
     monkeypatch.setattr("numa_align_conf.version.command", lambda name: None)
     (tmp_path / "nothing").mkdir()
-    result = CliRunner().invoke(command, [part, "--root", str(tmp_path / "nothing")])
+    result = runner().invoke(command, [part, "--root", str(tmp_path / "nothing")])
     assert result.exit_code == 0 and result.stderr == ""
     said = json.loads(CliRunner().invoke(command, [part, "--json"]).output)
     assert said["slurm_version"] is None and said["text"] == result.stdout

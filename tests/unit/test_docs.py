@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -25,6 +26,10 @@ def command_of(name: str) -> click.Command:
     return command
 
 
+@pytest.mark.skipif(
+    tuple(map(int, version("click").split(".")[:2])) < (8, 2),
+    reason="the pages are written by click 8.2 or later, which lists arguments too",
+)
 def test_the_man_pages_are_those_of_the_help(tmp_path: Path) -> None:
     subprocess.run([sys.executable, str(ROOT / "docs/make_man.py"), str(tmp_path)], check=True, timeout=60)
     for page in tmp_path.iterdir():

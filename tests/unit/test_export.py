@@ -25,6 +25,7 @@ from numa_align.placement.own import Own
 from numa_align.topology.read import read_at
 from numa_align.view.export import TOOLS
 from numa_align.view.kubernetes import reserved_cpus
+from unit.runner import runner
 
 TWO = Machine(packages=2, cores=4, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1), memory_bytes=64 << 30)
 
@@ -37,8 +38,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> str:
 def shown(root: str, gpus: str, tool: str, *more: str) -> str:
     """What is printed for the tool; the notes are in the JSON."""
     words = ["--root", root, "--gpus", gpus, "--as", tool, "--json", *more]
-    result = CliRunner().invoke(show_command, words, catch_exceptions=False)
-    text: str = json.loads(result.output)["text"]
+    result = runner().invoke(show_command, words, catch_exceptions=False)
+    text: str = json.loads(result.stdout)["text"]
     return text
 
 
@@ -65,7 +66,7 @@ ON_SOME_NODES = Machine(packages=2, nodes=2, cores=12, gpus=on_nodes(1, 1, 0, 0,
 
 def cpus_of(root: Path, gpus: str, *more: str) -> tuple[set[int], str, int]:
     words = ["--root", str(root), "--gpus", gpus, "--as", "docker", "--json", *more]
-    result = CliRunner().invoke(show_command, words, catch_exceptions=False)
+    result = runner().invoke(show_command, words, catch_exceptions=False)
     options = dict(word.partition("=")[::2] for word in json.loads(result.stdout)["text"].split())
     return set(parse_cpulist(options["--cpuset-cpus"])), options.get("--cpuset-mems", ""), result.exit_code
 
@@ -122,9 +123,9 @@ def test_a_share_is_not_compared_with_what_slurm_gave(root: str) -> None:
 
 def test_the_form_that_others_share_is_said_to_be_shared(root: str) -> None:
     words = ["--root", root, "--gpus", "5", "--as", "docker"]
-    shared = CliRunner().invoke(show_command, [*words, "--numa-align", "cpus=node"], catch_exceptions=False)
+    shared = runner().invoke(show_command, [*words, "--numa-align", "cpus=node"], catch_exceptions=False)
     assert "GPUs 4, 6, 7 get the same CPUs" in shared.stderr
-    assert "get the same CPUs" not in CliRunner().invoke(show_command, words, catch_exceptions=False).stderr
+    assert "get the same CPUs" not in runner().invoke(show_command, words, catch_exceptions=False).stderr
 
 
 def test_an_amd_gpu_goes_into_a_container_as_device_files(tmp_path: Path) -> None:
@@ -235,10 +236,10 @@ def test_so_many_whole_cores_near_each_gpu(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tool", ["docker", "podman", "apptainer"])
 def test_only_a_policy_that_names_nodes_becomes_a_hard_limit(root: str, tool: str, word: str) -> None:
     words = ["--root", root, "--gpus", "5", "--as", tool]
-    result = CliRunner().invoke(show_command, [*words, "--numa-align", f"mem={word}"], catch_exceptions=False)
+    result = runner().invoke(show_command, [*words, "--numa-align", f"mem={word}"], catch_exceptions=False)
     assert "cpuset-cpus" in result.stdout and "cpuset-mems" not in result.stdout
     assert "hard limit" not in result.stderr
-    assert "hard limit" in CliRunner().invoke(show_command, words, catch_exceptions=False).stderr
+    assert "hard limit" in runner().invoke(show_command, words, catch_exceptions=False).stderr
 
 
 def test_a_limit_of_memory_is_the_share_of_the_nodes(root: str) -> None:
@@ -249,7 +250,7 @@ def test_a_limit_of_memory_is_the_share_of_the_nodes(root: str) -> None:
     assert f"MemoryMax={mib}M" in shown(root, "5", "systemd", "--memory")
     assert f"memory: {mib}M" in shown(root, "5", "compose", "--memory")
     words = ["--root", root, "--gpus", "5", "--as", "numactl", "--memory"]
-    assert "no option that limits memory" in CliRunner().invoke(show_command, words).stderr
+    assert "no option that limits memory" in runner().invoke(show_command, words).stderr
 
 
 # -- What the tools themselves say of it -----------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 import typing
 from collections.abc import Callable
 from typing import Any, Optional
@@ -74,6 +75,8 @@ REFUSED: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("what", SAME)
 def test_it_does_what_the_one_of_typing_does(what: str) -> None:
+    if what == "matched" and sys.version_info < (3, 10):
+        pytest.skip("match is of Python 3.10")
     assert SAME[what](Light) == SAME[what](Real)
 
 

@@ -80,6 +80,8 @@ def test_an_empty_file_changes_nothing(root: Path) -> None:
     assert read_at(root) == before
 
 
+#: Whether Python has a parser of its own; before 3.11 what override files do without is refused by line.
+WHOLE_TOML = sys.version_info >= (3, 11)
 MISTAKES = [
     ("[[gpu]\n", "is not TOML"),
     ("[[gpu]]\nminor = 1\nnode = 7\n", "no node 7 with CPUs; those with CPUs are 0, 1"),
@@ -93,8 +95,8 @@ MISTAKES = [
     ('[[gpu]]\nbdf = "x"\nnode = 1\n', "'x' is not a PCI address"),
     ("[[gpu]]\nminor = 1\nnode = 1\n[[gpu]]\nminor = 1\nnode = 0\n", "entries 1 and 2 both name minor 1"),
     ("[[gpu]]\nminor = 1\nnode = 1\nnodes = 2\n", "unknown key 'nodes'"),
-    ("[gpu]\nminor = 1\n", "must be a list of tables"),
-    ("gpu = [1]\n", "entry 1 is not a table"),
+    ("[gpu]\nminor = 1\n", "must be a list of tables" if WHOLE_TOML else "'[gpu]' is no pair"),
+    ("gpu = [1]\n", "entry 1 is not a table" if WHOLE_TOML else "neither a string in quotes nor"),
     ("[[gpus]]\nminor = 1\n", "unknown key 'gpus'"),
     ("a = " + "[" * 100000, "is not TOML"),
 ]
