@@ -226,16 +226,13 @@ lint: setup
 	$(RUN)/shellcheck packaging/*.sh
 	$(RUN)/clang-format --dry-run --Werror spank/*.[ch] spank/placement/*.[ch] spank/bench/*.[ch]
 
-# Two at once: those in the machine, which are one group (tests/conftest.py), leave a core idle.
-PYTEST = $(RUN)/pytest -n 2 --dist loadgroup --durations=20
-
 unit: lint
 	$(MAKE) -C spank WERROR=-Werror
-	$(PYTEST) tests/unit
+	$(RUN)/pytest tests/unit
 
 test: lint
 	$(MAKE) -C spank WERROR=-Werror
-	$(PYTEST) -m 'not matrix'
+	$(RUN)/pytest -m 'not matrix' --durations=20
 
 # Every Slurm version on every machine, in every way of starting work.
 test-matrix: setup
