@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -45,3 +46,42 @@ def test_an_asynchronous_step_is_aligned_like_any_other(newest: Native) -> None:
         ranks = ranks_of(newest.run("cat /tmp/async.out", check=True))
     assert [rank.environment["NUMA_ALIGN_STATE"] for rank in ranks] == ["aligned", "aligned"]
     assert not ranks[0].cpus & ranks[1].cpus
+
+
+@pytest.fixture
+def by_uuid(newest: Native) -> Iterator[Native]:
+    """Slurm finds the GPUs by the files of NVIDIA's driver, and shows tasks their UUIDs."""
+    drivers, gpus = "/sys/bus/pci/drivers", newest.topology.gpu_table()
+    newest.run(f"mount -t tmpfs none {drivers}", check=True)  # the fake driver has no place in sysfs yet
+    try:
+        newest.run(["mkdir", "-p", *(f"{drivers}/nvidia/{gpu.bdf}" for gpu in gpus)], check=True)
+        newest.put({f"{drivers}/nvidia/{gpu.bdf}/local_cpulist": "0-1\n" for gpu in gpus})
+        gres = "AutoDetect=nvidia\nNodeName=node1 Name=gpu Flags=env_uuid\n"
+        with machines.configured(newest, replace(newest.config, gres_conf=gres)):
+            yield newest
+    finally:
+        newest.run(f"umount {drivers}", check=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "shown", "used"),
+    [
+        ("-n2 -O --gpus=2", [[0, 1], [0, 1]], [[0], [1]]),
+        ("-n1 --gpus=3", [[0, 1, 2]], [[0, 1, 2]]),
+        ("-n2 --gpus-per-task=1", [[0], [1]], [[0], [1]]),
+        ("-n2 --gpus=8 --gpu-bind=map:7,2", [[7], [2]], [[7], [2]]),
+        ("-n2 --gpus=8 --gpu-bind=map:7,2 --gres-flags=allow-task-sharing", [[7], [2]], [[7], [2]]),
+    ],
+)
+def test_gpus_that_slurm_shows_by_uuid_are_each_tasks(
+    by_uuid: Native, options: str, shown: list[list[int]], used: list[list[int]]
+) -> None:
+    words = "echo $SLURM_PROCID $CUDA_VISIBLE_DEVICES $NUMA_ALIGN_GPUS $NUMA_ALIGN_STATE"
+    command = ["srun", "--numa-align", *options.split(), "sh", "-c", words]
+    lines = sorted(by_uuid.run(command, user="user", check=True).stdout.splitlines())
+    table = by_uuid.topology.gpu_table()
+    for task, line in enumerate(lines):
+        uuids = ",".join(table[gpu].uuid for gpu in shown[task])
+        bdfs = ",".join(table[gpu].bdf for gpu in used[task])
+        assert line == f"{task} {uuids} {bdfs} aligned"
+    assert len(lines) == len(shown)
