@@ -21,9 +21,6 @@ from .shown import Release, shown_closest, shown_each
 
 JSON_VERSION = 1
 
-#: What each task sees. ``all``: every GPU of the step; ``each``: its own, by number; ``closest``:
-#: those on whose node it has a CPU.
-
 _LIVE = Tree("/")
 
 

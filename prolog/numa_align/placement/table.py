@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ..topology.model import Gpu, Topology
 
 VERSION = 1
+#: What a table begins with, before its version.
+FIRST_WORD = "numa-align-table"
 #: NA_MAX_SMT, NA_MAX_GPUS and NA_MAX_NICS of spank/placement/machine.h.
 MAX_SMT = 16
 MAX_GPUS = 256
@@ -75,7 +77,7 @@ def _nics(topology: Topology) -> Iterator[str]:
 def _lines(
     topology: Topology, job: int, boot: str, job_gpus: Optional[Collection[int]], note: str
 ) -> Iterator[str]:
-    yield f"numa-align-table {VERSION}"
+    yield f"{FIRST_WORD} {VERSION}"
     yield f"boot {_field(boot)}"
     yield f"job {job}"
     for node, distances in zip(topology.nodes, topology.distances):

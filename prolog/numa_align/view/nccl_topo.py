@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from ..cpulist import format_cpumap
 from ..topology.gpu.pci import Way, bdf_key
 from ..topology.model import Gpu, Topology
 from .shown import Binding, Shown
@@ -33,24 +34,12 @@ def topology_file(topology: Topology, gpus: Sequence[Gpu], ways: Mapping[str, Wa
     for node in topology.nodes:
         own = {bdf: ways[bdf] for bdf in sorted(known, key=bdf_key) if nodes[bdf] == node.id}
         if own:
-            affinity = mask(node.cpus or _nearest_cpus(topology, node.id))
+            affinity = format_cpumap(node.cpus or _nearest_cpus(topology, node.id))
             lines.append(f'  <cpu numaid="{node.id}" affinity="{affinity}">')
             lines += _below((), own, "    ")
             lines.append("  </cpu>")
     lines.append("</system>")
     return Shown("\n".join(lines), tuple(_notes([bdf for bdf in nodes if bdf not in known])))
-
-
-def mask(cpus: Sequence[int]) -> str:
-    """CPUs as the kernel writes a mask (bitmap_print_to_pagebuf): words of 32 bits, the highest first.
-
-    >>> mask((0, 1, 33))
-    '00000002,00000003'
-    """
-    words = [0] * (max(cpus, default=0) // 32 + 1)
-    for cpu in cpus:
-        words[cpu // 32] |= 1 << cpu % 32
-    return ",".join(f"{word:08x}" for word in reversed(words))
 
 
 def _nearest_cpus(topology: Topology, node: int) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from typing import Optional
 
 import numa_align
 from numa_align.errors import ConfError
-from numa_align.placement.table import STALE_SECONDS
+from numa_align.placement.table import FIRST_WORD, STALE_SECONDS
 from numa_align.placement.table import VERSION as TABLE_VERSION
 from numa_align.process.jobs import jobs_with_steps
 from numa_align.slurm_files.conffile import ConfFile, Line, read_conf, shown
@@ -304,13 +304,13 @@ def stale_tables(tree: Tree) -> tuple[int, ...]:
 
 def other_tables(tree: Tree) -> tuple[int, ...]:
     """Jobs whose tables were written by a numa-align of another version of tables: upgraded under them."""
-    ours = f"numa-align-table {TABLE_VERSION}"
+    ours = f"{FIRST_WORD} {TABLE_VERSION}"
     firsts = {
         job: (tree.text(f"run/numa-align/{job}") or "").partition("\n")[0]
         for job in tree.numbered("run/numa-align", "")
         if job > 0
     }
-    return tuple(job for job, line in firsts.items() if line.startswith("numa-align-table ") and line != ours)
+    return tuple(job for job, line in firsts.items() if line.startswith(f"{FIRST_WORD} ") and line != ours)
 
 
 def _age(path: str) -> float:
