@@ -35,7 +35,7 @@ def refused_lines(facts: Facts) -> Iterator[Finding]:
 
 def other_names(facts: Facts) -> Iterator[Finding]:
     """Lines about other gres (mps, shard, nic) that GresTypes= does not have: Slurm ignores them."""
-    types = facts.settings.get("grestypes", "").split(",")
+    types = _gres_types(facts)
     for name, place in facts.other_gres.items():
         if name not in types and facts.has_gpus and facts.slurm_conf is not None:
             yield _fail(
@@ -43,8 +43,13 @@ def other_names(facts: Facts) -> Iterator[Finding]:
                 f"{place}: Name={name} is not in GresTypes= (Ignoring gres.conf record, invalid name: "
                 f"{name})",
                 f"no job gets {name} here",
-                f"{facts.place('grestypes')}: GresTypes={','.join([*(t for t in types if t), name])}",
+                f"{facts.place('grestypes')}: GresTypes={','.join([*types, name])}",
             )
+
+
+def _gres_types(facts: Facts) -> list[str]:
+    """The words of GresTypes= as they are written: their case counts."""
+    return [word for word in facts.settings.get("grestypes", "").split(",") if word]
 
 
 def _refused(facts: Facts, fault: Fault) -> Finding:
@@ -203,14 +208,14 @@ def declared_gres(facts: Facts) -> Iterator[Finding]:
     ):
         return
     place = facts.place("nodename")
-    types = facts.settings.get("grestypes", "").split(",")
+    types = _gres_types(facts)
     if "gpu" not in types:
         yield _fail(
             "gres-types",
             f"{facts.slurm_conf} has no GresTypes=gpu: Slurm knows no gres of this name",
             _NO_GPU,
             f"{facts.place('grestypes')}: GresTypes="
-            + ",".join(["gpu", *(word for word in types if word and word.lower() != "gpu")]),
+            + ",".join(["gpu", *(word for word in types if word.lower() != "gpu")]),
         )
         return
     wrong, told = misspelt(facts.declared_gres), wanted_gpus(facts.declared_gres)
