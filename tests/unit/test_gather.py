@@ -12,6 +12,7 @@ from numa_align.audit import gather
 from numa_align.audit.model import Sample, to_json
 from numa_align.cli.audit import said_of_silent
 from numa_align.errors import AuditError
+from unit.programs import program
 
 FAKE_SSH = """#!/bin/sh
 for word; do case $word in gpu*) node=$word;; esac; done
@@ -31,9 +32,7 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names = [f"gpu{number}" for number in range(1, 10)]
     for name in names[:6]:
         (tmp_path / name).write_text(json.dumps(to_json(Sample(name, 1.0, 8, ()))) + "\n")
-    ssh = tmp_path / "ssh"
-    ssh.write_text(FAKE_SSH.format(folder=tmp_path))
-    ssh.chmod(0o755)
+    program(tmp_path / "ssh", FAKE_SSH.format(folder=tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(gather, "_TIMEOUT", 3)
     monkeypatch.setattr(gather, "nodes_with_gpus", lambda: names)
@@ -55,8 +54,7 @@ def test_a_slurmctld_that_does_not_answer_is_said_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("sinfo", "squeue"):
-        (tmp_path / name).write_text("#!/bin/sh\nexec sleep 100\n")
-        (tmp_path / name).chmod(0o755)
+        program(tmp_path / name, "#!/bin/sh\nexec sleep 100\n")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(gather, "_TIMEOUT", 1)
     with pytest.raises(AuditError, match="sinfo gave no answer in 1 s"):
@@ -70,8 +68,7 @@ def test_a_step_that_does_not_start_leaves_its_job_silent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, text in (("squeue", "echo '7|1'"), ("srun", "exec sleep 100")):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / name).chmod(0o755)
+        program(tmp_path / name, f"#!/bin/sh\n{text}\n")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(gather, "_TIMEOUT", 1)
     monkeypatch.setitem(sys.modules, "ClusterShell.Task", None)

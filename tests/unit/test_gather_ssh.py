@@ -18,6 +18,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
+from unit.programs import program
 
 asyncssh = pytest.importorskip("asyncssh")
 
@@ -114,8 +115,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
             "sinfo": SINFO,
         }
         for name, text in scripts.items():
-            (tmp_path / name).write_text(text)
-            (tmp_path / name).chmod(0o755)
+            program(tmp_path / name, text)
         client = with_the_command()
         yield {**client, "PATH": os.pathsep.join([str(tmp_path), client["PATH"]])}
     finally:

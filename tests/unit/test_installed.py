@@ -24,6 +24,7 @@ from numa_align_conf import installed, live
 from numa_align_conf.cli import conf, doctor
 from numa_align_conf.installed import command, slurm_conf
 from numa_align_conf.version import KNOWN, Version, installed_version, parse_version, remark_on
+from unit.programs import program
 from unit.runner import runner
 
 SAYS = "#!/bin/sh\necho slurm-wlm {}\n"
@@ -36,13 +37,6 @@ def no_slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("SLURM", raising=False)
     monkeypatch.delenv("SLURM_CONF", raising=False)
     monkeypatch.setattr(installed, "USUAL_PREFIXES", (str(tmp_path / "usual"),))
-
-
-def program(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    path.chmod(0o755)
-    return path
 
 
 @pytest.fixture
