@@ -19,7 +19,7 @@ __all__ = ["__version__", "bind_local_rank", "worker_init"]
 
 
 def __dir__() -> list[str]:
-    """With what is loaded when it is used, for help() and completion."""
+    """Include what is loaded on first use, for help() and completion."""
     return sorted({*globals(), *__all__})
 
 

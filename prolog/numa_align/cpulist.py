@@ -9,8 +9,7 @@ Source: "The Linux kernel's command-line parameters", section "cpu lists"
 (Documentation/admin-guide/kernel-parameters.rst), and cpuset(7), "FORMATS". The same formats
 serve node numbers.
 
-What is not in these formats raises ValueError with the piece that is wrong; callers know which
-file it came from.
+Anything else raises ValueError with the piece that is wrong; callers know which file it came from.
 """
 
 from __future__ import annotations

@@ -10,17 +10,17 @@ _SIGPIPE = 13
 
 
 class NumaAlignError(Exception):
-    """Anything this package reports to a person in one line."""
+    """Base of everything that this package reports to a person in one line."""
 
     exit_status = 2
 
 
 class TopologyError(NumaAlignError):
-    """The machine's description could not be read, or contradicts itself."""
+    """The machine's description cannot be read or contradicts itself."""
 
 
 class OverrideError(NumaAlignError):
-    """The site's override file is wrong; the message names the file and the place."""
+    """The site's override file is wrong; the message names the file and the line or key."""
 
 
 class TableError(NumaAlignError):
@@ -32,15 +32,15 @@ class SpecError(NumaAlignError):
 
 
 class ClaimError(NumaAlignError):
-    """The claim cannot be computed from what was given."""
+    """The claim cannot be computed from its input."""
 
 
 class KernelError(NumaAlignError):
-    """The kernel refused or did not understand a question about a process."""
+    """The kernel refused or did not understand a query about a process."""
 
 
 class ConfError(NumaAlignError):
-    """Facts or a configuration file of Slurm's are wrong; the message names the file and the line."""
+    """Facts or one of Slurm's configuration files are wrong; the message names the file and the line."""
 
 
 class HiddenError(KernelError):
@@ -52,18 +52,18 @@ class BindError(NumaAlignError):
 
 
 class RequestError(NumaAlignError):
-    """What was asked for does not exist here or does not fit together."""
+    """What was asked for does not exist here, or its parts do not fit together."""
 
 
 class AuditError(NumaAlignError):
-    """A file that is to hold samples holds something else."""
+    """A file of samples, or a node that was asked for one, has something else."""
 
 
 class OutputError(NumaAlignError):
-    """What was to be printed cannot be written; ``quiet`` where that is because its reader has gone."""
+    """Output cannot be written; ``quiet`` if that is because its reader has gone."""
 
     def __init__(self, error: OSError) -> None:
-        """The system's error."""
+        """From the system's error."""
         super().__init__(f"cannot write the output: {error.strerror}; is there room, and is it still open?")
         self.quiet = isinstance(error, BrokenPipeError)
         if self.quiet:

@@ -1,4 +1,4 @@
-"""What the modules that the job prolog loads use of typing, without its import.
+"""The parts of typing that the prolog's modules use, without its import.
 
 Importing typing takes longer than starting Python (docs/decisions/prolog-imports.md). For mypy both names
 are the real ones.
@@ -6,7 +6,7 @@ are the real ones.
 
 __all__ = ["TYPE_CHECKING", "NamedTuple"]
 
-TYPE_CHECKING = False  # mypy takes this name for true, whoever defines it
+TYPE_CHECKING = False  # mypy takes this name as true, wherever it is defined
 
 if TYPE_CHECKING:
     from typing import NamedTuple
@@ -14,7 +14,7 @@ else:
     from operator import itemgetter
 
     class _Fields(type):
-        """Makes a tuple with named fields of a class body with annotations."""
+        """Makes a tuple with named fields from an annotated class body."""
 
         def __new__(cls, name, bases, body):
             if bases and not hasattr(bases[0], "_fields"):  # not a class that inherits fields
@@ -25,10 +25,10 @@ else:
             return super().__new__(cls, name, bases or (tuple,), {**body, "__slots__": ()})
 
     class NamedTuple(metaclass=_Fields):
-        """typing.NamedTuple as far as it is used here; tests/unit/test_light_typing.py compares the two."""
+        """typing.NamedTuple, as far as it is used here; tests/unit/test_light_typing.py compares the two."""
 
         def __new__(cls, *values, **named):
-            """By position, by name, or by default."""
+            """Take values by position, by name, or from defaults."""
             if named or len(values) != len(cls._fields):
                 values = cls._all_values(values, named)
             return tuple.__new__(cls, values)
@@ -53,10 +53,10 @@ else:
             return type(self)(**{**self._asdict(), **changed})
 
         def __getnewargs__(self):
-            """For copy and pickle."""
+            """Support copy and pickle."""
             return tuple(self)
 
         def __repr__(self):
-            """As it would be written in a program."""
+            """Return the value as it would be written in a program."""
             pairs = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields, self))
             return f"{type(self).__name__}({pairs})"

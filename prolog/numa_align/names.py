@@ -1,4 +1,4 @@
-"""Words that stand for one of a few things, once each. mypy checks them; tests hold C's words equal."""
+"""Values that are one of a few words, each defined once. mypy checks them; tests compare them with C's."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ State = Literal["aligned", "partial", "memory-only", "unaligned"]
 STATES: tuple[State, ...] = get_args(State)
 
 #: Memory policies by the names of set_mempolicy(2), in the order of the numbers of linux/mempolicy.h.
-#: ``unknown`` is one that a newer kernel has.
+#: ``unknown`` is a policy that only a newer kernel has.
 PolicyMode = Literal[
     "default", "preferred", "bind", "interleave", "local", "preferred-many", "weighted-interleave", "unknown"
 ]
 MODES: tuple[PolicyMode, ...] = get_args(PolicyMode)[:-1]
 
-#: What ``mem=`` and ``cpus=`` of ``--numa-align`` take.
+#: Values of ``mem=`` and ``cpus=`` in ``--numa-align``.
 MemWord = Literal["preferred", "bind", "interleave", "local", "none", "interleave-all"]
 MEM_WORDS: tuple[MemWord, ...] = get_args(MemWord)
 CpusWord = Literal["slice", "fair", "node", "all"]
 CPUS_WORDS: tuple[CpusWord, ...] = get_args(CpusWord)
 
-#: What ``--numa-align`` takes: words, and keys with their values.
+#: What ``--numa-align`` accepts: words, and keys with their values.
 SPEC_WORDS: tuple[str, ...] = ("on", "off", "strict", "verbose", "nic", "help")
 SPEC_VALUES: dict[str, tuple[str, ...]] = {
     "mem": MEM_WORDS,
@@ -32,7 +32,7 @@ SPEC_VALUES: dict[str, tuple[str, ...]] = {
     "steps": ("gpus", "all"),
 }
 
-#: What only a site says, behind the plugin's path in plugstack.conf: words, and keys of lists.
+#: What only a site can set, after the plugin's path in plugstack.conf: words, and keys of lists.
 SITE_WORDS: tuple[str, ...] = ("dry", "except-users=", "except-partitions=")
 
 #: Kinds of NUMA node. ``cpu``: CPUs and memory; ``cpu-only``: CPUs, no memory; ``memory``:
@@ -41,27 +41,27 @@ SITE_WORDS: tuple[str, ...] = ("dry", "except-users=", "except-partitions=")
 NodeKind = Literal["cpu", "cpu-only", "memory", "gpu-memory"]
 NODE_KINDS: tuple[NodeKind, ...] = get_args(NodeKind)
 
-#: Where a GPU's node came from, in the order in which the sources are asked (see `topology.locality`).
+#: Sources of a GPU's node, in the order in which they are asked (see `topology.locality`).
 Source = Literal["override", "numa_node", "local_cpulist", "bridge", "only-node", "none"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 
 #: How far a device is from a GPU (`topology.model` has them in order, for the prolog).
 PathWord = Literal["PIX", "PXB", "PHB", "NODE", "SYS"]
 
-#: Which GPUs each task of a planned step sees: all of the step, its own, or those near its CPUs.
+#: Which GPUs each task of a planned step sees: all GPUs of the step, its own, or those near its CPUs.
 Visible = Literal["all", "each", "closest"]
 VISIBLE: tuple[Visible, ...] = get_args(Visible)
 
 #: Why a task is not aligned (docs/audit.md): the option was not given; the site only rehearses; the program
 #: has since bound itself; the user's own --cpu-bind or --mem-bind wins; fewer cores than GPUs; Slurm gave the
-#: job no core near its GPUs, or too few; this user may not see enough to tell.
+#: job no core near its GPUs, or too few; this user may not see enough to know.
 Cause = Literal["not-asked", "rehearsed", "undone", "explicit", "few-cores", "allocated-far", "hidden"]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 
-#: The user's own defaults in the words of ``--numa-align``.
+#: The user's own defaults, in the syntax of ``--numa-align``.
 OPTION = "NUMA_ALIGN"
 
-#: The variables that a placed process finds (docs/users.md).
+#: Variables that a placed process finds in its environment (docs/users.md).
 STATE = "NUMA_ALIGN_STATE"
 GPUS = "NUMA_ALIGN_GPUS"
 CPUS = "NUMA_ALIGN_CPUS"
@@ -69,8 +69,8 @@ MEMS = "NUMA_ALIGN_MEMS"
 MAP = "NUMA_ALIGN_MAP"
 NICS = "NUMA_ALIGN_NICS"
 REASON = "NUMA_ALIGN_REASON"
-#: That of a worker which was placed inside its task; the plugin never sets it.
+#: Set for a worker that was placed inside its task; never by the plugin.
 WORKER = "NUMA_ALIGN_WORKER"
-#: In a rehearsal, in the place of them all: what they would say, and nothing was set.
+#: In a rehearsal this one replaces all others: it has what they would say, and nothing was set.
 DRY = "NUMA_ALIGN_DRY"
 VARIABLES = (STATE, GPUS, CPUS, MEMS, MAP, NICS, REASON, WORKER)

@@ -1,4 +1,4 @@
-"""Why a task is not aligned: from what it was started with and what it has now. Pure."""
+"""Why a task is not aligned, derived from the environment it started with and its present state. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def cause_of(
 ) -> Cause:
     """The cause for a task that is not aligned.
 
-    ``environment`` is what the process was started with (proc_pid_environ(5)); empty where it is hidden.
+    ``environment`` is what the process was started with (proc_pid_environ(5)); it is empty if hidden.
     """
     if not environment:
         return "hidden"

@@ -1,4 +1,4 @@
-"""Samples of many nodes: through ClusterShell where it is installed, else through steps of one's own jobs."""
+"""Samples of many nodes, through ClusterShell if it is installed, else through steps in one's own jobs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .model import Sample, from_json
 _COMMAND = "numa-align audit --json"
 _TIMEOUT = 60
 
-#: Is told how many have answered, of how many.
+#: Called with the number of nodes that have answered, and the number that were asked.
 Answered = Callable[[int, int], None]
 
 
 def ask_all(answered: Answered = lambda done, of: None) -> tuple[list[Sample], Mapping[str, str]]:
-    """The samples by node, and of nodes that did not answer why. Raises AuditError, RequestError.
+    """The samples, and why nodes did not answer, each by node. Raises AuditError, RequestError.
 
-    ``answered`` is told of each answer how many there are, of how many that are awaited.
+    ``answered`` is called after each answer with the number of answers and the number of nodes asked.
     """
     try:
         tasks: Any = import_module("ClusterShell.Task")
@@ -42,7 +42,7 @@ def nodes_with_gpus() -> list[str]:
 
 
 def _ask_slurm(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """One of Slurm's commands, which tries for minutes to reach a slurmctld that is down."""
+    """Run one of Slurm's commands; these try for minutes to reach a slurmctld that is down."""
     try:
         return subprocess.run(words, capture_output=True, text=True, check=False, timeout=_TIMEOUT)
     except subprocess.TimeoutExpired as error:
@@ -51,7 +51,7 @@ def _ask_slurm(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def with_gpus(lines: Iterable[str]) -> set[str]:
-    """The nodes with GPUs of lines ``NODE|GRES``, one per node and partition (sinfo's %N and %G)."""
+    """The nodes with GPUs in lines of ``NODE|GRES``, one per node and partition (sinfo's %N and %G)."""
     found = set()
     for line in lines:
         name, _, gres = line.partition("|")
@@ -61,16 +61,16 @@ def with_gpus(lines: Iterable[str]) -> set[str]:
 
 
 def _through_shell(tasks: Any, nodes: list[str], answered: Answered) -> tuple[list[Sample], dict[str, str]]:
-    """ClusterShell's fan-out over ssh, with its own limits of how many at once."""
+    """ClusterShell's fan-out over ssh, with ClusterShell's own limit on parallel connections."""
     task, ended = tasks.task_self(), iter(range(1, len(nodes) + 1))
 
     class OneMore(import_module("ClusterShell.Event").EventHandler):  # type: ignore[misc]
-        """Counts the nodes that have ended in time."""
+        """Counts the nodes that answered before the time limit."""
 
         def ev_hup(self, worker: object, node: str, rc: int) -> None:
             answered(next(ended), len(nodes))
 
-    # Apart from stdout, where the samples are: ssh itself has things to say, and so have login scripts.
+    # Separate from stdout, which has the samples: ssh and login scripts print messages of their own.
     task.run(_COMMAND, nodes=",".join(nodes), timeout=_TIMEOUT, handler=OneMore(), stderr=True)
     answered(len(nodes), len(nodes))
     samples: list[Sample] = []
@@ -89,12 +89,12 @@ def _through_shell(tasks: Any, nodes: list[str], answered: Answered) -> tuple[li
 
 
 def _end(buffer: Any) -> str:
-    """What a node said instead of a sample, in a line."""
+    """The last line that a node printed in place of a sample."""
     return " ".join(bytes(buffer).decode("utf-8", "replace").split())[-200:]
 
 
 def _through_own_jobs(answered: Answered) -> tuple[list[Sample], dict[str, str]]:
-    """A step beside each of this user's jobs: what a user may see without ssh."""
+    """A step in each of this user's own jobs, which needs no ssh."""
     words = [program("squeue", "--all"), "--noheader", "--me", "--states=RUNNING", "--format=%A|%D"]
     done = _ask_slurm(words)
     if done.returncode != 0 or not done.stdout.strip():
@@ -116,7 +116,7 @@ def _through_own_jobs(answered: Answered) -> tuple[list[Sample], dict[str, str]]
 
 
 def _beside_job(job: int, nodes: int) -> tuple[list[Sample], str]:
-    """What the nodes of a job answer to a step, and why not all did, empty if they did."""
+    """The answers of a job's nodes to a step, and the reason if some did not answer, else an empty text."""
     limit = 2 * _TIMEOUT
     try:
         ran = subprocess.run(

@@ -1,4 +1,4 @@
-"""Samples over time: one JSON object in a line, appended by one writer, rotated by size."""
+"""Samples over time: one JSON object per line, appended by a single writer, rotated by size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import AuditError
 from .model import Sample, from_json, to_json
 
-#: A log that has grown to this is renamed to NAME.1, which replaces the one before it.
+#: A log that has reached this size is renamed to NAME.1, replacing the previous one.
 ROTATE_BYTES = 64 << 20
 
 
@@ -33,9 +33,9 @@ def append(path: Path, sample: Sample) -> None:
 
 
 def read_logs(paths: Iterable[Path]) -> Iterator[Sample]:
-    """The samples of logs, of their rotated parts and of folders of such files. Raises AuditError.
+    """The samples in logs, in their rotated parts and in folders of such files. Raises AuditError.
 
-    The last line of a log may be half written where a node lost power: it is passed over.
+    The last line of a log may be half written if the node lost power: it is skipped.
     """
     for path in paths:
         parts = sorted(path.glob("*.json*")) if path.is_dir() else [path.with_name(f"{path.name}.1"), path]

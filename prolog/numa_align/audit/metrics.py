@@ -1,7 +1,7 @@
-"""A sample as metrics for node_exporter's textfile collector, with counters that go on over restarts.
+"""A sample as metrics for node_exporter's textfile collector, with counters that continue over restarts.
 
 The format is Prometheus' text format, version 0.0.4, which that collector reads. Metrics with a label for
-each job are bounded to the `MAX_JOBS` jobs with the most GPUs that are not aligned.
+each job are limited to the `MAX_JOBS` jobs with the most GPUs that are not aligned.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from ..errors import AuditError
 from ..names import STATES
 from .model import Sample, TaskSample, state_of_gpus, totals, without_names
 
-#: Jobs that get metrics of their own.
+#: How many jobs get metrics of their own.
 MAX_JOBS = 64
 
-#: A gap longer than this is a node that was down or a timer that was off, and is not counted.
+#: A longer gap means that the node was down or the timer was off; it is not counted.
 MAX_GAP_SECONDS = 600.0
 
 _SECONDS = "numa_align_gpu_seconds_total"
@@ -29,9 +29,9 @@ _LINE = re.compile(r"^(?P<name>[a-z_]+)(?:\{state=\"(?P<state>[a-z-]+)\"\})? (?P
 
 
 def format_metrics(sample: Sample, before: str = "", names: bool = True) -> str:
-    """The text of a metrics file; ``before`` is the one that it replaces, whose counters go on.
+    """The text of a metrics file; the counters continue from ``before``, the file that it replaces.
 
-    Without ``names`` no user is named.
+    Without ``names``, users are not named.
     """
     shown = sample if names else without_names(sample)
     return "\n".join([*_lines(shown, _seconds(sample, before)), ""])
@@ -81,12 +81,12 @@ def _job_lines(sample: Sample) -> Iterator[str]:
 
 
 def _escaped(value: str) -> str:
-    """A label's value (Prometheus: exposition formats): backslash, quote and line feed."""
+    """A label's value with backslash, quote and line feed escaped (Prometheus: exposition formats)."""
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _seconds(sample: Sample, before: str) -> dict[str, float]:
-    """The counters: those of the file before, and for the time since then what runs now."""
+    """The counters: those of the previous file, plus the time since then for what runs now."""
     counters: dict[str, float] = dict.fromkeys(STATES, 0.0)
     last = None
     for line in before.splitlines():
@@ -103,11 +103,11 @@ def _seconds(sample: Sample, before: str) -> dict[str, float]:
 
 
 def write_metrics(path: Path, sample: Sample, names: bool = True) -> None:
-    """Replace the file at once, as the collector may read at any time. Raises AuditError."""
+    """Replace the file atomically, as the collector may read it at any time. Raises AuditError."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         fresh.write_text(format_metrics(sample, _read(path) or "", names), encoding="utf-8")
-        # The exporter runs as a user of its own.
+        # node_exporter runs as a user of its own.
         fresh.chmod(0o644)
         fresh.replace(path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""One sample of a node: frozen values, and their JSON, written and read here."""
+"""One sample of a node: frozen values, and their JSON, written and read in this module."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class TaskSample:
-    """One task that has GPUs. ``gpus`` are PCI addresses; ``cpus`` a list in the kernel's format.
+    """One task that has GPUs. ``gpus`` are PCI addresses; ``cpus`` is a list in the kernel's format.
 
-    ``near_bytes`` of ``bytes`` are near its GPUs; both are 0 where its memory was not looked at, which
-    ``memory_skipped`` says. ``cause`` is one of `names.CAUSES`, None if aligned. Where the site rehearses,
-    ``would`` and ``would_cpus`` are the state and the CPUs that it would have. ``nics`` are names of the
-    network cards that it has open, and ``near_nics`` those of them to which none is nearer to its GPUs.
+    ``near_bytes`` of ``bytes`` are near its GPUs; both are 0 if its memory was not examined, for the reason
+    in ``memory_skipped``. ``cause`` is one of `names.CAUSES`, or None if aligned. If the site rehearses,
+    ``would`` and ``would_cpus`` are the state and the CPUs that the plugin would have given it. ``nics`` are
+    the network cards that it has open, and ``near_nics`` those of them to which none is nearer to its GPUs.
     """
 
     job: int
@@ -45,7 +45,7 @@ class TaskSample:
 
     @property
     def would_change(self) -> bool:
-        """Whether the plugin would have made something else of it."""
+        """Whether the plugin would have placed the task differently."""
         return self.would is not None and (self.would, self.would_cpus) != (self.state, self.cpus)
 
 
@@ -53,8 +53,8 @@ class TaskSample:
 class Sample:
     """What runs on one node at ``time`` (seconds since 1970).
 
-    ``gpus``: how many the node has. ``idle_near_cores``: cores near the GPUs in use that no job has.
-    ``hidden``: processes of jobs of which this user may not see enough.
+    ``gpus``: how many the node has. ``idle_near_cores``: cores near the GPUs in use that belong to no job.
+    ``hidden``: processes of jobs about which this user may not see enough.
     """
 
     node: str
@@ -67,10 +67,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over samples: GPUs in use by state (a GPU that several tasks share has the best of theirs).
+    """Sums over samples: GPUs in use by state (a GPU that several tasks share counts with their best state).
 
-    ``rehearsed``: GPUs of tasks for which the site rehearses; of these ``would_change`` have a task that the
-    plugin would have placed otherwise, and ``would_align`` are not aligned and would be.
+    ``rehearsed``: GPUs of tasks for which the site rehearses; of these, ``would_change`` have a task that the
+    plugin would have placed differently, and ``would_align`` are not aligned but would be.
     """
 
     nodes: int
@@ -86,7 +86,7 @@ class Totals:
 
     @property
     def in_use(self) -> int:
-        """GPUs that a task has."""
+        """GPUs that some task has."""
         return sum(self.by_state.values())
 
 
@@ -109,7 +109,7 @@ def totals(samples: Sequence[Sample]) -> Totals:
 
 
 def _rehearsal(samples: Sequence[Sample]) -> tuple[int, int, int]:
-    """GPUs that are rehearsed for, of these those that would change, and those that would be aligned."""
+    """GPUs that are rehearsed for; of these, those that would change and those that would become aligned."""
     sets: tuple[set[tuple[str, str]], ...] = (set(), set(), set())
     for sample in samples:
         states = state_of_gpus(sample.tasks)
@@ -133,12 +133,12 @@ def state_of_gpus(tasks: Sequence[TaskSample]) -> dict[str, State]:
 
 
 def worst(states: Sequence[State]) -> State:
-    """The worst of some states, which is that of a task of several processes; ``aligned`` of none."""
+    """The worst of some states, which is the state of a task with several processes; ``aligned`` if empty."""
     return max(states, key=STATES.index, default="aligned")
 
 
 def without_names(sample: Sample) -> Sample:
-    """The same without users' names, for metrics and files that others read."""
+    """The sample without users' names, for metrics and files that others read."""
     return replace(sample, tasks=tuple(replace(task, user="") for task in sample.tasks))
 
 
@@ -147,7 +147,7 @@ def without_names(sample: Sample) -> Sample:
 
 def to_json(sample: Sample) -> dict[str, Any]:
     """The schema of docs/audit.md."""
-    # Not by asdict, which copies deeply: it takes longer than all else where a cluster is merged.
+    # Not asdict, whose deep copies take longer than all the rest when the samples of a cluster are merged.
     total, tasks = totals([sample]), [vars(task) for task in sample.tasks]
     return {
         "version": VERSION, **vars(sample), "tasks": tasks, "totals": {**vars(total), "in_use": total.in_use}

@@ -1,4 +1,4 @@
-"""What a site's rehearsal (``dry`` in plugstack.conf) says of a task: what it would have. Pure."""
+"""What a site's rehearsal (``dry`` in plugstack.conf) would have given a task. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..topology.model import Gpu, Topology
 
 
 class Rehearsed(NamedTuple):
-    """The state that the task would have, its CPUs in the kernel's format, and its GPUs' addresses."""
+    """The state that the task would have, its CPUs in the kernel's format, and the addresses of its GPUs."""
 
     state: State
     cpus: str
@@ -19,7 +19,7 @@ class Rehearsed(NamedTuple):
 
 
 def rehearsed(environment: Mapping[str, str]) -> Optional[Rehearsed]:
-    """What the plugin decided without doing it; None without that, or if somebody placed the task since."""
+    """What the plugin decided but did not do; None without a rehearsal, or if the task was placed since."""
     # As spank/report.c writes it: ``aligned gpus=0000:01:00.0 cpus=0-3 mems=0``.
     word, *words = environment.get(DRY, "").split(" ")
     state = next((state for state in STATES if state == word), None)
@@ -34,6 +34,6 @@ def rehearsed(environment: Mapping[str, str]) -> Optional[Rehearsed]:
 
 
 def gpus_rehearsed(environment: Mapping[str, str], topology: Topology) -> tuple[Gpu, ...]:
-    """The GPUs that the decision was for."""
+    """The GPUs for which the plugin decided."""
     told = rehearsed(environment)
     return tuple(gpu for gpu in topology.gpus if told is not None and gpu.bdf in told.gpus)

@@ -1,4 +1,4 @@
-"""What samples over time add up to: GPU hours by state, user and partition, and the worst jobs. Pure."""
+"""Sums of samples over time: GPU hours by state, user and partition, and the worst jobs. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..names import STATES, Cause
 from .metrics import MAX_GAP_SECONDS
 from .model import Sample, state_of_gpus
 
-#: What to do about a cause, as a line for a job script or for the site.
+#: How to remove a cause: a line for a job script, or advice to the site.
 ADVICE: Mapping[Cause, str] = {
     "not-asked": "#SBATCH --numa-align",
     "rehearsed": "plugstack.conf: without dry it is aligned as rehearsed (audit --tasks)",
@@ -25,7 +25,7 @@ ADVICE: Mapping[Cause, str] = {
 
 @dataclass(frozen=True)
 class WorstJob:
-    """A job with the GPU hours that it was not aligned for, and the line that would change it."""
+    """A job with its GPU hours that were not aligned, and the line that would change that."""
 
     job: int
     user: str
@@ -36,7 +36,7 @@ class WorstJob:
 
 @dataclass(frozen=True)
 class Report:
-    """Sums over a period. ``hours`` are GPU hours by state; the next two the same by user and partition."""
+    """Sums over a period. ``hours`` are GPU hours by state; the next two are by user and by partition."""
 
     begin: float
     end: float
@@ -60,10 +60,10 @@ class Report:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What misplaced GPU hours can have cost at most, by what the site has measured on a node of its own.
+    """An upper bound of what misplaced GPU hours have cost, from the site's own measurements.
 
-    ``what`` was measured, ``near`` and ``far`` in GB/s. A job that does nothing but that loses the whole
-    difference; one that only computes loses nothing.
+    ``what`` was measured, ``near`` and ``far`` in GB/s. A job that does nothing else loses the whole
+    difference; a job that only computes loses nothing.
     """
 
     misplaced_hours: float
@@ -91,7 +91,7 @@ class _Sums:
         counted: set[str] = set()
         for task in sample.tasks:
             for gpu in task.gpus:
-                # A GPU that several tasks share counts once, for the one whose state it has.
+                # A GPU that several tasks share counts once, for the task whose state it has.
                 if gpu in counted or states[gpu] != task.state:
                     continue
                 counted.add(gpu)
@@ -103,10 +103,10 @@ class _Sums:
 
 
 def make_report(samples: Iterable[Sample], begin: float, end: float, worst: int = 10) -> Report:
-    """The sums of all samples between ``begin`` and ``end`` (seconds since 1970), in any order.
+    """The sums of all samples between ``begin`` and ``end`` (seconds since 1970), which may be in any order.
 
-    A sample stands for the time since the one before it on its node; a gap longer than `MAX_GAP_SECONDS`
-    was a node that was down, and does not count.
+    A sample stands for the time since the previous one of its node; a gap longer than `MAX_GAP_SECONDS`
+    means that the node was down, and does not count.
     """
     by_node: dict[str, dict[float, Sample]] = defaultdict(dict)
     for sample in samples:

@@ -1,9 +1,9 @@
-"""Takes a sample of this node. Reads /proc, sysfs and NVML once; traces nothing and wakes no GPU.
+"""Takes a sample of this node: reads /proc, sysfs and NVML once, traces nothing and wakes no GPU.
 
 The memory of a process is counted from its numa_maps, for which the kernel walks its page tables with
-mmap_lock held for reading (fs/proc/task_mmu.c). That costs in proportion to what is resident, so that a
-sample has a budget: processes are looked at in the order of their size, the smallest first, until the
-budget is spent. Of the others the CPUs and the policy are told, from the first lines of numa_maps.
+mmap_lock held for reading (fs/proc/task_mmu.c). This costs time in proportion to resident memory, so a
+sample has a budget: processes are examined in the order of their size, smallest first, until the budget
+is spent. Of the others only CPUs and policy are reported, from the first lines of numa_maps.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .cause import cause_of
 from .model import Sample, TaskSample, worst
 from .rehearsal import gpus_rehearsed, rehearsed
 
-#: MiB of resident memory that one sample looks through. Walking a page table takes about 10 ns a page.
+#: MiB of resident memory that one sample examines. Walking a page table takes about 10 ns per page.
 MEMORY_BUDGET_MIB = 32768
 
 
@@ -77,7 +77,7 @@ def _look(
     budget: int,
     files: OpenFiles,
 ) -> tuple[list[_Seen], int]:
-    """The processes that have GPUs, and how many processes could not be looked at."""
+    """The processes that have GPUs, and how many processes could not be examined."""
     seen, hidden = [], 0
     for size, process in sorted((_resident(process.pid), process) for process in processes):
         try:
@@ -106,14 +106,14 @@ def _told(environment: Mapping[str, str], topology: Topology) -> tuple[Gpu, ...]
 
 
 def _resident(pid: int) -> int:
-    """Bytes of resident memory (proc_pid_statm(5)); 0 for a process that has ended."""
+    """Bytes of resident memory (proc_pid_statm(5)); 0 if the process has ended."""
     fields = (read_text(f"/proc/{pid}/statm") or "").split()
     pages = to_number(fields[1]) if len(fields) > 1 else None
     return (pages or 0) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _task(key: tuple[int, str, Optional[int]], seen: Sequence[_Seen], topology: Topology) -> TaskSample:
-    """One row: a task is as well placed as the worst of its processes."""
+    """One row: a task is placed as well as the worst of its processes."""
     job, step, task = key
     state = worst([one.verdict.state for one in seen])
     shown = next(one for one in seen if one.verdict.state == state)
@@ -154,12 +154,12 @@ def _name(uid: int) -> str:
 
 
 def _idle_near_cores(processes: Sequence[JobProcess], gpus: Sequence[Gpu], topology: Topology) -> int:
-    """Cores near the GPUs in use that no process of a job may run on."""
+    """The number of cores near the GPUs in use on which no process of a job may run."""
     taken: set[int] = set()
     for process in processes:
         try:
             taken |= os.sched_getaffinity(process.pid)
         except OSError:
-            continue  # ended meanwhile
+            continue  # ended in the meantime
     local = local_cpus(topology, gpus)
     return sum(1 for core in topology.cores if local.issuperset(core.cpus) and taken.isdisjoint(core.cpus))

@@ -1,4 +1,4 @@
-"""What ``numa-align bench --json`` prints, and what of it is read back for an estimate. Pure."""
+"""The JSON of ``numa-align bench --json``, and the part that is read back for an estimate. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class BenchFields(TypedDict):
-    """What ``bench --json`` prints: `Cell` and `Copy` as they are."""
+    """What ``bench --json`` prints, with `Cell` and `Copy` as they are."""
 
     version: int
     local_to_remote: Optional[float]
@@ -41,7 +41,7 @@ def to_json(
 
 @dataclasses.dataclass(frozen=True)
 class LocalAndRemote:
-    """Mean rates in GB/s from the best and from the worst node, and of what."""
+    """Mean rates in GB/s from the best and from the worst node, and what was measured."""
 
     what: str
     local: float
@@ -49,14 +49,14 @@ class LocalAndRemote:
 
     @property
     def loss(self) -> float:
-        """The part of its time that a program loses far away if it does nothing else."""
+        """The share of its time that a program loses far away if it does nothing else."""
         return max(0.0, 1 - self.remote / self.local)
 
 
 def read_local_and_remote(text: str) -> LocalAndRemote:
-    """From the JSON of a bench: whatever loses more, memory or copies from pinned memory to the GPUs.
+    """From the JSON of a bench: memory or copies from pinned memory to GPUs, whichever loses more.
 
-    Raises RequestError if it is not such JSON, or was measured on one NUMA node, where nothing is far.
+    Raises RequestError for other text, and for measurements of a single NUMA node, where nothing is far.
     """
     try:
         data = json.loads(text)
@@ -74,13 +74,13 @@ def _memory(cells: Sequence[Mapping[str, Any]]) -> list[LocalAndRemote]:
 
 
 def local_to_remote(cells: Sequence[Cell]) -> Optional[float]:
-    """Mean bandwidth on the own node over that on others; None with one node."""
+    """Mean bandwidth on the own node divided by that on others; None with one node."""
     found = _means((cell.cpu_node, cell.memory_node, cell.bandwidth_gb_s) for cell in cells)
     return round(found[0] / found[1], 2) if found else None
 
 
 def _means(rates: Iterable[tuple[int, int, float]]) -> Optional[tuple[float, float]]:
-    """Mean rates of (CPU node, memory node, rate): within nodes, and between them; None if one is missing."""
+    """Mean rates of (CPU node, memory node, rate) within and between nodes; None if either is missing."""
     measured = list(rates)
     local = [rate for cpu, memory, rate in measured if cpu == memory]
     remote = [rate for cpu, memory, rate in measured if cpu != memory]

@@ -1,7 +1,7 @@
 """Copies between host memory of one node and a GPU, and small launches, through PyTorch or CuPy. Needs numpy.
 
-Host memory is numpy's, filled by the calling thread and pinned where it is: the toolkits' own pools of pinned
-memory would give that of an earlier node again, and PyTorch's own threads keep the CPUs and the policy of
+Host memory is numpy's, filled by the calling thread and pinned in place: the toolkits' own pools of pinned
+memory would return memory of an earlier node, and PyTorch's own threads keep the CPUs and the policy of
 the node for which they were started.
 """
 
@@ -23,7 +23,7 @@ from .host_memory import Effort, on_node
 
 @dataclass(frozen=True)
 class Copy:
-    """Copies between host memory of one node, by its CPUs, and a GPU. GB/s, and microseconds."""
+    """Copies between a GPU and host memory of one node, run on that node's CPUs. GB/s, and microseconds."""
 
     node: int
     gpu: str
@@ -36,7 +36,7 @@ class Copy:
 
 
 class Toolkit(Protocol):
-    """What is asked of PyTorch or CuPy; ``there`` is memory of the current GPU, ``host`` numpy's bytes."""
+    """What is used of PyTorch or CuPy; ``there`` is memory of the current GPU, ``host`` is numpy's bytes."""
 
     def count(self) -> int:
         """How many GPUs it sees."""
@@ -48,13 +48,13 @@ class Toolkit(Protocol):
         """Make a GPU the current one."""
 
     def empty(self, size: int) -> Any:
-        """Bytes on the current GPU."""
+        """Allocate bytes on the current GPU."""
 
     def pin(self, host: Any) -> int:
-        """Pin memory where it is; returns CUDA's status."""
+        """Pin memory in place; returns CUDA's status."""
 
     def unpin(self, host: Any) -> None:
-        """Take that back."""
+        """Undo `pin`."""
 
     def upload(self, there: Any, host: Any) -> None:
         """Start a copy to the GPU."""
@@ -66,7 +66,7 @@ class Toolkit(Protocol):
         """Start a kernel that has next to nothing to do."""
 
     def wait(self) -> None:
-        """Until all that was started is done."""
+        """Wait until everything that was started is done."""
 
 
 class _Torch:
@@ -158,12 +158,12 @@ class _CuPy:
         self._runtime.deviceSynchronize()
 
 
-#: By the word for --toolkit, in the order in which they are tried.
+#: By the value of --toolkit, in the order in which they are tried.
 TOOLKITS: dict[str, Callable[[], Toolkit]] = {"torch": _Torch, "cupy": _CuPy}
 
 
 def toolkit_of(name: Optional[str] = None) -> Optional[tuple[str, Toolkit]]:
-    """The toolkit of this name (None: the first) that is installed and sees a GPU, with its name."""
+    """The installed toolkit of this name (None: the first) that sees a GPU, with its name."""
     for word in TOOLKITS if name is None else (name,):
         try:
             toolkit = TOOLKITS[word]()
@@ -175,7 +175,7 @@ def toolkit_of(name: Optional[str] = None) -> Optional[tuple[str, Toolkit]]:
 
 
 def numbered(toolkit: Toolkit, topology: Topology) -> list[tuple[int, Gpu]]:
-    """CUDA's numbers and our GPUs, by PCI address."""
+    """Pairs of CUDA's number and our GPU, matched by PCI address."""
     found = []
     for number in range(toolkit.count()):
         domain, bus, device = toolkit.address(number)
@@ -203,7 +203,7 @@ def measure_gpu(
 
 @contextmanager
 def pinned(toolkit: Toolkit, host: Any) -> Iterator[None]:
-    """Pin numpy's memory for a while. Raises RequestError."""
+    """Pin numpy's memory for the duration of the context. Raises RequestError."""
     status = toolkit.pin(host)
     if status:
         raise RequestError(
@@ -236,7 +236,7 @@ def _rate(toolkit: Toolkit, size: int, repeat: int, copy: Callable[[], None]) ->
 
 
 def _launch(toolkit: Toolkit, small: Any) -> float:
-    """Microseconds until a kernel of no work is done."""
+    """Microseconds until a kernel that does no work has ended."""
     begin = time.perf_counter()
     toolkit.launch(small)
     toolkit.wait()

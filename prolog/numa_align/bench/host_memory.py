@@ -1,8 +1,8 @@
 """Memory bandwidth and latency from each node's CPUs to each node's memory. Needs numpy.
 
-What is measured is a copy by one thread a CPU of the node, and a chain of dependent loads by one thread, in
+What is measured is a copy by one thread per CPU of the node, and a chain of dependent loads by one thread, in
 memory that is bound to one node (set_mempolicy(2), bind); the copy counts bytes read and written. The chain
-is compiled (spank/bench/chase.c) and runs several times, in huge pages where the kernel has some.
+is compiled (spank/bench/chase.c) and runs several times, in huge pages if the kernel has some.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _MAX_THREADS = 32
 
 @dataclass(frozen=True)
 class Effort:
-    """How long and how large: bytes a buffer, repetitions, loads of a chain and how often it is run."""
+    """How much is measured: bytes per buffer, repetitions, loads in a chain and how often it is run."""
 
     buffer: int = 256 << 20
     repeat: int = 5
     loads: int = 300_000
     runs: int = 40
-    #: Of the chain, in bytes: more than the last-level caches of most machines.
+    #: The size of the chain in bytes: more than the last-level caches of most machines.
     chain: int = 512 << 20
 
     @classmethod
@@ -43,7 +43,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Cell:
-    """CPUs of one node on memory of one node. ``latency_ns`` is None where noise was larger."""
+    """CPUs of one node on memory of one node. ``latency_ns`` is None if the noise was too large."""
 
     cpu_node: int
     memory_node: int
@@ -53,7 +53,7 @@ class Cell:
 
 @contextmanager
 def on_node(cpus: tuple[int, ...], memory_node: int) -> Iterator[None]:
-    """The calling thread on these CPUs with its new memory on this node; then as before."""
+    """Bind the calling thread to these CPUs and its new memory to this node, then restore both."""
     before = os.sched_getaffinity(0)
     bind_cpus(0, cpus)
     try:
@@ -75,9 +75,9 @@ def pairs(topology: Topology, allowed: tuple[int, ...]) -> list[tuple[Node, Node
 
 
 def measure_memory(cpu: Node, memory: Node, allowed: tuple[int, ...], effort: Effort) -> Cell:
-    """One pair of nodes. Raises BindError where the kernel forbids binding memory."""
+    """Measure one pair of nodes. Raises BindError if the kernel refuses to bind memory."""
     cpus = tuple(sorted(set(cpu.cpus) & set(allowed)))
-    # Never more than a quarter of the node: binding is hard, and what runs there needs memory too.
+    # At most a quarter of the node: binding is strict, and what else runs there needs memory too.
     size = min(effort.buffer, memory.memory_bytes // 16)
     with on_node(cpus, memory.id):
         latency = settled(chase(min(effort.chain, memory.memory_bytes // 16), effort.loads, effort.runs))
@@ -91,7 +91,7 @@ def _bandwidth(cpus: tuple[int, ...], size: int, repeat: int) -> float:
     source = [np.ones(part) for _ in range(threads)]
     target = [np.zeros(part) for _ in range(threads)]
     best = float("inf")
-    # Threads inherit the CPUs and the policy of the one that starts them; numpy's copy lets go of the lock.
+    # Threads inherit CPUs and policy from the thread that starts them; numpy's copy releases the GIL.
     with ThreadPoolExecutor(threads) as pool:
         for _ in range(repeat + 1):
             begin = time.perf_counter()
@@ -101,7 +101,7 @@ def _bandwidth(cpus: tuple[int, ...], size: int, repeat: int) -> float:
 
 
 def chase(size: int, loads: int, runs: int) -> list[float]:
-    """Nanoseconds a load of a chain through ``size`` bytes of new memory, once for each run."""
+    """Nanoseconds per load in a chain through ``size`` bytes of new memory, once for each run."""
     from .._claim import ffi, lib  # noqa: PLC0415 (the compiled part, which `errors` speaks of elsewhere)
 
     found = ffi.new("double[]", runs)
@@ -113,7 +113,7 @@ def chase(size: int, loads: int, runs: int) -> list[float]:
 def settled(runs: Sequence[float]) -> Optional[float]:
     """The least of some runs, as others on the machine only make a load slower; None for noise.
 
-    Noise is where the three least are not within a tenth: then nothing says that the least is the machine's.
+    It is noise if the three least are not within a tenth: the least may then not be the machine's own.
     """
     least = sorted(runs)[:3]
     return round(least[0], 1) if len(least) == 3 and least[-1] <= 1.1 * least[0] else None

@@ -1,4 +1,4 @@
-"""The command ``numa-align``: one module a subcommand, imported when it is asked for.
+"""The command ``numa-align``: one module per subcommand, imported when the subcommand is used.
 
 A subcommand NAME is the attribute ``command`` of the module ``numa_align.cli.NAME``; listing
 them here rather than importing them keeps ``numa-align --help`` fast.
@@ -34,12 +34,12 @@ COMMANDS = {
     "doctor": "Check Slurm's configuration and this node.",
 }
 
-#: Commands of another package, which builds on this one: by name, so that nothing here imports it.
+#: Commands of another package, which builds on this one; given by name, so that nothing here imports it.
 _ELSEWHERE = {"conf": "numa_align_conf.cli", "doctor": "numa_align_conf.cli"}
 
 
 class _Commands(click.Group):
-    """A group whose commands are modules, imported when they are asked for."""
+    """A group whose commands are modules, imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -50,7 +50,7 @@ class _Commands(click.Group):
         package = _ELSEWHERE.get(cmd_name, "numa_align.cli")
         module = importlib.import_module(f"{package}.{cmd_name}")
         command: click.Command = module.command
-        # click before 8.2 shows this name in its messages, and not the word that was typed.
+        # click before 8.2 shows this name in its messages, not the word that was typed.
         command.name = cmd_name
         return command
 
@@ -63,7 +63,7 @@ class _Commands(click.Group):
             import difflib  # noqa: PLC0415 (for this alone)
 
             name = next(iter(difflib.get_close_matches(args[0], COMMANDS, 1)), None)
-            # Newer releases of click say so themselves.
+            # Newer releases of click do so themselves.
             if name is None or name in error.message:
                 raise
             raise click.UsageError(f"{error.message.rstrip('.')}, did you mean {name!r}?", ctx) from error
@@ -81,22 +81,22 @@ class _Commands(click.Group):
 def cli(ctx: click.Context) -> None:
     """Bind tasks to the CPUs and the memory nearest to their GPUs.
 
-    In Slurm the option `srun --numa-align` does it; this command shows what it sees, what it
-    would do and what it did.
+    In Slurm, the option `srun --numa-align` does it; this command shows what it sees, what it would do and
+    what it did.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
 
 def main() -> None:
-    """Entry point: one line to stderr for what is meant for people, never a traceback.
+    """Entry point: a message is one line on stderr, never a traceback.
 
-    Exit status: that of the command; 2 for wrong usage or input, or output that cannot be written; 130 after
+    Exit status: that of the command; 2 for wrong usage or input, or if output cannot be written; 130 after
     an interrupt.
     """
     take_streams()
     try:
-        # click on its own ends with three lines of usage, and with 1 after an interrupt.
+        # click itself would print three lines of usage, and exit with 1 after an interrupt.
         status = cli.main(prog_name="numa-align", standalone_mode=False)
         sys.stdout.flush()
     except OutputError as error:
@@ -110,13 +110,13 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except OSError as error:
-        # What the system may well refuse, each command says in its own words.
+        # Where the system may well refuse, the command has a message of its own.
         _end(str(error), 2)
     sys.exit(status)
 
 
 def say(line: str) -> None:
-    """A line to stderr, if it is there and can be written to."""
+    """Write a line to stderr, if it is open and can be written to."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
@@ -128,7 +128,7 @@ def _end(message: str, status: int) -> NoReturn:
 
 
 def _line_of(error: click.ClickException) -> str:
-    """What click has to say, which may be a list over several lines, and where to read on."""
+    """click's message, which may be a list over several lines, and where to read more."""
     words = " ".join(error.format_message().split()).rstrip(".")
     # Releases before 8.2 write the option after a colon.
     words = re.sub(r"^No such option: ([^\s.]+)", r"No such option '\1'", words)

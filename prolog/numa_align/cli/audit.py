@@ -115,7 +115,7 @@ def _samples(all_nodes: bool, sources: Sequence[Path], budget: int) -> list[Samp
 
 
 def said_of_silent(silent: Mapping[str, str]) -> Iterator[str]:
-    """A line for each reason, with the nodes that gave it."""
+    """One line per reason, with the nodes that gave it."""
     for why in dict.fromkeys(silent.values()):
         yield f"{fold(node for node in silent if silent[node] == why)} did not answer: {why}"
 

@@ -42,7 +42,7 @@ def command(
     """Measure bandwidth and latency from each node's CPUs to each node's memory, and copies to each GPU.
 
     Copies need PyTorch or CuPy. Run it on an idle machine or with a whole node (srun --exclusive).
-    Exit status: 0, or 2 if it cannot be measured.
+    Exit status: 0, or 2 if nothing can be measured.
     """
     try:
         from ..bench.gpu_copies import toolkit_of  # noqa: PLC0415
@@ -69,7 +69,7 @@ def command(
 
 
 def _measure(topology: Topology, effort: Effort, toolkit: Optional[Toolkit]) -> tuple[list[Cell], list[Copy]]:
-    """Everything, behind a progress bar on stderr."""
+    """Measure everything, with a progress bar on stderr."""
     from ..bench.gpu_copies import measure_gpu, numbered  # noqa: PLC0415
     from ..bench.host_memory import measure_memory, pairs  # noqa: PLC0415
     from ..view.progress import progress  # noqa: PLC0415
@@ -142,7 +142,7 @@ def _title() -> str:
 
 
 def _can_be_drawn(file: Path, kinds: Iterable[str]) -> None:
-    """Raises RequestError for a file that will not be written once all is measured."""
+    """Raises RequestError for a file that could not be written after the measurement."""
     if file.suffix[1:].lower() not in kinds:
         raise RequestError(f"cannot draw {file}: its name ends in none of {', '.join(sorted(kinds))}")
     if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
@@ -154,7 +154,7 @@ def _place(cell: Cell) -> tuple[int, int]:
 
 
 def _draw_map(axes: Any, values: Mapping[tuple[int, int], Optional[float]], what: str) -> None:
-    """One of the two maps; its colours begin at 0, so that half as much looks like half as much."""
+    """One of the two maps; its colours begin at 0, so that half the value looks like half."""
     rows, columns = (sorted({place[i] for place in values}) for i in (0, 1))
     grid = [[values.get((row, column)) for column in columns] for row in rows]
     known = [value for value in values.values() if value is not None]
@@ -174,7 +174,7 @@ def _draw_map(axes: Any, values: Mapping[tuple[int, int], Optional[float]], what
 
 
 def _drawer(plot: Optional[str]) -> Optional[Any]:
-    """What draws the heat map afterwards; it is found out before anything is measured that it can."""
+    """The library that draws the heat map; a missing one is reported before anything is measured."""
     if plot is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""``numa-align check``: is this task aligned? Said by the kernel, not by a plan."""
+"""``numa-align check``: whether this task is aligned, as the kernel reports it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from ..view.common import (
 )
 from . import say
 
-#: With nothing to be near to, nothing can be said to be near.
+#: Without a GPU or a network card there is nothing to be near to.
 _NO_GPU = "no GPU is visible to this process: nothing can be told"
 
 
@@ -83,7 +83,7 @@ def as_json(
         "policy": state.policy.mode,
         "policy_nodes": list(state.policy.nodes),
         **memory_fields(state.private_by_node, state.shared_by_node),
-        # Without a GPU near is what is near its CPUs, which is not what the field says.
+        # Without a GPU these are the nodes near its CPUs, which is not what the field means.
         "near_percent": round(100 * verdict.near_bytes / verdict.bytes, 2)
         if gpus and verdict.bytes
         else None,
@@ -121,7 +121,7 @@ def as_line(
 
 
 def _note(verdict: Verdict, environment: Mapping[str, str]) -> Optional[str]:
-    """What was said of an aligned task when it was placed: that it has fewer CPUs than Slurm gave it."""
+    """The remark made when an aligned task was placed: that it has fewer CPUs than Slurm gave it."""
     if verdict.state != "aligned" or environment.get(STATE) != "aligned":
         return None
     return environment.get(REASON)
@@ -141,7 +141,7 @@ def inspect(
 
 
 def _gpus(topology: Topology, environment: Mapping[str, str]) -> tuple[Gpu, ...]:
-    """The GPUs that the process uses; of a launcher's worker, which sees them all, those it was placed by."""
+    """The GPUs that the process uses; a launcher's worker sees all, and uses those by which it was placed."""
     if WORKER in environment:
         named = environment.get(GPUS, "").split(",")
         return tuple(gpu for gpu in topology.gpus if gpu.bdf in named)
@@ -193,7 +193,7 @@ def command(
 
 
 def _total(environment: Mapping[str, str], state: State, shared: Optional[Path]) -> None:
-    """The first task of the node (with a shared folder: of the step) says how many are aligned."""
+    """Let the first task of the node (with a shared folder: of the step) print how many are aligned."""
     meeting = meeting_of(environment, shared)
     if meeting is None:
         return
@@ -203,7 +203,7 @@ def _total(environment: Mapping[str, str], state: State, shared: Optional[Path])
             return
         total = count(meeting, number)
     except RequestError as error:
-        # Each task has had its say and srun's status tells the rest; once is enough.
+        # Each task has printed its own line and srun reports the status, so one message is enough.
         if meeting.rank == 0:
             say(f"numa-align: {error}")
         return

@@ -1,4 +1,4 @@
-"""``numa-align gpus COUNT``: which GPUs of this node sit best together, and why."""
+"""``numa-align gpus COUNT``: which GPUs of this node are best used together, and why."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class GpusFields(TypedDict):
 @machine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/users.md has the schema.")
 def command(*, count: int, root: str, node_name: Optional[str], as_json: bool) -> None:
-    """Find COUNT GPUs that sit best together: one node, one switch, otherwise evenly over near nodes.
+    """Find the COUNT GPUs nearest to each other: on one node, behind one switch, else evenly over near nodes.
 
     The first line is a list for `numa-align run --gpus`, `numa-align show --gpus` or CUDA_VISIBLE_DEVICES.
     Exit status: 0, or 2 if there are not enough GPUs.

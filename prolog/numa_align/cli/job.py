@@ -136,7 +136,7 @@ def command(
 
 
 def _fix(job: Optional[int], seen: Sequence[Seen], topology: Topology, move_pages: bool) -> tuple[Fixed, ...]:
-    """Bind what is this user's, and say on stderr what was changed and what cannot be."""
+    """Bind this user's processes, and print on stderr what was changed and what cannot be."""
     from ..process.fix import fix, lines_of, room_of  # noqa: PLC0415
 
     room = room_of(seen, topology.online, in_job=job is not None)
@@ -148,7 +148,7 @@ def _fix(job: Optional[int], seen: Sequence[Seen], topology: Topology, move_page
 
 
 def status_of(seen: Sequence[Seen]) -> int:
-    """2: nothing can be told; 1: one with a GPU is not aligned, or one has left its place; else 0."""
+    """2: unknown; 1: a process with a GPU is not aligned, or one has left its place; else 0."""
     judged = [process for process in seen if process.verdict]
     if not judged:
         return 2
@@ -157,7 +157,7 @@ def status_of(seen: Sequence[Seen]) -> int:
 
 
 def inspect(job: Optional[int], pid: Optional[int], topology: Topology) -> list[Seen]:
-    """Look at all processes once. Raises RequestError if there is none."""
+    """Look at all processes once. Raises RequestError if there are none."""
     from ..process.of_job import gpu_holders, look, pids_of_job, with_children  # noqa: PLC0415
     from ..process.open_files import OpenFiles  # noqa: PLC0415
 
@@ -176,7 +176,7 @@ def inspect(job: Optional[int], pid: Optional[int], topology: Topology) -> list[
 
 
 def _on_all_nodes(job: Optional[int], *, threads: bool, as_json: bool) -> NoReturn:
-    """A step of one task on each node of the job, beside what runs there."""
+    """Run a step with one task on each node of the job, beside the job's own steps."""
     if job is None:
         raise RequestError("--all-nodes is for a JOBID")
     from ..process.all_nodes import clean_environment, count_nodes, step_beside  # noqa: PLC0415
@@ -188,7 +188,7 @@ def _on_all_nodes(job: Optional[int], *, threads: bool, as_json: bool) -> NoRetu
         *(["--threads"] if threads else []),
         *(["--json"] if as_json else []),
     ]
-    # JSON is one line for each node, which needs no label.
+    # JSON is one line per node, which needs no label.
     step = step_beside(job, count_nodes(job), words, label=not as_json)
     sys.stdout.flush()
     os.execve(step[0], step, clean_environment())
@@ -197,7 +197,7 @@ def _on_all_nodes(job: Optional[int], *, threads: bool, as_json: bool) -> NoRetu
 def _watch(
     job: Optional[int], pid: Optional[int], topology: Topology, interval: float, threads: bool
 ) -> None:
-    """Until interrupted, or until nothing is left to watch."""
+    """Repeat until interrupted, or until there is nothing left to watch."""
     from rich.console import Console  # noqa: PLC0415
     from rich.live import Live  # noqa: PLC0415
 
@@ -209,7 +209,7 @@ def _watch(
             try:
                 time.sleep(interval)
                 now = fingerprint()
-                if now != known:  # MIG instances, a driver or CPUs came or went meanwhile
+                if now != known:  # MIG instances, a driver or CPUs have come or gone
                     known, topology = now, read_here()
                 live.update(picture(job, inspect(job, pid, topology), threads), refresh=True)
             except (KeyboardInterrupt, RequestError):
@@ -217,7 +217,7 @@ def _watch(
 
 
 def picture(job: Optional[int], seen: Sequence[Seen], threads: bool = False) -> RenderableType:
-    """A table for the terminal, above it which job on which node, and below it what needs a sentence."""
+    """A table for the terminal; above it the job and the node, below it remarks in sentences."""
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415
     from rich.console import Group  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
@@ -261,7 +261,7 @@ def _cells(process: Seen) -> tuple[RenderableType, ...]:
     return (
         str(process.pid),
         "" if process.rank is None else str(process.rank),
-        # Users name their processes: neither markup nor what moves a terminal's cursor.
+        # Users choose the names of processes: no markup, and no escapes that move the terminal's cursor.
         Text(one_line(process.name) or "?"),
         str(len(process.threads)),
         AtCommas(f"{format_cpulist(process.cpus)}@{nodes}" if process.cpus else "-"),
@@ -294,7 +294,7 @@ def _remarks(process: Seen) -> list[str]:
 
 
 class TaskFields(MemoryFields):
-    """The memory of a task in JSON, a piece that its processes share counted once."""
+    """The memory of a task in JSON; what its processes share is counted once."""
 
     task: Optional[int]
     processes: int

@@ -1,4 +1,4 @@
-"""``--root`` and ``--node-name``: this machine or a recorded one, for the commands that look at either."""
+"""``--root`` and ``--node-name``, which choose this machine or a recorded one."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def machine_options(command: _Command) -> _Command:
 
 
 def is_live(root: str) -> bool:
-    """Whether ``root`` is this machine, however it is written."""
+    """Whether ``root`` means this machine, however it is written."""
     return os.path.abspath(root) == "/"  # noqa: PTH100 (a command that may run without pathlib should)
 
 
 def node_name_at(root: str, said: Optional[str]) -> Optional[str]:
-    """Slurm's name of the node: as ``said``, else this machine's; a recording does not tell its own."""
+    """Slurm's name of the node: ``said``, else this machine's own; a recording does not contain its name."""
     return said or (name_here(os.environ) if is_live(root) else None)
 
 
@@ -43,9 +43,9 @@ def machine_at(
     gres_conf: Optional[str] = None,
     node_name: Optional[str] = None,
 ) -> Topology:
-    """The machine below ``root``; the running one is read as `read_here` does, with ``strict``.
+    """The machine below ``root``; the running one is read as by `read_here`, with ``strict``.
 
-    Raises TopologyError where there is none, OverrideError for a wrong override file.
+    Raises TopologyError if there is none, OverrideError for a wrong override file.
     """
     if not os.path.isdir(root):  # noqa: PTH112 (see is_live)
         raise TopologyError(f"{root}: is not a directory; --root names the one to take for /")
@@ -59,7 +59,7 @@ def machine_at(
 
 
 def surroundings_at(root: str, topology: Topology) -> tuple[Attached, dict[int, int]]:
-    """What drawings show beside the topology: network cards, disks, and the sizes of caches."""
+    """What drawings show in addition: network cards, disks, and the sizes of caches."""
     from ..sysfs import Tree  # noqa: PLC0415
     from ..topology.caches import read_cache_sizes  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""``numa-align report``: what the samples of some days add up to."""
+"""``numa-align report``: sums of the samples of some days."""
 
 from __future__ import annotations
 

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from ..process.room import Made, Room
     from ..topology.model import Topology
 
-#: Signals that Python ignores from its start on, which the command would inherit (subprocess does the same).
+#: Signals that Python ignores from its start, which the command would inherit (subprocess does the same).
 _IGNORED = ("SIGPIPE", "SIGXFSZ")
 
 
 @dataclass(frozen=True)
 class _Wish:
-    """What of the environment the user wants set, or left, besides the placement."""
+    """Which variables the user wants set or left alone, besides the placement."""
 
     threads: bool = False
     visible: bool = True
@@ -117,7 +117,7 @@ def command(
     try:
         read, warning = spec_of(spec, os.environ)
     except ClaimError as error:
-        # The compiled claim is missing. A job is not to fail by that, unless it said so.
+        # The compiled claim is missing. A job does not fail because of that, unless it asked for it.
         if not command_line or "strict" in f"{spec} {os.environ.get('NUMA_ALIGN')}":
             raise
         say(f"numa-align: {error}; nothing is bound")
@@ -147,7 +147,7 @@ def command(
 def _bind(
     gpus: Optional[str], request: ProcessRequest, wish: _Wish, warnings: Sequence[str], *, as_json: bool
 ) -> None:
-    """Bind this process and say how it went; ends it where strict was asked for and it is not aligned."""
+    """Bind this process and report it; end it if strict was asked for and the process is not aligned."""
     from ..process.apply import place_here  # noqa: PLC0415
 
     topology = _topology()
@@ -206,7 +206,7 @@ def _report(
 
 
 def _exposed(chosen: Sequence[int], topology: Topology) -> dict[str, str]:
-    """What shows the command the GPUs that were named. Raises RequestError."""
+    """Variables that show the command the GPUs that were named. Raises RequestError."""
     from ..placement.expose import expose  # noqa: PLC0415
     from ..placement.visible import may_open  # noqa: PLC0415
 
@@ -214,7 +214,7 @@ def _exposed(chosen: Sequence[int], topology: Topology) -> dict[str, str]:
 
 
 def _for_programs(applied: Applied, wish: _Wish, *, tell: bool) -> dict[str, str]:
-    """What programs are told about the place that they have."""
+    """Variables that tell programs about their placement."""
     from ..placement.programs import hands_off  # noqa: PLC0415
 
     cpus = set(applied.decision.placement.cpus)
@@ -230,13 +230,13 @@ def _for_programs(applied: Applied, wish: _Wish, *, tell: bool) -> dict[str, str
 
 
 def _may_set_threads(environment: Mapping[str, str]) -> bool:
-    """Whether nobody has chosen the threads: torchrun sets 1 where the user has set nothing."""
+    """Whether nobody has chosen the number of threads: torchrun sets 1 if the user has set nothing."""
     number = environment.get("OMP_NUM_THREADS")
     return number is None or (number == "1" and "TORCHELASTIC_RUN_ID" in environment)
 
 
 def _make_room(applied: Applied, room: Optional[Room]) -> tuple[Made, ...]:
-    """What --room asks for, on the memory nodes of the GPUs that this process uses."""
+    """Do what --room asks for, on the memory nodes of the GPUs that this process uses."""
     if room is None or not room.on:
         return ()
     from ..process.make_room import make_room, memory_headroom  # noqa: PLC0415
@@ -247,7 +247,7 @@ def _make_room(applied: Applied, room: Optional[Room]) -> tuple[Made, ...]:
 
 
 def _named(gpus: str, topology: Topology) -> tuple[int, ...]:
-    """The GPUs of --gpus. Raises NumaAlignError for those that are not there, or not to be had."""
+    """The GPUs of --gpus. Raises NumaAlignError for those that do not exist or cannot be used."""
     from ..placement.decide import refuse_foreign  # noqa: PLC0415
     from ..placement.plan import select_gpus  # noqa: PLC0415
     from ..placement.visible import may_open  # noqa: PLC0415
@@ -258,7 +258,7 @@ def _named(gpus: str, topology: Topology) -> tuple[int, ...]:
 
 
 class RoomFields(TypedDict):
-    """What --make-room did on a node, in JSON, bytes."""
+    """What --make-room did on a node, in JSON; sizes in bytes."""
 
     node: int
     free_before: int
@@ -269,14 +269,14 @@ class RoomFields(TypedDict):
 
 
 class WorkerFields(TypedDict):
-    """Which worker of its task it is, in JSON."""
+    """Which worker of its task the process is, in JSON."""
 
     rank: int
     count: int
 
 
 class Said(TypedDict):
-    """What ``run --json`` prints where nothing could be decided."""
+    """What ``run --json`` prints if nothing could be decided."""
 
     version: int
     state: State
@@ -284,7 +284,7 @@ class Said(TypedDict):
 
 
 class RunFields(Said):
-    """What it prints elsewhere; docs/users.md describes the fields."""
+    """What it prints otherwise; docs/users.md describes the fields."""
 
     gpus: list[str]
     cpus: str
@@ -301,7 +301,7 @@ def to_json(
     variables: Mapping[str, str],
     made: Sequence[Made] = (),
 ) -> Union[Said, RunFields]:
-    """The schema of docs/users.md; ``applied`` is None where nothing could be decided."""
+    """The schema of docs/users.md; ``applied`` is None if nothing could be decided."""
     if applied is None:
         return {"version": 1, "state": "unaligned", "reason": "; ".join(said)}
     placed, worker = applied.decision.placement, applied.decision.worker
@@ -330,7 +330,7 @@ def to_json(
 
 
 def _execute(command_line: tuple[str, ...]) -> NoReturn:
-    """Become the command. Status as of env(1): 127 not found, 126 found and not executable."""
+    """Become the command. Exit statuses as of env(1): 127 not found, 126 found but not executable."""
     for name in _IGNORED:
         signal.signal(getattr(signal, name), signal.SIG_DFL)
     try:

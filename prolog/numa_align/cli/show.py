@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..topology.gpu.pci import Way
     from ..topology.model import Gpu, Topology
 
-#: Those of `view.export`, which is not loaded for the help; a test holds both together.
+#: The tools of `view.export`, which --help does not load; a test checks that the two lists are equal.
 _TOOLS = ("numactl", "taskset", "docker", "podman", "compose", "apptainer", "enroot", "cdi", "kubernetes",
           "kubernetes-dra", "systemd", "env", "nccl-topo")  # fmt: skip
 
@@ -121,7 +121,7 @@ def _ways(root: str, topology: Topology) -> dict[str, Way]:
 
 
 def _usable(root: str, gpu: Gpu) -> bool:
-    """Whether somebody beside us may have the GPU: in a job those of other jobs do not count."""
+    """Whether others besides us may have the GPU: inside a job, GPUs of other jobs do not count."""
     from ..placement.visible import may_open  # noqa: PLC0415
 
     return not is_live(root) or gpu.device is None or may_open(gpu.device)
@@ -130,7 +130,7 @@ def _usable(root: str, gpu: Gpu) -> bool:
 def _sharers(
     topology: Topology, own: Own, spec: Spec, whole: Sequence[int], decision: Decision
 ) -> Iterator[str]:
-    """A remark about GPUs for which some of the same CPUs would be printed."""
+    """A remark about other GPUs, for which some of the same CPUs would be printed."""
     from ..placement.decide import share_of  # noqa: PLC0415
     from ..topology.select import number_of  # noqa: PLC0415
 

@@ -1,9 +1,9 @@
-"""stdout and stderr that hold whatever they are: closed, full, a pipe that nobody reads, or of any encoding.
+"""stdout and stderr that accept anything: closed, full, a pipe without a reader, or of any encoding.
 
-Python has None for a stream that is closed, whose number the next file gets that is opened. It fails where
-output fails and once more when it ends, then with a status of its own. What cannot be written to stdout is
-one OutputError here, and what cannot be written to stderr is lost: a program is not to end by what is said
-of it.
+Python sets a closed stream to None, and the next file that is opened gets its number. A stream that fails
+does so at the write and again when Python exits, which then has a status of its own. Here a failure of stdout
+is a single OutputError, and a failure of stderr is ignored: a program must not end because of a message
+about it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Stream(io.RawIOBase):
-    """A file descriptor; after the first failure everything goes nowhere, so that nothing fails twice."""
+    """A file descriptor; after the first failure all output is discarded, so that nothing fails twice."""
 
     def __init__(self, number: int, *, needed: bool) -> None:
         super().__init__()
@@ -49,16 +49,16 @@ class _Stream(io.RawIOBase):
 
 
 def take_streams() -> None:
-    """Put them in the place of Python's."""
+    """Replace Python's own streams."""
     _occupy_standard_numbers()
     sys.stdout = _text(sys.stdout, 1, needed=True)
     sys.stderr = _text(sys.stderr, 2, needed=False)
 
 
 def _occupy_standard_numbers() -> None:
-    """Where one is closed, /dev/null, for reading: the next file would get the number, and our output.
+    """Open /dev/null for reading where one is closed: else the next file gets the number, and our output.
 
-    A program that we become finds it closed, as it would have been (os.open sets O_CLOEXEC).
+    The command that we become finds it closed, as it would have been (os.open sets O_CLOEXEC).
     """
     number = 0
     while number <= 2:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-# Columns of a terminal below which the GPUs are listed one under the other.
+# On terminals narrower than this many columns, GPUs are listed one below the other.
 _NARROW = 72
 
-# Nodes above which distances are grouped rather than shown as a matrix.
+# With more nodes than this, distances are grouped instead of shown as a matrix.
 _MATRIX_NODES = 16
 
 _KIND_STYLES = {"cpu": "green", "cpu-only": "yellow", "memory": "cyan", "gpu-memory": "dim"}
@@ -161,7 +161,7 @@ def _node_table(topology: Topology) -> RenderableType:
 
 
 def _runs(nodes: Sequence[Node]) -> Iterator[list[Node]]:
-    """The nodes one by one, but those without anything together: Grace has dozens of them."""
+    """The nodes one by one, but empty GPU memory nodes together: Grace has dozens of them."""
     empty: list[Node] = []
     for node in nodes:
         if node.cpus or node.memory_bytes or node.kind != "gpu-memory":
@@ -176,7 +176,7 @@ def _runs(nodes: Sequence[Node]) -> Iterator[list[Node]]:
 
 
 def _distance_parts(topology: Topology, width: int) -> Iterator[RenderableType]:
-    """A matrix where it fits, else one line per node; only nodes that have something."""
+    """A matrix if it fits, else one line per node; nodes without CPUs and memory are left out."""
     shown = [i for i, node in enumerate(topology.nodes) if node.cpus or node.memory_bytes]
     if len(shown) < 2:
         return
@@ -224,7 +224,7 @@ def _gpu_parts(topology: Topology, width: int) -> Iterator[RenderableType]:
 
 
 def _gpu_table(gpus: Sequence[Gpu]) -> RenderableType:
-    """A row a GPU; a column that would say nothing is left out."""
+    """One row per GPU; a column that would be empty is left out."""
     from ..view.lists import AtCommas  # noqa: PLC0415 (see show)
 
     models = {_name(gpu) for gpu in gpus}
@@ -275,7 +275,7 @@ def _name(gpu: Gpu) -> str:
 
 
 def _literal(text: str) -> Text:
-    """Text in which brackets are brackets: a model's name is no markup."""
+    """Text in which brackets are literal, as the name of a model may contain some."""
     from rich.text import Text  # noqa: PLC0415 (see show)
 
     return Text(text)

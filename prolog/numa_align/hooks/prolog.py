@@ -1,6 +1,6 @@
 """The job prolog and epilog: a table for every job on every node, and its removal.
 
-Run as root by slurmd, once a job and node. Everything that goes wrong ends as one line in the
+slurmd runs them as root, once per job and node. Every failure ends as one line in the
 system log; the exit status is always 0, because a failing prolog or epilog drains the node
 (prolog_epilog guide, "Failure Handling"). The scripts around this module add a time limit.
 """
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 #: Facility daemon, severities warning and info (syslog(3)).
 _WARNING, _INFO = 3 << 3 | 4, 3 << 3 | 6
 
-#: Seconds that a job is taken to run where Slurm does not say.
+#: How long a job is assumed to run, in seconds, if Slurm does not say.
 _MONTH = 31 * 24 * 3600.0
-#: Digits of a number of seconds that a file can have for its time: the year 5138.
+#: The most digits of a number of seconds that a file's time can hold: the year 5138.
 _LONGEST_TIME = 11
-#: The site's words for the prolog, below the root; most sites have none.
+#: The site's settings for the prolog, below the root; most sites have none.
 _CONF = "etc/numa-align/prolog.conf"
 
 
 def _log(message: str, *, wrong: bool = True) -> None:
-    """One line to the system log if it takes it at once, and to stderr.
+    """Write one line to stderr, and to the system log if that accepts it at once.
 
-    Not through syslog(3), which waits for as long as nobody reads /dev/log.
+    syslog(3) is not used, as it blocks while nobody reads /dev/log.
     """
     import socket  # noqa: PLC0415 - only when there is something to say
 
@@ -50,7 +50,7 @@ def _log(message: str, *, wrong: bool = True) -> None:
                 log.send(line)
             break
         except OSError:
-            continue  # no log, a full queue, or a socket of the other kind
+            continue  # no log, a full queue, or a socket of the other type
     try:  # noqa: SIM105 - contextlib costs the prolog an import
         print(f"numa-align: {message}", file=sys.stderr)
     except (OSError, ValueError):
@@ -65,7 +65,7 @@ def _job_id(environment: Mapping[str, str]) -> int:
 
 
 def _job_gpus(environment: Mapping[str, str]) -> Optional[tuple[int, ...]]:
-    """The job's GPUs on this node as gres indexes; None if Slurm does not say or says it oddly."""
+    """The job's GPUs on this node as gres indexes; None if Slurm does not say, or in an unknown format."""
     text = environment.get("SLURM_JOB_GPUS")
     if not text:
         return None
@@ -76,7 +76,7 @@ def _job_gpus(environment: Mapping[str, str]) -> Optional[tuple[int, ...]]:
 
 
 def _job_end(environment: Mapping[str, str], now: float) -> float:
-    """When the job ends by its limit, as Slurm 24.11 says and 22.05 does not; then a month from now."""
+    """When the job's time limit ends it, as Slurm 24.11 says; 22.05 does not: then a month from now."""
     text = environment.get("SLURM_JOB_END_TIME", "")
     if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_TIME):
         return now + _MONTH
@@ -88,7 +88,7 @@ def _boot_id() -> str:
 
 
 def read_node(environment: Mapping[str, str], root: AnyPath = "/") -> Topology:
-    """This node. A wrong override file or gres.conf is a warning in it: the resolver goes on without."""
+    """Read this node. A wrong override file or gres.conf becomes a warning and is otherwise ignored."""
     from ..topology.read import read_here  # noqa: PLC0415 - the epilog does without
 
     return read_here(environment, root=root)
@@ -100,7 +100,7 @@ def write_job_table(
     directory: AnyPath = DIRECTORY,
     topology: Optional[Topology] = None,
 ) -> list[str]:
-    """Resolve this node's GPUs and write the job's table; returns warnings for the log."""
+    """Find this node's GPUs and write the job's table; returns warnings for the log."""
     job = _job_id(environment)
     warnings = []
     topology = topology or read_node(environment, root)
@@ -115,10 +115,10 @@ def write_job_table(
 
 
 def sweep(directory: AnyPath = DIRECTORY, now: Optional[float] = None) -> list[int]:
-    """Remove tables that no epilog took away; returns the jobs' ids.
+    """Remove tables that no epilog removed; returns the ids of their jobs.
 
-    A job between two steps has no process here unless PrologFlags has Contain. Its table is known by the end
-    of its time limit, which costs no question to Slurm: epilogs that ask slurmctld are a storm at scale.
+    A job between two steps has no process here unless PrologFlags has Contain. Its table is kept until the
+    end of its time limit, so Slurm need not be asked: on large clusters epilogs that ask overload slurmctld.
     """
     limit = (time.time() if now is None else now) - STALE_SECONDS
     try:
@@ -144,7 +144,7 @@ def prolog(root: AnyPath = "/", directory: AnyPath = DIRECTORY) -> None:
         for warning in write_job_table(os.environ, root, directory, topology):
             _log(warning)
     except Exception as error:
-        # Whatever it is: the job starts, unaligned, and the plugin tells its user why.
+        # Whatever fails, the job starts unaligned, and the plugin tells its user why.
         _log(f"prolog: no table written: {error}")
         return
     try:
@@ -155,11 +155,11 @@ def prolog(root: AnyPath = "/", directory: AnyPath = DIRECTORY) -> None:
 
 
 def make_job_room(environment: Mapping[str, str], topology: Topology, root: AnyPath = "/") -> tuple[str, ...]:
-    """Make room for a job with GPUs on their nodes, as the site has it; returns lines for the log."""
+    """Make room for a job on the nodes of its GPUs, if the site wants it; returns lines for the log."""
     job_gpus, conf = _job_gpus(environment), Tree(root)
     if not job_gpus or not conf.exists(_CONF):
         return ()
-    # Only where the site has words for the prolog, and only where they ask for room.
+    # Only if the site has settings for the prolog, and only if they ask for room.
     from .prolog_conf import read_prolog_conf  # noqa: PLC0415
 
     room = read_prolog_conf(conf.path(_CONF)).room

@@ -1,6 +1,6 @@
-"""The site's words for the job prolog: ``/etc/numa-align/prolog.conf``.
+"""The site's settings for the job prolog: ``/etc/numa-align/prolog.conf``.
 
-Lines ``KEY=VALUE``; blank lines and what begins with ``#`` are left out. The only key is ``room``.
+Lines ``KEY=VALUE``; blank lines and lines that begin with ``#`` are ignored. The only key is ``room``.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from ..sysfs import read_text
 
 @dataclass(frozen=True)
 class PrologConf:
-    """What the site wants the prolog to do beside writing the table."""
+    """What the site wants the prolog to do besides writing the table."""
 
     room: Room = OFF
 
 
 def read_prolog_conf(path: str) -> PrologConf:
-    """The site's words, those that are built in without the file.
+    """The site's settings; without the file, the built-in ones.
 
-    Raises NumaAlignError that names the file and the word: nothing is done by words that are not understood.
+    Raises NumaAlignError that names the file and the word: a file that is not understood has no effect.
     """
     if not os.path.lexists(path):
         return PrologConf()

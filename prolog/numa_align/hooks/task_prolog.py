@@ -1,12 +1,12 @@
 """The task prolog, for sites without the plugin: TaskProlog= of slurm.conf or ``srun --task-prolog=``.
 
-slurmstepd runs it in the place of the task, as the user, before the program; the program becomes its
-parent process, whose CPUs any process of the user may bind. What it prints is read by slurmstepd:
-``export NAME=value``, ``unset NAME``, ``print text`` (slurm.conf(5), TaskProlog). A status other than 0
-ends the task, hence always 0.
+slurmstepd runs it before the task's program, as the user and as a child of the process that becomes the
+program; any process of the user may bind that parent's CPUs. slurmstepd reads what it prints:
+``export NAME=value``, ``unset NAME``, ``print text`` (slurm.conf(5), TaskProlog). An exit status other than 0
+ends the task, so it is always 0.
 
-A memory policy belongs to a thread and nobody can set another's: that is the plugin's, or of
-``numa-align run``.
+A memory policy belongs to a thread, and no other process can set it: only the plugin or ``numa-align run``
+can.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..slurm_env import to_number
 from ..topology.model import Topology
 from ..topology.read import read_here
 
-#: Once for each node, as it is the same for all.
+#: Printed once per node, as it is the same for all tasks.
 _MEMORY = (
     "the memory policy of another process cannot be set: use `numa-align run` before the program, or the "
     "plugin; memory comes from the node where the task first runs"
@@ -37,27 +37,27 @@ _MEMORY = (
 def main() -> None:
     """Entry point of numa-align-task-prolog."""
     try:
-        # The script around this says who the task is: its own parent is that script.
+        # The script around this one names the task: that script is our own parent.
         task = to_number(os.environ.pop("NUMA_ALIGN_TASK", None)) or os.getppid()
         for line in speak(os.environ, task):
             print(line)
     except Exception as error:
-        # Whatever it is: the task starts as Slurm placed it, and its user reads why.
+        # Whatever fails, the task starts as Slurm placed it, and its user is told why.
         print(f"print numa-align: {_one_line(str(error))}; the task starts as Slurm placed it")
     sys.stdout.flush()
 
 
 def speak(environment: Mapping[str, str], task: int) -> Iterator[str]:
-    """Bind the process ``task`` and yield what slurmstepd is to be told.
+    """Bind the process ``task`` and yield lines for slurmstepd.
 
-    A line for people comes from the first task of each node, and from one that is not aligned.
+    The first task of each node prints a line for people, and so does each task that is not aligned.
     """
     spec, warning = spec_of(None, environment)
     first = environment.get("SLURM_LOCALID", "0") == "0"
     if warning and first:
         yield f"print numa-align: {_one_line(warning)}"
     if not spec.on or (environment.get(STATE) and not _inherited(environment)):
-        return  # off, or the plugin has done it
+        return  # off, or already done by the plugin
     topology = read_here(environment)
     own = read_own()
     decision = decide(topology, own, environment, ProcessRequest(spec))
@@ -81,7 +81,7 @@ def speak(environment: Mapping[str, str], task: int) -> Iterator[str]:
 
 
 def _inherited(environment: Mapping[str, str]) -> bool:
-    """Whether the variables are those of a batch script that was aligned, handed on by srun."""
+    """Whether the variables are those of a batch script that was aligned, passed on by srun."""
     return environment.get(CPUS) != format_cpulist(os.sched_getaffinity(0))
 
 
@@ -98,7 +98,7 @@ def _one_line(text: str) -> str:
 
 
 def is_batch(environment: Mapping[str, str]) -> bool:
-    """Whether this is the batch script: its step has no number of srun's (SLURM_BATCH_SCRIPT is -5)."""
+    """Whether this is the batch script: its step has none of srun's numbers (SLURM_BATCH_SCRIPT is -5)."""
     step = environment.get("SLURM_STEP_ID", environment.get("SLURM_STEPID", ""))
     return step in ("", "4294967291", "-5") and bool(environment.get("SLURM_JOB_ID"))
 
@@ -108,22 +108,22 @@ def later_steps(
 ) -> Iterator[str]:
     """SLURM_CPU_BIND and SLURM_MEM_BIND, which later sruns of the script read as options.
 
-    Their masks name CPUs of this node, so they are only for a job on one node; and a step that has fewer
-    CPUs than the job would be refused (srun(1), --cpu-bind), so a step of its own size needs
-    ``--cpu-bind`` said again.
+    Their masks name CPUs of this node, so they are set only for a job on one node. A step with fewer CPUs
+    than the job would be refused (srun(1), --cpu-bind), so a step that sets its own size has to repeat
+    ``--cpu-bind``.
     """
     tasks = to_number(environment.get("SLURM_TASKS_PER_NODE", "").partition("(")[0])
     if environment.get("SLURM_JOB_NUM_NODES") != "1" or not tasks or not decision.placement.gpus:
         return
     if environment.get("SLURM_CPU_BIND") or environment.get("SLURM_MEM_BIND"):
-        return  # the user has said how
+        return  # the user has chosen
     masks = step_masks(topology, decision, tasks, spec, own)
     yield f"export SLURM_CPU_BIND=mask_cpu:{','.join(hex(cpus) for cpus, _ in masks)}"
     nodes = ",".join(hex(mask) for _, mask in masks)
     if spec.mem == "bind" and all(mask for _, mask in masks):
         yield f"export SLURM_MEM_BIND=mask_mem:{nodes}"
     elif spec.mem == "preferred" and all(mask and not mask & (mask - 1) for _, mask in masks):
-        # Slurm's prefer knows one node a task (libnuma's numa_set_preferred).
+        # Slurm's prefer takes one node per task (libnuma's numa_set_preferred).
         yield f"export SLURM_MEM_BIND=prefer,mask_mem:{nodes}"
 
 

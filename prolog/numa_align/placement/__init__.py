@@ -1,1 +1,1 @@
-"""Who gets which CPUs and memory: pure decisions, without asking the machine anything."""
+"""Which process gets which CPUs and memory: pure decisions, without queries to the machine."""

@@ -1,7 +1,7 @@
-"""Which COUNT GPUs of a machine sit best together, and why. Pure but for the PCI tree below ``root``.
+"""Which COUNT GPUs of a machine are best used together, and why. Pure but for the PCI tree below ``root``.
 
-Order of what counts: as few NUMA nodes as hold them, nodes near each other, the same number on each node,
-then as many pairs as possible behind one switch, then the lowest addresses.
+Criteria in order: as few NUMA nodes as possible, nodes near each other, the same number on each node,
+as many pairs as possible behind one switch, the lowest addresses.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from ..sysfs import Tree
 from ..topology.gpu.pci import route
 from ..topology.model import Gpu, Topology
 
-#: Subsets of a node's GPUs are tried up to this many; above, the lowest addresses are taken.
+#: Up to this many subsets of a node's GPUs are tried; above, the lowest addresses are taken.
 _TRIES = 20000
 
 
 @dataclass(frozen=True)
 class Best:
-    """``gpus`` ascending by address; ``reasons`` are sentences."""
+    """``gpus`` are ascending by address; ``reasons`` are sentences."""
 
     gpus: tuple[Gpu, ...]
     reasons: tuple[str, ...]
 
 
 def bridges_of(gpu: Gpu, root: str = "/") -> tuple[str, ...]:
-    """The bridges above a GPU from the root bus down, as sysfs nests them; () where it does not."""
+    """The bridges above a GPU from the root bus down, as sysfs nests them; () if it does not."""
     return route(Tree(root), gpu.bdf)[:-1]
 
 
@@ -39,7 +39,7 @@ def behind_one_switch(a: Sequence[str], b: Sequence[str]) -> bool:
 
 
 def choose(topology: Topology, count: int, gpus: Sequence[Gpu], bridges: Mapping[str, Sequence[str]]) -> Best:
-    """The best ``count`` of ``gpus``; ``bridges`` by address. Raises RequestError if there are fewer."""
+    """The best ``count`` of ``gpus``; ``bridges`` are by address. Raises RequestError if there are fewer."""
     if not gpus:
         raise RequestError("this machine has no GPU that this process may use")
     if count > len(gpus):
@@ -68,7 +68,7 @@ def _choose_nodes(
                 fitting, key=lambda c: (_spread(topology, c), max(_shares(count, _sizes(by_node, c))), c)
             )
             return nearest
-    # Only with those of which nobody knows where they are.
+    # Not possible without GPUs whose node is unknown.
     return (*known, None)
 
 
@@ -82,7 +82,7 @@ def _spread(topology: Topology, nodes: Sequence[int]) -> int:
 
 
 def _shares(count: int, sizes: Sequence[int]) -> list[int]:
-    """``count`` dealt out evenly, no node above its size."""
+    """``count`` distributed evenly, with no node above its size."""
     shares = [0] * len(sizes)
     for _ in range(count):
         free = [i for i, size in enumerate(sizes) if shares[i] < size]

@@ -1,7 +1,7 @@
-"""The claim, typed: what the C code in spank/ decides, as frozen values.
+"""The claim with types: the decisions of the C code in spank/, as frozen values.
 
-The plugin and these functions run the same C. A machine reaches it as the text of its binding
-table, which is also what the plugin reads, so nothing is lost or added on the way. CPU and node
+The plugin and these functions run the same C. A machine is passed to it as the text of its binding
+table, which the plugin reads too, so nothing is lost or added on the way. CPU and node
 numbers are Linux's; GPUs are positions in ascending order of PCI address (`Machine.gpus`).
 """
 
@@ -20,14 +20,14 @@ from .table import format_table
 
 #: CPU and node numbers are below this (NA_SET_BITS in spank/set.h).
 SET_BITS = 8192
-#: GPUs of a step at most (NA_MAX_GPUS), tasks of a step on a node at most (NA_MAX_TASKS).
+#: The most GPUs of a step (NA_MAX_GPUS), and the most tasks of a step on a node (NA_MAX_TASKS).
 MAX_GPUS = 256
 MAX_TASKS = 4096
 
 
 @dataclass(frozen=True)
 class Spec:
-    """The option ``--numa-align``, read."""
+    """The option ``--numa-align`` after parsing."""
 
     on: bool = False
     strict: bool = False
@@ -43,9 +43,9 @@ class Spec:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which of the GPUs it sees a task uses: ``count`` from ``first`` on.
+    """Which of its visible GPUs a task uses: ``count`` from number ``first`` on.
 
-    ``sharers`` tasks use the first one, of which this is number ``share``.
+    ``sharers`` tasks use the first of them; this task is number ``share`` of those.
     """
 
     first: int
@@ -56,7 +56,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Sight:
-    """What is known of any task of a step: the GPUs that it sees, and how many CPUs Slurm gave it."""
+    """What is known of each task of a step: the GPUs that it sees, and how many CPUs Slurm gave it."""
 
     visible: tuple[int, ...]
     cpus: int
@@ -64,10 +64,10 @@ class Sight:
 
 @dataclass(frozen=True)
 class Step:
-    """A step on one node: its CPUs, the nodes it may use memory of, its tasks and GPUs.
+    """A step on one node: its CPUs, the nodes whose memory it may use, its tasks and GPUs.
 
-    ``sights`` are what each task sees and has, None where a task knows only its own. ``nics`` are names of
-    the cards that it may use, None: all that can be chosen.
+    ``sights`` are what each task sees and has, or None if a task knows only its own. ``nics`` are names of
+    the cards that the step may use; None means all that can be chosen.
     """
 
     cpus: tuple[int, ...]
@@ -83,7 +83,7 @@ class Step:
 class Task:
     """What one task sees, and what it was given.
 
-    ``visible`` are the GPUs it can use in the order in which it counts them, ``mask`` the CPUs that
+    ``visible`` are the GPUs that it can use, in the order in which it counts them; ``mask`` has the CPUs that
     Slurm gave it.
     """
 
@@ -99,12 +99,12 @@ class Placement:
     """What a task gets.
 
     ``state`` is ``aligned``, ``partial``, ``memory-only`` or ``unaligned``; ``reason`` and ``advice``
-    are sentences or None. ``cpus`` are its CPUs afterwards, whether bound (``binds_cpus``) or left.
-    ``policy`` is a name of set_mempolicy(2), ``default`` where none is set (``sets_memory`` False);
-    ``memory_nodes`` are the policy's, or those near its GPUs where none is set. ``given``: how many CPUs
-    Slurm gave it. Of its CPUs ``own`` are on the nodes of its GPUs and ``beside`` on other nodes that are
-    local to them. ``note`` tells that it has fewer CPUs than it was given, or is None.
-    ``nics`` are the names of the network cards of its own, of those nearest to its GPUs.
+    are sentences or None. ``cpus`` are its CPUs afterwards, whether bound (``binds_cpus``) or left alone.
+    ``policy`` is a name of set_mempolicy(2), or ``default`` if none is set (``sets_memory`` False);
+    ``memory_nodes`` are those of the policy, or those near its GPUs if none is set. ``given``: how many CPUs
+    Slurm gave it. ``own`` of its CPUs are on the nodes of its GPUs, and ``beside`` of them on other nodes
+    that are local to its GPUs. ``note`` says that it has fewer CPUs than it was given, or is None.
+    ``nics`` are the names of its own network cards, among those nearest to its GPUs.
     """
 
     state: State
@@ -125,7 +125,7 @@ class Placement:
 
 @cache
 def _compiled() -> tuple[Any, Any]:
-    """The extension module's ``ffi`` and ``lib``; it is imported when it is first needed."""
+    """The ``ffi`` and ``lib`` of the extension module, which is imported on first use."""
     try:
         from .._claim import ffi, lib  # noqa: PLC0415
     except ImportError as error:
@@ -143,7 +143,7 @@ def _text(value: Any) -> str:
 
 
 def _fill(target: Any, numbers: Iterable[int]) -> None:
-    """Writes numbers into a struct na_set."""
+    """Write numbers into a struct na_set."""
     ffi, _ = _compiled()
     bits = 0
     for number in numbers:
@@ -173,16 +173,16 @@ def _write_spec(target: Any, spec: Spec) -> None:
 
 
 def read_spec(text: Optional[str], *, base: Optional[Spec] = None, request: bool = True) -> Spec:
-    """Reads the option's text over ``base`` (None: what is built in).
+    """Parse the option's text, starting from ``base`` (None: the built-in defaults).
 
-    With ``request``, as for the command line, alignment is turned on unless the text says off.
-    None, "" and "(null)" are an option without value. Raises SpecError, which lists the words.
+    With ``request``, as on the command line, alignment is turned on unless the text says off.
+    None, "" and "(null)" mean the option without a value. Raises SpecError, which lists the words.
     """
     ffi, lib = _compiled()
     spec = ffi.new("struct na_spec *")
     _write_spec(spec, base or Spec())
     error = ffi.new("char[512]")
-    # surrogateescape: what the shell passed, whatever it was, goes to the parser, which refuses it.
+    # surrogateescape passes on whatever bytes the shell gave; the parser refuses them.
     raw = ffi.NULL if text is None else ffi.new("char[]", text.encode("utf-8", "surrogateescape"))
     read = lib.na_spec_request if request else lib.na_spec_parse
     if text is not None and "\0" in text:
@@ -196,7 +196,7 @@ def read_spec(text: Optional[str], *, base: Optional[Spec] = None, request: bool
 
 
 def spec_words() -> str:
-    """The words that ``--numa-align`` takes, in a line."""
+    """The words that ``--numa-align`` accepts, in one line."""
     return _text(_compiled()[1].na_spec_words)
 
 
@@ -206,7 +206,7 @@ def spec_help() -> str:
 
 
 def programs() -> dict[str, str]:
-    """Variable -> value by which a program that would undo a placement keeps it."""
+    """Variables, with their values, that keep programs from undoing a placement."""
     known = _compiled()[1].na_programs
     end = next(number for number in itertools.count() if not known[number].variable)
     return {_text(known[number].variable): _text(known[number].value) for number in range(end)}
@@ -219,10 +219,10 @@ def choose_gpus(task: int, tasks: int, visible: int) -> Choice:
 
 
 class ClaimMachine:
-    """A node of the cluster as the C code knows it."""
+    """A node of the cluster, as the C code represents it."""
 
     def __init__(self, table: str) -> None:
-        """Reads a binding table. Raises TableError for any other text."""
+        """Read a binding table. Raises TableError for any other text."""
         ffi, lib = _compiled()
         error = ffi.new("char[256]")
         raw = table.encode("utf-8", "surrogateescape")
@@ -230,25 +230,25 @@ class ClaimMachine:
         if machine == ffi.NULL:
             raise TableError(f"not a valid binding table: {_text(error)}")
         self._machine = ffi.gc(machine, lib.na_machine_free)
-        # The step that was asked about last, as the C code has it: all its tasks are asked about in turn.
+        # The C structs of the latest step, as all tasks of a step are asked about in turn.
         self._last: Optional[tuple[Step, Any, Any]] = None
-        #: PCI addresses, ascending: a GPU's number everywhere else is its position here.
+        #: PCI addresses, ascending: elsewhere a GPU's number is its position here.
         self.gpus = tuple(_text(machine.gpus[i].bdf) for i in range(machine.gpu_count))
         #: Names of the cards among which tasks choose.
         self.nics = tuple(_text(machine.nics[i].name) for i in range(machine.nic_count))
 
     @classmethod
     def of(cls, topology: Topology) -> ClaimMachine:
-        """The machine that a topology describes, by way of its binding table."""
+        """The machine that a topology describes, built through its binding table."""
         machine = cls(format_table(topology, 0))
         if machine.gpus != tuple(gpu.bdf for gpu in topology.gpus):
             raise ClaimError("the topology's GPUs are not in ascending order of their PCI addresses")
         return machine
 
     def claim(self, cpus: Iterable[int], homes: Sequence[Optional[int]]) -> tuple[tuple[int, ...], ...]:
-        """Divides CPUs among claimants that sit on the given NUMA nodes: a slice for each.
+        """Divide CPUs among claimants on the given NUMA nodes: one slice for each.
 
-        A claimant whose node is None gets nothing. Raises ClaimError for a node that is not there.
+        A claimant whose node is None gets nothing. Raises ClaimError for a node that does not exist.
         """
         ffi, lib = _compiled()
         claimants = ffi.new("struct na_claimant[]", max(len(homes), 1))
@@ -271,10 +271,10 @@ class ClaimMachine:
         return position
 
     def local_cpus(self, node: Optional[int]) -> frozenset[int]:
-        """The CPUs that are local to a GPU on ``node``; none where its node is unknown.
+        """The CPUs that are local to a GPU on ``node``; none if its node is unknown.
 
-        Those of the node itself, and those of the nodes of the same package, at a SLIT distance below
-        20, to which no GPU of the machine is attached.
+        These are the node's own, and those of other nodes in the same package at a SLIT distance below
+        20 to which no GPU of the machine is attached.
         """
         ffi, lib = _compiled()
         if node is None:
@@ -284,7 +284,7 @@ class ClaimMachine:
         return frozenset(_numbers(found))
 
     def divide(self, cpus: Iterable[int], parts: int) -> tuple[tuple[int, ...], ...]:
-        """Divides CPUs into contiguous parts, whoever they are for."""
+        """Divide CPUs into contiguous parts, irrespective of their owners."""
         ffi, lib = _compiled()
         given, part = ffi.new("struct na_set *"), ffi.new("struct na_set *")
         _fill(given, cpus)
@@ -296,7 +296,7 @@ class ClaimMachine:
         return tuple(found)
 
     def _nic_bits(self, names: Optional[Iterable[str]]) -> int:
-        """A set of cards as the C code has it."""
+        """A set of cards in the C code's representation."""
         wanted = frozenset(self.nics if names is None else names)
         return sum(1 << number for number, name in enumerate(self.nics) if name in wanted)
 
@@ -311,7 +311,7 @@ class ClaimMachine:
             raise ClaimError(f"more than {MAX_GPUS} GPUs")
 
     def _step(self, step: Step) -> tuple[Any, Any]:
-        """A struct na_step, and what has to live as long as that."""
+        """A struct na_step, and an object that has to live as long."""
         ffi, _ = _compiled()
         if self._last is not None and self._last[0] is step:
             return self._last[1:]
@@ -332,7 +332,7 @@ class ClaimMachine:
         return made, sights
 
     def _add_sights(self, made: Any, step: Step) -> Any:
-        """Gives a struct na_step its sights; what is returned has to live as long as that."""
+        """Add its sights to a struct na_step; the returned object has to live as long."""
         ffi, _ = _compiled()
         if step.sights is None:
             return None
@@ -361,7 +361,7 @@ class ClaimMachine:
         return made
 
     def place(self, step: Step, task: Task) -> Placement:
-        """Decides for one task, as the plugin does. Raises ClaimError for what cannot be a step."""
+        """Decide for one task, as the plugin does. Raises ClaimError for an impossible step."""
         placement, _ = self._place(step, task)
         return Placement(
             state=STATES[placement.state],
@@ -381,7 +381,7 @@ class ClaimMachine:
         )
 
     def variables(self, step: Step, placement: Placement) -> dict[str, Optional[str]]:
-        """What the plugin would put into the environment of a task that it placed so; None: not there."""
+        """Variables that the plugin would set for a task that it placed so; None: not set."""
         ffi, lib = _compiled()
         self._check_gpus(placement.gpus)
         made, (given, _sights) = ffi.new("struct na_placement *"), self._step(step)
@@ -400,7 +400,7 @@ class ClaimMachine:
         }
 
     def libraries(self, placement: Placement) -> dict[str, str]:
-        """Variables by which libraries for communication use the cards of a task that was placed so."""
+        """Variables by which communication libraries use the cards of a task that was placed so."""
         ffi, lib = _compiled()
         placed = ffi.new("struct na_placement *")
         placed.nics = self._nic_bits(placement.nics)
@@ -413,7 +413,7 @@ class ClaimMachine:
         }
 
     def _place(self, step: Step, task: Task) -> tuple[Any, Any]:
-        """The placement and the step as the C code has them."""
+        """The placement and the step in the C code's representation."""
         ffi, lib = _compiled()
         placement = ffi.new("struct na_placement *")
         made, sights = self._step(step)
@@ -422,7 +422,7 @@ class ClaimMachine:
         return placement, (made, sights)
 
     def slices(self, step: Step, placement: Placement) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
-        """The part of its CPUs, and the memory nodes, that each GPU of a placed task has."""
+        """For each GPU of a placed task, its part of the task's CPUs, and its memory nodes."""
         ffi, lib = _compiled()
         made, _sights = self._step(step)
         self._check_gpus(placement.gpus)
@@ -444,14 +444,14 @@ class ClaimMachine:
 
 @lru_cache(maxsize=2)
 def _machine_of(topology: Topology) -> ClaimMachine:
-    """Made once for all processes of a node that are judged."""
+    """Cached, as all processes of a node are judged with one machine."""
     return ClaimMachine.of(topology)
 
 
 def local_cpus(topology: Topology, gpus: Iterable[Gpu]) -> frozenset[int]:
-    """The CPUs that are local to any of these GPUs (`Machine.local_cpus`).
+    """The CPUs that are local to any of these GPUs (`ClaimMachine.local_cpus`).
 
-    Where the compiled claim is missing or the machine fits in no table, those of the GPUs' own nodes.
+    Without the compiled claim, or for a machine that fits in no table, those of the GPUs' own nodes.
     """
     gpus = tuple(gpus)
     try:

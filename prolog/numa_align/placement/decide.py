@@ -1,7 +1,7 @@
 """What `numa-align run`, the task prolog and the Python call decide: CPUs and memory of this process.
 
-Pure: topology, environment and the kernel's word in, a decision out. The claim is the plugin's own
-(`numa_align.placement.claim`); what is added here is only which step this process is a task of.
+Pure: topology, environment and what the kernel reports go in, a decision comes out. The claim is the
+plugin's own (`numa_align.placement.claim`); this module only finds out of which step this process is a task.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from .visible import hidden_by_variable, may_open, usable_nics, visible_gpus
 
 @dataclass(frozen=True)
 class ProcessRequest:
-    """What the user said: ``gpus`` are positions in the topology's GPUs, None: those of the process.
+    """What the user asked for: ``gpus`` are positions in the topology's GPUs, None: those of the process.
 
-    ``insists``: the words of ``spec`` were said here, and change what an earlier placement chose.
+    ``insists``: the words of ``spec`` were given here, and override what an earlier placement chose.
     """
 
     spec: Spec
@@ -48,10 +48,10 @@ class ProcessRequest:
 
 @dataclass(frozen=True)
 class Decision:
-    """A placement, and the variables that say so; ``variables`` of None are to be taken away.
+    """A placement, and the variables that describe it; a variable whose value is None is to be removed.
 
     ``kept``: the process was placed before and stays as it is. ``doubts`` are sentences about what could not
-    be told; ``cure`` is the advice that stands in for the claim's own. ``libraries`` are the variables by
+    be determined; ``cure`` is advice that replaces the claim's own. ``libraries`` are the variables by
     which libraries use its network cards, with the word ``nic``.
     """
 
@@ -66,7 +66,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class _Context:
-    """What every way to a placement needs."""
+    """The input that every way to a placement needs."""
 
     topology: Topology
     machine: ClaimMachine
@@ -83,7 +83,7 @@ class _Context:
         return self.own.memory_nodes or tuple(node.id for node in self.topology.nodes)
 
     def place(self, step: Step, task: Task) -> Placement:
-        """What a task of a step gets, of the cards that this process may use."""
+        """What a task of a step gets, with the cards that this process may use."""
         nics = usable_nics(self.topology, self.environment, self.openable)
         return self.machine.place(replace(step, nics=nics), task)
 
@@ -95,12 +95,12 @@ class _Context:
             return frozenset()
 
     def told_gpus(self) -> tuple[int, ...]:
-        """NUMA_ALIGN_GPUS, as far as they are on this machine."""
+        """NUMA_ALIGN_GPUS, without those that this machine does not have."""
         named = self.environment.get(GPUS, "").split(",")
         return tuple(position for position, gpu in enumerate(self.topology.gpus) if gpu.bdf in named)
 
     def is_inside(self) -> bool:
-        """Whether this process is somewhere inside a placed task."""
+        """Whether this process is inside a placed task, at any depth."""
         return bool(self.told_cpus()) and self.told_cpus() >= set(self.own.cpus)
 
 
@@ -147,7 +147,7 @@ def _step_of(
     whole: tuple[int, ...],
     worker: Optional[Worker],
 ) -> tuple[Step, Task]:
-    """Which step the process is a task of: a launcher's, one that it sees a part of, its own, or Slurm's."""
+    """The step of which this is a task: a launcher's, one that it sees in part, its own, or Slurm's."""
     if worker is not None:
         return _as_worker(context, visible, whole, worker)
     if named is None and _sees_a_part(context, visible, whole):
@@ -158,9 +158,9 @@ def _step_of(
 
 
 def _blind(placement: Placement, topology: Topology) -> Optional[str]:
-    """A machine has GPUs and the process sees none: a container without them, or a driver that is gone.
+    """A doubt if the machine has GPUs and the process sees none: a container without them, or a lost driver.
 
-    In an allocation it may just be a step without GPUs.
+    In an allocation it may simply be a step without GPUs.
     """
     return None if placement.gpus or not topology.gpus else _no_gpu(topology)
 
@@ -181,21 +181,21 @@ def _no_gpu(topology: Topology) -> str:
 
 
 def _is_placed(context: _Context, worker: Optional[Worker], visible: tuple[int, ...]) -> bool:
-    """Whether this very process, or the one that it descends from, was placed as what it is now.
+    """Whether this process, or the one that it descends from, was placed before in its present role.
 
-    A program that is started by ``run`` may call bind_local_rank() besides, and so does each child that runs
+    A program that ``run`` starts may also call bind_local_rank(), and so does each child that runs
     the program's top level again (spawn, forkserver).
     """
     if not context.told_cpus() or context.told_cpus() != set(context.own.cpus):
         return False
     if worker is not None:
         return worker.is_again(Worker.read(context.environment.get(WORKER, "")))
-    # A launcher of workers that each see one GPU: what was placed is the task around them.
+    # The launcher gives each worker one GPU: what was placed is the task around the workers.
     return not visible or set(visible) >= set(context.told_gpus())
 
 
 def _keep(context: _Context, request: ProcessRequest, worker: Optional[Worker]) -> Decision:
-    """What the process has: its CPUs stay as they are, unless words that are said now choose among them."""
+    """Keep what the process has: its CPUs stay, unless words given now choose among them."""
     context = context if request.insists else replace(context, spec=replace(context.spec, cpus="all"))
     gpus = context.told_gpus()
     step, task = _alone(context, context.own.cpus, gpus)
@@ -218,14 +218,14 @@ def _alone(context: _Context, cpus: tuple[int, ...], gpus: tuple[int, ...]) -> t
 
 
 def _as_task(context: _Context, visible: tuple[int, ...]) -> tuple[Step, Task]:
-    """A task of a step that Slurm placed without the plugin; all tasks are taken to run this program."""
+    """A task of a step that Slurm placed without the plugin; all tasks are assumed to run this program."""
     environment, own = context.environment, context.own
     place, explicit = place_of(environment), bound_explicitly(context.environment)
     cpus = step_cpus(environment, own.cpus, own.widest, context.topology.online)
     count = to_number(environment.get("SLURM_GPUS_ON_NODE")) or len(visible)
     if visible and len(visible) < count:
-        # Slurm showed each task other GPUs, and a task cannot learn which those of the others are. Its
-        # own CPUs if any is near; else those of its nodes, which it may have to share.
+        # Slurm showed each task different GPUs, and a task cannot learn which GPUs the others have. It gets
+        # its own CPUs if any is near, else those of its nodes, which it may have to share.
         local = local_cpus(context.topology, [context.topology.gpus[gpu] for gpu in visible])
         if local.isdisjoint(own.cpus):
             spec = replace(context.spec, cpus="node" if context.spec.cpus == "slice" else context.spec.cpus)
@@ -242,7 +242,7 @@ def _sees_a_part(context: _Context, visible: tuple[int, ...], whole: tuple[int, 
     Ray shows each actor the GPUs that it asked for; wrapper scripts do the same.
     """
     if context.is_inside():
-        # With other CPUs than the task's own it is a step inside an aligned batch script.
+        # With other CPUs than the task's own, this is a step inside an aligned batch script.
         shared = context.told_cpus() == set(context.own.cpus)
     else:
         shared = place_of(context.environment).tasks == 1
@@ -252,7 +252,7 @@ def _sees_a_part(context: _Context, visible: tuple[int, ...], whole: tuple[int, 
 def _by_what_it_sees(
     context: _Context, visible: tuple[int, ...], whole: tuple[int, ...]
 ) -> tuple[Step, Task]:
-    """The shares of the GPUs that it sees: those of the task's map, else of all CPUs that it has."""
+    """The shares of the GPUs that it sees: from the task's map, else of all CPUs that it has."""
     explicit = bound_explicitly(context.environment)
     cpus = _mapped(context, visible)
     if cpus:
@@ -266,11 +266,11 @@ def _by_what_it_sees(
 
 
 def _task_gpus(context: _Context, visible: tuple[int, ...]) -> tuple[int, ...]:
-    """The GPUs that the processes beside this one have between them, in the order in which they count."""
+    """All GPUs of this process and its siblings, in the order in which they count them."""
     given = _given(context)
     own = tuple(p for p in context.told_gpus() if p in given or not given)
     if own and context.is_inside():
-        # A launcher that shows each worker one GPU leaves the others of the task in this list.
+        # If a launcher shows each worker one GPU, this list has the other GPUs of the task.
         return tuple(p for p in visible if p in own) if set(visible) >= set(own) else own
     place = place_of(context.environment)
     if place.tasks > 1:
@@ -281,7 +281,7 @@ def _task_gpus(context: _Context, visible: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _given(context: _Context) -> tuple[int, ...]:
-    """The GPUs of the job or the machine, whatever was shown to this process; () if nothing tells."""
+    """The GPUs of the job or the machine, whatever this process was shown; () if unknown."""
     gpus, environment = context.topology.gpus, context.environment
     reachable = visible_gpus(gpus, {}, context.openable)
     if not environment.get("SLURM_JOB_ID"):
@@ -290,7 +290,7 @@ def _given(context: _Context) -> tuple[int, ...]:
     listed = listed_by_slurm(named, reachable) if named else ()
     if listed:
         return context.positions(listed)
-    # Slurm confines devices: what can be opened is the job's. Else others' GPUs are among them.
+    # Slurm confines devices: those that can be opened are the job's. Otherwise others' GPUs are among them.
     return context.positions(reachable) if len(reachable) < len(gpus) else ()
 
 
@@ -306,7 +306,7 @@ def _bound(context: _Context, worker: Worker) -> Optional[str]:
 def _inside_its_mask(
     context: _Context, visible: tuple[int, ...], whole: tuple[int, ...], worker: Worker, cure: str
 ) -> Decision:
-    """A worker that mpirun has bound: its mask is its part already, wherever it is."""
+    """A worker that mpirun has bound: its mask already is its part, wherever that is."""
     shown = _shown(context, visible, whole, worker)
     if shown:
         mine = shown
@@ -324,10 +324,10 @@ def _inside_its_mask(
 def _shown(
     context: _Context, visible: tuple[int, ...], whole: tuple[int, ...], worker: Worker
 ) -> tuple[int, ...]:
-    """The GPUs of this worker where it was shown others than its siblings; () where all see the same.
+    """The GPUs of this worker if it was shown others than its siblings; () if all see the same.
 
-    One of many is its own, and so are several that do not suffice for all workers. Any other part is a list
-    for all of them, as torchrun and deepspeed hand it on.
+    A single one of many is the worker's own, and so are several that do not suffice for all workers. Any
+    other part is a list for all of them, as torchrun and deepspeed pass it on.
     """
     mine = tuple(gpu for gpu in visible if gpu in whole)
     if _is_turned(context, mine, worker):
@@ -337,10 +337,10 @@ def _shown(
 
 
 def _is_turned(context: _Context, visible: tuple[int, ...], worker: Worker) -> bool:
-    """Whether the list of GPUs begins with the worker's own and goes round, as dask-cuda makes it.
+    """Whether the list of GPUs is rotated to begin with the worker's own, as dask-cuda does it.
 
-    torchrun's workers all have one list, whatever its order, and open number LOCAL_RANK of it. Two GPUs the
-    other way round are such a list, unless the caller gave the number.
+    torchrun's workers all have the same list, in any order, and open number LOCAL_RANK of it. A list of two
+    GPUs in reverse order is taken as such a list, unless the caller gave the number.
     """
     start = sorted(visible)
     turned = tuple(start[worker.rank :] + start[: worker.rank])
@@ -367,7 +367,7 @@ def _as_worker(
         whole = visible
         step = replace(step, gpus=whole)
     if 1 < worker.count < len(whole):
-        # Programs open GPU number LOCAL_RANK: the last ones, for which the map has slices, are nobody's.
+        # Programs open GPU number LOCAL_RANK: nobody uses the last ones, for which the map has slices.
         used = whole[: worker.count]
         return replace(step, gpus=used), Task(worker.rank, used, mask)
     choice = choose_gpus(worker.rank, worker.count, len(whole))
@@ -380,9 +380,9 @@ def _as_worker(
 
 
 def _as_shown(context: _Context, step: Step, worker: Worker, shown: tuple[int, ...]) -> tuple[Step, Task]:
-    """A worker that was shown other GPUs than its siblings; of more workers than GPUs, each was shown one.
+    """A worker that was shown other GPUs than its siblings; with more workers than GPUs, each was shown one.
 
-    They are taken to go round from any GPU on: workers r and r + n have the same one of n.
+    GPUs are assumed to be dealt out in turn, starting anywhere: workers r and r + n have the same one of n.
     """
     whole, mask, rank = step.gpus, context.own.cpus, worker.rank
     count = len(whole)
@@ -399,7 +399,7 @@ def _as_shown(context: _Context, step: Step, worker: Worker, shown: tuple[int, .
 
 
 def _mapped(context: _Context, gpus: Sequence[int]) -> tuple[int, ...]:
-    """The CPUs that NUMA_ALIGN_MAP gives these GPUs, () where it does not hold for them."""
+    """The CPUs that NUMA_ALIGN_MAP gives these GPUs, () if it does not apply to them."""
     if context.spec.cpus != "slice":
         return ()
     by_bdf: dict[str, Share] = {s.bdf: s for s in read_map(context.environment.get(MAP, ""))}
@@ -427,10 +427,10 @@ def share_of(
     *,
     cores: Optional[int] = None,
 ) -> Decision:
-    """What some GPUs get where each of the ``whole`` has a user of its own; ``cores`` of it if not None.
+    """What some GPUs get if each of the ``whole`` has a user of its own; ``cores`` of that if not None.
 
-    Nobody's share depends on who asks first. Nodes without a GPU are nobody's: no step is there to fill.
-    Raises RequestError where the share has fewer cores.
+    A share does not depend on who asks first. Cores of nodes without a GPU belong to nobody, as there is no
+    step to fill. Raises RequestError if the share has fewer cores.
     """
     local = {cpu for gpu in whole for cpu in topology.gpus[gpu].cpus}
     known = all(topology.gpus[gpu].cpus for gpu in whole)
@@ -438,7 +438,7 @@ def share_of(
     machine = ClaimMachine.of(topology)
     context = _Context(topology, machine, own, {}, spec, may_open)
     step = Step(cpus or own.cpus, context.memory_nodes(), 1, tuple(whole), spec)
-    # A share is the GPU's own, wherever Slurm is: there is nothing that it was given before.
+    # A share belongs to the GPU, wherever Slurm is: there are no CPUs that it was given before.
     placement = replace(machine.place(step, Task(0, tuple(gpus), step.cpus)), note=None)
     if cores is not None:
         slices = [cpus for cpus, _ in machine.slices(step, placement)]
@@ -449,7 +449,7 @@ def share_of(
 def _some_cores(
     topology: Topology, cpus: Sequence[int], slices: Sequence[Sequence[int]], count: int
 ) -> tuple[int, ...]:
-    """The CPUs of ``count`` cores, as many near each GPU: by turns, the first of each slice first."""
+    """The CPUs of ``count`` cores, as many near each GPU: from each slice in turn, its first cores first."""
     here = [tuple(cpu for cpu in core.cpus if cpu in set(cpus)) for core in topology.cores]
     queues = [[core for core in here if core and set(core) <= set(part)] for part in slices]
     queues = queues if any(queues) else [[core for core in here if core]]
@@ -464,7 +464,7 @@ def _some_cores(
 
 
 def refuse_foreign(topology: Topology, gpus: Sequence[int], openable: Callable[[str], bool]) -> None:
-    """Raises RequestError for a GPU whose device file is there and may not be opened."""
+    """Raises RequestError for a GPU whose device file exists and may not be opened."""
     for position in gpus:
         gpu = topology.gpus[position]
         if gpu.device and not openable(gpu.device):
@@ -475,7 +475,7 @@ def refuse_foreign(topology: Topology, gpus: Sequence[int], openable: Callable[[
 
 
 def line_of(decision: Decision, topology: Topology, state: Optional[State] = None) -> str:
-    """One line for a person, as the plugin's verbose says it; ``state`` where the kernel refused."""
+    """One line for a person, as the plugin's verbose prints it; ``state`` if the kernel refused."""
     placed = decision.placement
     gpus = ",".join(topology.gpus[gpu].bdf for gpu in placed.gpus) or "-"
     who = f"worker {decision.worker.rank}: " if decision.worker else ""
@@ -486,7 +486,7 @@ def line_of(decision: Decision, topology: Topology, state: Optional[State] = Non
 
 
 def warning_of(decision: Decision) -> Optional[str]:
-    """Why the process is not aligned and what to request instead, None if it is aligned."""
+    """Why the process is not aligned and what to request instead; None if it is aligned."""
     placed = decision.placement
     if placed.state == "aligned":
         return None
@@ -496,10 +496,10 @@ def warning_of(decision: Decision) -> Optional[str]:
 
 
 def note_of(decision: Decision) -> Optional[str]:
-    """What a process that is aligned should know all the same, None if nothing."""
+    """What to tell the user of an aligned process nonetheless; None if nothing."""
     return decision.cure if decision.placement.state == "aligned" else None
 
 
 def without_gpu(decision: Decision, topology: Topology) -> Optional[str]:
-    """What to say of a process that sees no GPU: with nothing to be near to, nothing was aligned."""
+    """What to say of a process that sees no GPU, and so has nothing to be near to."""
     return None if decision.placement.gpus else _no_gpu(topology)

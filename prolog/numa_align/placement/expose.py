@@ -1,6 +1,6 @@
-"""The variables that show a program the GPUs that its user named. Pure.
+"""The variables that show a program the GPUs that its user chose. Pure.
 
-Only outside an allocation: inside one Slurm says which GPUs a task has, and says it with these variables.
+Only outside an allocation: inside one, Slurm sets these variables, which say which GPUs a task has.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ def expose(
     environment: Mapping[str, str],
     openable: Callable[[str], bool],
 ) -> dict[str, str]:
-    """The variables by which a program sees the ``chosen`` of the machine's GPUs, and these only.
+    """The variables by which a program sees the ``chosen`` of the machine's GPUs, and no others.
 
-    Empty inside an allocation. Raises RequestError where a variable is set and names others.
+    Empty inside an allocation. Raises RequestError if such a variable is set and names others.
     """
     exposed: dict[str, str] = {}
     for vendor, record in VENDORS.items():
@@ -44,7 +44,7 @@ def _compare(
     openable: Callable[[str], bool],
     name: str,
 ) -> None:
-    """Inside an allocation a task may choose among its GPUs; elsewhere both words come from one user."""
+    """Refuse a variable that names others; inside an allocation a task may choose among its GPUs."""
     shown = {gpu.bdf for gpu in visible_gpus(gpus, environment, openable)}
     wanted = {gpu.bdf for gpu in mine}
     if shown == wanted or (environment.get("SLURM_JOB_ID") and shown > wanted):
@@ -59,7 +59,7 @@ def _compare(
 def _named(
     vendor: str, name: str, gpus: Sequence[Gpu], mine: Sequence[Gpu], openable: Callable[[str], bool]
 ) -> dict[str, str]:
-    """By UUID, which is the same for everybody; else by number in the order of addresses."""
+    """By UUID, which every library understands; else by number in the order of addresses."""
     if vendor == "nvidia" and all(gpu.uuid for gpu in mine):
         return {name: ",".join(str(gpu.uuid) for gpu in mine)}
     counted = [gpu.bdf for gpu in gpus if gpu.vendor == vendor and gpu.device and openable(gpu.device)]

@@ -1,6 +1,6 @@
-"""Who the calling process is: a task of a step, a worker that a launcher started inside one, or alone.
+"""What the calling process is: a task of a step, a launcher's worker inside one, or alone.
 
-Launchers number their workers in variables, see `LAUNCHERS`. Pure: an environment in, values out.
+Launchers number their workers in variables, see `LAUNCHERS`. Pure: takes an environment, returns values.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ..slurm_env import place_of, to_number
 
 @dataclass(frozen=True)
 class Launcher:
-    """The variables by which a launcher tells a worker its number on the node, and how many there are.
+    """The variables by which a launcher gives a worker its number on the node and the number of workers.
 
-    ``total`` counts the workers of all nodes and helps where there is one node, as ``nodes`` may say.
+    ``total`` counts the workers of all nodes, which helps if there is only one node, as ``nodes`` may say.
     """
 
     rank: str
@@ -30,8 +30,8 @@ class Launcher:
 _SLURM_NODES = ("SLURM_STEP_NUM_NODES", "SLURM_JOB_NUM_NODES")
 
 #: Innermost first: a torchrun that mpirun started numbers its own workers. In this order: torchrun (PyTorch,
-#: "torchrun (Elastic Launch)"), Composer, accelerate and Lightning, which says no LOCAL_WORLD_SIZE, and
-#: deepspeed, which says LOCAL_SIZE (deepspeed/launcher/launch.py); Open MPI ("Environment variables set for
+#: "torchrun (Elastic Launch)"), Composer, accelerate and Lightning, which do not set LOCAL_WORLD_SIZE, and
+#: deepspeed, which sets LOCAL_SIZE (deepspeed/launcher/launch.py); Open MPI ("Environment variables set for
 #: MPI applications"); hydra, of MPICH and Intel MPI (Intel MPI reference, "Environment Variables");
 #: MVAPICH2 (user guide, "MPI library environment"); HPE's PALS (mpiexec(1)); Horovod
 #: (horovod/runner/gloo_run.py); IBM's JSM (jsrun); Flux (flux-environment(7)); HPE's PMI (intro_pmi(3)).
@@ -47,7 +47,7 @@ LAUNCHERS = (
     Launcher("PMI_LOCAL_RANK", ("PMI_LOCAL_SIZE",)),
 )
 
-#: Ranks over all nodes, and how many there are: whose process has one is a worker, but nobody says which.
+#: Ranks over all nodes, and their number: a process with one is a worker, but its local number is unknown.
 _GLOBAL = (("RANK", "WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE"), ("PMIX_RANK", None))
 
 
@@ -55,7 +55,7 @@ _GLOBAL = (("RANK", "WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE"), ("PMIX_RANK", None)
 class Worker:
     """Number ``rank`` of the ``count`` workers that one launcher runs on this node.
 
-    ``source`` is the variable that numbered it, "" where the caller said the number.
+    ``source`` is the variable that numbered it, or "" if the caller gave the number.
     """
 
     rank: int
@@ -63,26 +63,26 @@ class Worker:
     source: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        """As NUMA_ALIGN_WORKER has it: ``LOCAL_RANK=5/8``, or ``5/8``."""
+        """Format it as NUMA_ALIGN_WORKER: ``LOCAL_RANK=5/8``, or ``5/8``."""
         return f"{self.source}{'=' if self.source else ''}{self.rank}/{self.count}"
 
     @classmethod
     def read(cls, text: str) -> Optional[Worker]:
-        """NUMA_ALIGN_WORKER, None for anything else."""
+        """Parse NUMA_ALIGN_WORKER; None for any other text."""
         source, _, numbers = text.rpartition("=")
         rank, count = (to_number(part) for part in numbers.partition("/")[::2])
         return None if rank is None or count is None else cls(rank, count, source)
 
     def is_again(self, placed: Optional[Worker]) -> bool:
-        """Whether this is the worker that was placed before, not the same number of another launcher."""
+        """Whether this is the worker that was placed before, and not the same number of another launcher."""
         return self == placed and (not self.source or not placed.source or self.source == placed.source)
 
 
 @dataclass(frozen=True)
 class Numbering:
-    """The worker that the process is, None for a task itself or a process without a launcher.
+    """The worker that the process is; None for a task itself or a process without a launcher.
 
-    ``doubt``: why a process that is a worker cannot be told which, and what helps.
+    ``doubt``: why a worker's number cannot be determined, and what helps.
     """
 
     worker: Optional[Worker] = None
@@ -106,8 +106,8 @@ def number(
 ) -> Numbering:
     """Which worker this process is.
 
-    Arguments stand above the environment. A rank alone is a worker of as many as the task has ``gpus``.
-    Raises RequestError for a variable that is no number, and a rank that is not below the number of workers.
+    Arguments override the environment. A rank without a count is one of as many as the task has ``gpus``.
+    Raises RequestError for a variable that is not a number, and for a rank not below the number of workers.
     """
     launcher = next((known for known in LAUNCHERS if _value(environment, known.rank) is not None), None)
     if local_rank is not None:
@@ -117,7 +117,7 @@ def number(
     rank = _number(environment, launcher.rank) or 0
     count = _count(environment, launcher) if local_world_size is None else local_world_size
     if _is_task(environment, rank, count):
-        # Scripts set LOCAL_RANK from SLURM_LOCALID for each task: then the task is what it names.
+        # Scripts set LOCAL_RANK from SLURM_LOCALID for each task; then the process is that task.
         return Numbering()
     guess = count or _one_node(environment, launcher, gpus) or gpus
     if count is None and rank >= guess:
@@ -145,7 +145,7 @@ def _checked(rank: int, count: int, source: str) -> Worker:
 
 
 def _value(environment: Mapping[str, str], name: str) -> Optional[str]:
-    """A variable that says something: programs take an empty one and -1 for none."""
+    """The variable's value, if it has one: programs treat an empty text and -1 as unset."""
     text = environment.get(name, "").strip()
     return None if text in ("", "-1") else text
 
@@ -161,7 +161,7 @@ def _number(environment: Mapping[str, str], name: str) -> Optional[int]:
 
 
 def _count(environment: Mapping[str, str], launcher: Launcher) -> Optional[int]:
-    """The workers of this node as the launcher says it."""
+    """The number of workers on this node, according to the launcher."""
     for name in launcher.sizes:
         count = _number(environment, name)
         if count == 0:
@@ -172,10 +172,10 @@ def _count(environment: Mapping[str, str], launcher: Launcher) -> Optional[int]:
 
 
 def _one_node(environment: Mapping[str, str], launcher: Launcher, gpus: int) -> Optional[int]:
-    """The workers of all nodes, if there is but this one.
+    """The number of workers on all nodes, if this is the only node.
 
-    Where nothing says how many nodes there are, as many workers as the task has GPUs may well be here; and
-    where they are not, each still gets a part of its own, by the right GPU.
+    If the number of nodes is unknown, as many workers as the task has GPUs are assumed to be here; if they
+    are not, each still gets a separate part near the right GPU.
     """
     total = to_number(environment.get(launcher.total)) if launcher.total else None
     nodes = next((n for n in map(to_number, map(environment.get, launcher.nodes)) if n is not None), None)
@@ -185,13 +185,13 @@ def _one_node(environment: Mapping[str, str], launcher: Launcher, gpus: int) -> 
 
 
 def _is_task(environment: Mapping[str, str], rank: int, count: Optional[int]) -> bool:
-    """Whether these are Slurm's own numbers of the task."""
+    """Whether these are Slurm's own numbers for the task."""
     place = place_of(environment)
     return place.tasks > 1 and rank == place.id and count in (None, place.tasks)
 
 
 def _global_only(environment: Mapping[str, str]) -> Optional[str]:
-    """What to say of a worker that has but a rank over all nodes, and is not simply a task of Slurm's."""
+    """A doubt about a worker that has only a rank over all nodes, and is not simply a task of Slurm's."""
     for rank, size in _GLOBAL:
         own = to_number(environment.get(rank))
         alone = size is not None and (to_number(environment.get(size)) or 0) < 2
@@ -207,10 +207,10 @@ def _global_only(environment: Mapping[str, str]) -> Optional[str]:
 def bound_by_launcher(
     environment: Mapping[str, str], worker: Worker, mask: Sequence[int], reach: Sequence[int]
 ) -> Optional[str]:
-    """What to tell the MPI that has bound this worker to a part of what it can ``reach``; None if none has.
+    """Advice for the MPI that has bound this worker to a part of what it can ``reach``; None if none has.
 
-    The mpiruns of Open MPI and Intel MPI bind unless they are told not to, and their workers can see what
-    they were told (Intel MPI's all have I_MPI_PIN_INFO).
+    The mpiruns of Open MPI and Intel MPI bind unless told not to, and their workers' variables show what they
+    were told (all workers of Intel MPI have I_MPI_PIN_INFO).
     """
     if not set(mask) < set(reach):
         return None
@@ -224,7 +224,7 @@ def bound_by_launcher(
 
 
 def read_map(text: str) -> tuple[Share, ...]:
-    """NUMA_ALIGN_MAP, ``BDF=CPUS@NODES`` separated by semicolons; () if any entry is not understood."""
+    """NUMA_ALIGN_MAP, ``BDF=CPUS@NODES`` separated by semicolons; () if any entry is malformed."""
     shares = []
     for entry in text.split(";"):
         bdf, equals, rest = entry.partition("=")
@@ -240,11 +240,11 @@ def read_map(text: str) -> tuple[Share, ...]:
 
 
 def bound_explicitly(environment: Mapping[str, str]) -> tuple[bool, bool]:
-    """Whether --cpu-bind and --mem-bind name places, as far as a task can know.
+    """Whether --cpu-bind and --mem-bind name explicit places, as far as a task can know.
 
-    In a task SLURM_CPU_BIND_TYPE is ``mask_cpu:`` after Slurm's own choice too (slurmstepd sets it), so
-    only the other words tell. Slurm chooses no memory policy itself. ``--cpu-bind=none`` lets us bind, and
-    ``--mem-bind=local`` is a wish about wherever the task runs: it is kept at the new place.
+    In a task, SLURM_CPU_BIND_TYPE is ``mask_cpu:`` after Slurm's own choice too (slurmstepd sets it), so
+    only its other words count. Slurm itself sets no memory policy. ``--cpu-bind=none`` lets us bind, and
+    ``--mem-bind=local`` applies to wherever the task runs: it is kept at the new place.
     """
     cpus = environment.get("SLURM_CPU_BIND_TYPE", "")
     memory = environment.get("SLURM_MEM_BIND_TYPE", "")
@@ -255,13 +255,13 @@ def bound_explicitly(environment: Mapping[str, str]) -> tuple[bool, bool]:
 
 
 def wants_local_memory(environment: Mapping[str, str]) -> bool:
-    """Whether --mem-bind=local asks for memory of the place and no other; ``prefer`` lets it spill over."""
+    """Whether --mem-bind=local asks for local memory only; ``prefer`` lets it use other nodes too."""
     local = environment.get("SLURM_MEM_BIND_TYPE", "").startswith("local")
     return local and "prefer" not in environment.get("SLURM_MEM_BIND_PREFER", "")
 
 
 def cpus_of_masks(text: str) -> tuple[int, ...]:
-    """SLURM_CPU_BIND_LIST: the hexadecimal masks of all tasks of the step on this node, together."""
+    """SLURM_CPU_BIND_LIST: the hexadecimal masks of all tasks of the step on this node, combined."""
     bits = 0
     for mask in text.split(","):
         try:
@@ -274,9 +274,9 @@ def cpus_of_masks(text: str) -> tuple[int, ...]:
 def step_cpus(
     environment: Mapping[str, str], mask: Sequence[int], widest: Sequence[int], online: Sequence[int]
 ) -> tuple[int, ...]:
-    """The CPUs of the step: its cpuset where one confines it, else those of its tasks' masks, else ``mask``.
+    """The CPUs of the step: its cpuset if it is confined, else those of its tasks' masks, else ``mask``.
 
-    Never more than the mask where nothing says how far the step reaches.
+    Never more than the mask if the extent of the step is unknown.
     """
     if set(widest) != set(online):
         return tuple(widest)

@@ -1,4 +1,4 @@
-"""What the kernel lets a process use: the frame of every decision about it."""
+"""What the kernel lets a process use, which limits every decision about it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Own:
     """What the kernel lets the calling process use.
 
-    ``cpus`` is its mask; ``widest`` what it could be bound to (its cpuset, or all that is online);
-    ``memory_nodes`` is Mems_allowed.
+    ``cpus`` is its affinity mask; ``widest`` the CPUs to which it could be bound (its cpuset, or all that are
+    online); ``memory_nodes`` is Mems_allowed.
     """
 
     cpus: tuple[int, ...]

@@ -1,7 +1,7 @@
-"""What a step would do on a machine, without Slurm. Pure: topology and request in, plan out.
+"""What a step would do on a machine, without Slurm. Pure: takes topology and request, returns a plan.
 
-The claim is the plugin's own (`numa_align.placement.claim`). Modelled here is only what Slurm decides before
-it: which CPUs it gives a task, and which GPUs it shows to it. docs/claim.md tells how.
+The claim is the plugin's own (`numa_align.placement.claim`). This module only models what Slurm decides
+before it: which CPUs it gives a task, and which GPUs it shows to it. docs/claim.md describes the rules.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ON = Spec(on=True)
 class Request:
     """A step on one node: ``gpus`` are positions in the topology's GPUs, ``cpus`` Linux numbers.
 
-    ``slurm``: the release whose rules hold, None: the newest.
+    ``slurm``: the release whose rules apply; None: the newest.
     """
 
     tasks: int
@@ -45,7 +45,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """A placement for each task, in their order."""
+    """The placements of the tasks, in their order."""
 
     request: Request
     placements: tuple[Placement, ...]
@@ -54,7 +54,7 @@ class Plan:
 def make_plan(topology: Topology, request: Request) -> Plan:
     """What each task of the step gets.
 
-    Raises ClaimError for what cannot be a step, TableError for a machine that no table can hold.
+    Raises ClaimError for an impossible step, TableError for a machine that no table can hold.
     """
     if not 1 <= request.tasks <= MAX_TASKS:
         raise ClaimError(f"a step has 1 to {MAX_TASKS} tasks on a node, not {request.tasks}")
@@ -87,7 +87,7 @@ def nics_of(topology: Topology, gpus: Sequence[int]) -> tuple[str, ...]:
 
 
 def _visible(topology: Topology, request: Request, masks: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
-    """The GPUs that Slurm shows to each task, to which it gave these CPUs."""
+    """The GPUs that Slurm shows to each task, given the CPUs of the tasks."""
     if not request.gpus or request.visible == "all":
         return [request.gpus] * len(masks)
     order = sorted(request.gpus, key=lambda gpu: _index(topology.gpus[gpu], gpu))
@@ -100,7 +100,7 @@ def _visible(topology: Topology, request: Request, masks: Sequence[Sequence[int]
 
 
 def _index(gpu: Gpu, position: int) -> int:
-    """Slurm goes through GPUs by its own index."""
+    """The key by which Slurm orders GPUs: its own index."""
     return position if gpu.index is None else gpu.index
 
 

@@ -1,4 +1,4 @@
-"""Programs that place themselves, and the variable by which each is told that somebody else has. Pure.
+"""Programs that place themselves, and the variables that tell them that they have been placed. Pure.
 
 The table is the plugin's (spank/placement/programs.c); docs/users.md has the sources.
 """
@@ -11,9 +11,9 @@ from .claim import programs
 
 
 def hands_off(environment: Mapping[str, str], cpus: Sequence[int], online: Sequence[int]) -> dict[str, str]:
-    """The variables to set for a process that was given ``cpus`` of those of the machine.
+    """The variables to set for a process that was given ``cpus`` out of those of the machine.
 
-    A process with all CPUs has no place to lose, and a program that starts workers may well place them.
+    A process with all CPUs has no placement to lose, and if it starts workers, the program may place them.
     """
     if not cpus or set(cpus) >= set(online):
         return {}

@@ -1,8 +1,8 @@
-"""Which GPUs Slurm shows to the tasks of a step on one node, by its releases. Pure.
+"""Which GPUs Slurm shows to the tasks of a step on one node, depending on its release. Pure.
 
-Slurm compares the CPUs that it gave a task with those that gres.conf says a GPU is near to
-(_get_gres_per_task, _get_single_usable_gres and _get_closest_usable_gres of its gres.c). A GPU of which
-nothing says that is near to everything.
+Slurm compares the CPUs that it gave a task with those near a GPU according to gres.conf
+(_get_gres_per_task, _get_single_usable_gres and _get_closest_usable_gres of its gres.c). A GPU without
+such CPUs is near everything.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Optional
 from ..topology.model import Gpu
 from .claim import choose_gpus
 
-#: --gpus-per-task takes GPUs near the task since this release; before, tasks had them in order, wherever they
-#: ran. --ntasks-per-gpu counts how many a GPU has since the other; before, each took one of those near it.
+#: From the first release on, --gpus-per-task takes GPUs near the task; before, tasks had them in order,
+#: wherever they ran. From the second on, --ntasks-per-gpu counts the tasks on a GPU; before, each task took
+#: one that is near it.
 PER_TASK_BY_CPUS = (23, 11)
 SINGLE_BY_CPUS = (23, 2)
 
@@ -22,7 +23,7 @@ Release = tuple[int, int]
 
 
 def shown_closest(gpus: Sequence[Gpu], masks: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
-    """--gpu-bind=closest: for each task the numbers of those near it, else the first of the step."""
+    """--gpu-bind=closest: for each task the numbers of the GPUs near it, else the first of the step."""
     return [
         tuple(number for number, gpu in enumerate(gpus) if _is_local(gpu, mask)) or (0,) for mask in masks
     ]
@@ -34,9 +35,9 @@ def shown_each(
     release: Optional[Release] = None,
     each: Optional[int] = None,
 ) -> list[tuple[int, ...]]:
-    """A task its own: --gpus-per-task, or --ntasks-per-gpu with more tasks than GPUs.
+    """Each task has its own: --gpus-per-task, or --ntasks-per-gpu with more tasks than GPUs.
 
-    ``release``: Slurm's, None: the newest. ``each``: how many a task has, None: as many as there are for it.
+    ``release``: Slurm's, None: the newest. ``each``: GPUs per task, None: as many as there are for it.
     """
     count, tasks = len(gpus), len(masks)
     if tasks > count:
@@ -55,7 +56,7 @@ def shown_each(
 
 
 def _per_task(gpus: Sequence[Gpu], masks: Sequence[Sequence[int]], each: int) -> list[tuple[int, ...]]:
-    """Task after task takes free GPUs that are near it, then any that are free."""
+    """Each task in turn takes free GPUs that are near it, then any that are free."""
     free = list(range(len(gpus)))
     shown = []
     for mask in masks:
@@ -67,7 +68,7 @@ def _per_task(gpus: Sequence[Gpu], masks: Sequence[Sequence[int]], each: int) ->
 
 
 def _single(gpus: Sequence[Gpu], masks: Sequence[Sequence[int]], sharers: int) -> list[tuple[int, ...]]:
-    """Task after task takes a seat at a GPU: that has all of its CPUs near, some of them, or the first."""
+    """Each task in turn takes a place on a GPU near all of its CPUs, else near some, else on the first."""
     seats = [sharers] * len(gpus)
     shown: list[tuple[int, ...]] = []
     for mask in masks:

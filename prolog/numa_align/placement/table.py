@@ -1,8 +1,8 @@
-"""The binding table: what the job prolog leaves under /run/numa-align for the plugin.
+"""The binding table, which the job prolog leaves below /run/numa-align for the plugin.
 
-The format is described in spank/table.h, whose reader is the only other party. One table serves
+The format is described in spank/placement/table.h, whose reader is its only other user. A table serves
 one job on one node; it holds the whole machine, because the plugin claims cores for all GPUs of
-a step and because advice names what lies outside it.
+a step, and because advice may name what lies outside the step.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ FIRST_WORD = "numa-align-table"
 MAX_SMT = 16
 MAX_GPUS = 256
 MAX_NICS = 64
-#: One file a job, named by its id. tmpfs on every distribution, so tables do not outlive a boot.
+#: One file per job, named by the job's id. /run is tmpfs everywhere, so tables do not survive a reboot.
 DIRECTORY = "/run/numa-align"
 
-#: A table's time of modification is that until which its job may run (write_table). So much later, and
-#: without a slurmstepd of the job on the node, it was left by an epilog that never ran.
+#: A table's modification time is when its job ends at the latest (write_table). This much later, and without
+#: a slurmstepd of the job on the node, the table is left over from an epilog that never ran.
 STALE_SECONDS = 24 * 3600
 
 
 def _field(value: object) -> str:
-    """One field: ``-`` for what is not known; a blank would part fields."""
+    """One field: ``-`` if unknown; blanks would separate fields."""
     text = "-" if value is None or value == "" else str(value)
     if len(text.split()) != 1 or not text.isprintable() or not text.isascii():
         raise TableError(f"{text!r} cannot stand in a binding table")
@@ -44,7 +44,7 @@ def _field(value: object) -> str:
 
 
 def _rdev(device: Optional[str]) -> str:
-    """MAJOR:MINOR of a device file: shows that it is still the device it was."""
+    """MAJOR:MINOR of a device file, by which the plugin checks that it still is the same device."""
     if device is None:
         return "-"
     try:
@@ -66,7 +66,7 @@ def _gpu(gpu: Gpu, job_gpus: Optional[Collection[int]]) -> str:
 
 
 def _nics(topology: Topology) -> Iterator[str]:
-    """The cards among which tasks choose: without a GPU there is nothing to be near to."""
+    """The cards among which tasks choose: none without a GPU, as there is nothing to be near to."""
     cards = [nic for nic in topology.nics if nic.is_choosable] if topology.gpus else []
     for nic in cards[:MAX_NICS]:
         port = min(nic.ports, default=None)
@@ -94,7 +94,7 @@ def _lines(
 
 
 def _check_bounds(topology: Topology) -> None:
-    """What the plugin would refuse, said in slurmd's log and not to every user as a line of a file."""
+    """Report what the plugin would refuse to slurmd's log, rather than to every user as a wrong line."""
     threads = max((len(core.cpus) for core in topology.cores), default=0)
     if threads > MAX_SMT:
         raise TableError(f"a core has {threads} hardware threads; the plugin knows of at most {MAX_SMT}")
@@ -113,7 +113,7 @@ def format_table(
     """The table of one job as text.
 
     ``job_gpus`` are the job's GPUs as Slurm's gres indexes (SLURM_JOB_GPUS), None if not known.
-    Raises TableError if a name in the topology cannot be written, or the plugin would not read it.
+    Raises TableError if a name in the topology cannot be written, or if the plugin would refuse the table.
     """
     _check_bounds(topology)
     lines = list(_lines(topology, job, boot, job_gpus, note))
@@ -121,7 +121,7 @@ def format_table(
 
 
 def _open_directory(directory: AnyPath) -> int:
-    """Opens the folder, made if need be, and makes sure that nobody but root writes there."""
+    """Open the folder, create it if needed, and check that only root can write there."""
     path = os.fspath(directory)
     made = True
     try:
@@ -135,7 +135,7 @@ def _open_directory(directory: AnyPath) -> int:
     except OSError as error:
         raise TableError(f"cannot open the folder {path}: {error.strerror}") from error
     if made:
-        os.fchmod(folder, 0o755)  # whatever umask slurmd has: the plugin reads as the job's user
+        os.fchmod(folder, 0o755)  # regardless of slurmd's umask: the plugin reads as the job's user
     status = os.fstat(folder)
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
         os.close(folder)
@@ -147,10 +147,10 @@ def _open_directory(directory: AnyPath) -> int:
 
 
 def write_table(text: str, job: int, directory: AnyPath = DIRECTORY, *, until: Optional[float] = None) -> str:
-    """Puts a table in place in one step (rename), readable by everybody; replaces an older one.
+    """Put a table in place atomically (rename), readable by everybody; replaces an older one.
 
-    ``until`` is when the job ends at the latest, for whoever sweeps.
-    Raises TableError with what failed; nothing is left behind then.
+    ``until`` is when the job ends at the latest, for `hooks.prolog.sweep`.
+    Raises TableError with what failed, and leaves nothing behind then.
     """
     folder = _open_directory(directory)
     name, temporary = str(job), f".{job}.new"
@@ -159,7 +159,7 @@ def write_table(text: str, job: int, directory: AnyPath = DIRECTORY, *, until: O
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         file = os.open(temporary, flags, 0o644, dir_fd=folder)
         try:
-            os.fchmod(file, 0o644)  # whatever umask slurmd has
+            os.fchmod(file, 0o644)  # regardless of slurmd's umask
             data = text.encode("ascii")
             while data:
                 data = data[os.write(file, data) :]
@@ -180,12 +180,12 @@ def _remove(name: str, folder: int) -> None:
     try:  # noqa: SIM105 - contextlib costs the prolog an import
         os.unlink(name, dir_fd=folder)
     except OSError:
-        # Nothing there, or a file system that lets nothing be removed: the caller's next step tells.
+        # The file is gone, or the file system forbids removal: the caller's next step fails then.
         pass
 
 
 def remove_table(job: int, directory: AnyPath = DIRECTORY) -> None:
-    """Takes a job's table away; that there is none is not an error."""
+    """Remove a job's table; a missing one is not an error."""
     try:
         folder = _open_directory(directory)
     except TableError:

@@ -1,6 +1,6 @@
-"""Which GPUs a task has: by what it may open, then by what the variables say.
+"""Which GPUs a task has: those that it may open, then those that the variables name.
 
-The same rules as the plugin's (na_devices_of_task in spank/devices.c), for a process that asks about itself.
+The same rules as in the plugin (na_devices_of_task in spank/devices.c), for a process that asks about itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LIVE = Tree("/")
 
 
 def may_open(device: str) -> bool:
-    """Ask the device cgroup without opening, and so without waking, the GPU."""
+    """Ask the device cgroup without opening the GPU, which would wake it."""
     return os.access(device, os.R_OK | os.W_OK)
 
 
@@ -30,9 +30,9 @@ def usable_nics(
     environment: Mapping[str, str],
     may_open: Callable[[str], bool] = may_open,
 ) -> tuple[str, ...]:
-    """Names of the network cards that this process may use: that it can open, inside an aligned task its own.
+    """Names of the network cards that this process may use: it can open them, and they are its task's own.
 
-    Those of another network namespace are in no topology that a process reads for itself.
+    A topology that a process reads for itself has no cards of other network namespaces.
     """
     given = environment.get(NICS, "").split(",") if environment.get(NICS) else None
     return tuple(
@@ -44,20 +44,20 @@ def usable_nics(
 
 
 def visible_list(gpus: Sequence[Gpu], environment: Mapping[str, str]) -> Optional[str]:
-    """What the runtime of these GPUs is told to see, None where nothing is said."""
+    """The list of GPUs that the runtime of these GPUs is told to use, None if there is none."""
     vendor = VENDORS.get(gpus[0].vendor) if gpus else None
     return None if vendor is None else environment.get(vendor.visible)
 
 
 def _inner_list(gpus: Sequence[Gpu], environment: Mapping[str, str]) -> Optional[str]:
-    """What a library on top of that runtime is told to see of the rest; to it an empty list is no list."""
+    """The list that a library above that runtime reads, for which an empty list means none."""
     vendor = VENDORS.get(gpus[0].vendor) if gpus else None
     names = () if vendor is None else vendor.inner
     return next((environment[name] for name in names if environment.get(name)), None)
 
 
 def hidden_by_variable(gpus: Sequence[Gpu], environment: Mapping[str, str]) -> bool:
-    """Whether a variable shows none of the machine's GPUs. To Level Zero an empty mask is no mask."""
+    """Whether a variable hides all of the machine's GPUs. Level Zero treats an empty mask as none."""
     text = visible_list(gpus, environment)
     if text is not None and gpus[0].vendor != "intel" and hides_all(text):
         return True
@@ -73,8 +73,8 @@ def visible_gpus(
 ) -> tuple[Gpu, ...]:
     """The GPUs that this process can use, in the order in which it counts them.
 
-    ``gpus`` in ascending order of BDF, as a Topology has them. A list of which no entry can be told, and one
-    with a GPU that cannot be opened, does not count.
+    ``gpus`` are in ascending order of BDF, as in a Topology. A list is ignored if none of its entries is
+    recognised, or if one of its GPUs cannot be opened.
     """
     reachable = tuple(gpu for gpu in gpus if gpu.device and may_open(gpu.device))
     text = visible_list(reachable, environment)
@@ -87,12 +87,12 @@ def visible_gpus(
 def _shown_by_runtime(
     text: str, gpus: Sequence[Gpu], reachable: tuple[Gpu, ...], tree: Tree
 ) -> tuple[Gpu, ...]:
-    # With a device cgroup a list of numbers has as many entries as devices can be opened, and says in
-    # which order the program counts them; a shorter one means that the cgroup did not tell.
+    # With a device cgroup a list of numbers has as many entries as devices can be opened, and gives the
+    # order in which the program counts them; a shorter one means that the cgroup does not confine devices.
     entries = text.count(",") + 1
     if text[:1].isdigit() and entries > len(reachable):
         return reachable
-    # In the order of addresses: CUDA's with CUDA_DEVICE_ORDER=PCI_BUS_ID, and with equal GPUs always.
+    # In the order of addresses: CUDA's with CUDA_DEVICE_ORDER=PCI_BUS_ID, and always with equal GPUs.
     within = entries == len(reachable) or len(reachable) < len(gpus)
     named = listed_for_runtime(
         text, gpus, reachable if within else None, lambda name: parent_of_instance(name, gpus, tree)
@@ -103,9 +103,9 @@ def _shown_by_runtime(
 def _shown_inside(
     gpus: tuple[Gpu, ...], environment: Mapping[str, str], outer: Optional[str]
 ) -> tuple[Gpu, ...]:
-    """What a library on top of the runtime (HIP) shows of these, in which its numbers count.
+    """The part of these that a library above the runtime (HIP) shows; its numbers count within them.
 
-    The runtime's own list once more is no second word: Slurm writes one list into all variables where
+    A repetition of the runtime's own list adds nothing: Slurm writes one list into all variables if
     gres.conf has no Flags=amd_gpu_env.
     """
     text = _inner_list(gpus, environment)
@@ -116,7 +116,7 @@ def _shown_inside(
 
 
 def used_gpus(visible: Sequence[Gpu], place: Place, step_gpus: Optional[int]) -> tuple[Gpu, ...]:
-    """Of the visible GPUs those that a program uses which counts by SLURM_LOCALID.
+    """The visible GPUs that are used by a program which chooses by SLURM_LOCALID.
 
     ``step_gpus``: how many GPUs the step has on this node (SLURM_GPUS_ON_NODE), None if unknown.
     """
@@ -127,7 +127,7 @@ def used_gpus(visible: Sequence[Gpu], place: Place, step_gpus: Optional[int]) ->
         return ()
     tasks = place.tasks
     if step_gpus and count < step_gpus:
-        # Slurm has told the tasks apart: only those that see the same GPUs divide them.
+        # Slurm has given tasks different GPUs: only tasks that see the same GPUs divide them.
         tasks = max(1, place.tasks * count // step_gpus)
         if tasks > 1:
             return (visible[place.id % count],)

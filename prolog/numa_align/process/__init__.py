@@ -1,1 +1,1 @@
-"""What the kernel says about processes, and what it is told."""
+"""What the kernel reports about processes, and what it is asked to change."""

@@ -1,7 +1,7 @@
-"""The system calls: CPU masks and memory policy, asked for and set. Stdlib only.
+"""The system calls that read and set CPU masks and memory policy. Stdlib only.
 
-Python has sched_setaffinity(2) and lacks set_mempolicy(2), which goes through syscall(3) here: libnuma
-is not on every machine. Numbers of the calls are those of the kernel's ABI and never change.
+Python has sched_setaffinity(2) but not set_mempolicy(2), which is called through syscall(3) here, as not
+every machine has libnuma. The numbers of the calls are the kernel's ABI and never change.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _CALLS = {
     "riscv64": (237, 236, 238),
 }
 
-#: Only a kernel with NUMA has it.
+#: Exists only on kernels with NUMA.
 _NODES = "/sys/devices/system/node"
 
 _MAX_NODES = 8192
 _MPOL_F_MEMS_ALLOWED = 4
-_MODE_MASK = 0xFFF  # above are the flags static, relative and numa-balancing
+_MODE_MASK = 0xFFF  # the bits above are the flags static, relative, numa-balancing
 
 
 def read_own() -> Own:
     """Ask the kernel about the calling thread. Raises BindError."""
     mask = os.sched_getaffinity(0)
     try:
-        # Cut to the cpuset by the kernel; put back at once.
+        # The kernel cuts the mask to the cpuset; it is restored at once.
         os.sched_setaffinity(0, range(_online_limit()))
         widest = os.sched_getaffinity(0)
         os.sched_setaffinity(0, mask)
@@ -55,7 +55,7 @@ def _online_limit() -> int:
 
 
 def bind_cpus(pid: int, cpus: Iterable[int]) -> None:
-    """Bind a process (0: the calling thread) to CPUs, as one thread. Raises BindError."""
+    """Bind a process (0: the calling thread), as a single thread, to CPUs. Raises BindError."""
     try:
         os.sched_setaffinity(pid, cpus)
     except (OSError, ValueError) as error:
@@ -65,7 +65,7 @@ def bind_cpus(pid: int, cpus: Iterable[int]) -> None:
 
 
 def bind_threads(cpus: Iterable[int]) -> int:
-    """Bind every thread that the calling process has now; returns how many there are."""
+    """Bind every present thread of the calling process; returns how many there are."""
     wanted = tuple(cpus)
     bind_cpus(0, wanted)
     threads = [int(name) for name in os.listdir("/proc/self/task")]  # noqa: PTH208 - stdlib without pathlib
@@ -73,16 +73,16 @@ def bind_threads(cpus: Iterable[int]) -> int:
         try:
             os.sched_setaffinity(thread, wanted)
         except ProcessLookupError:
-            continue  # ended since it was listed
+            continue  # has ended since it was listed
         except OSError as error:
             raise BindError(f"binding thread {thread} to its CPUs failed: {error.strerror}") from error
     return len(threads)
 
 
 def bind_process(pid: int, cpus: Iterable[int], before: Iterable[int]) -> int:
-    """Bind all threads of another process that have not chosen a part of ``cpus`` themselves; their number.
+    """Bind the threads of another process to ``cpus``, unless they keep to a part of them; returns how many.
 
-    Raises BindError. ``before`` are the CPUs that the process had: a thread with other ones has chosen them.
+    Raises BindError. ``before`` are the CPUs that the process had: a thread with others has chosen its own.
     """
     wanted, had = set(cpus), set(before)
     bind_cpus(pid, wanted)
@@ -95,7 +95,7 @@ def bind_process(pid: int, cpus: Iterable[int], before: Iterable[int]) -> int:
                 continue
             os.sched_setaffinity(thread, wanted)
         except ProcessLookupError:
-            continue  # ended since it was listed
+            continue  # has ended since it was listed
         except OSError as error:
             raise BindError(f"binding thread {thread} to its CPUs failed: {error.strerror}") from error
         bound += 1
@@ -103,7 +103,7 @@ def bind_process(pid: int, cpus: Iterable[int], before: Iterable[int]) -> int:
 
 
 def _call(which: int, *arguments: object) -> int:
-    """What the call returns. Raises OSError."""
+    """Make a system call; returns its result. Raises OSError."""
     machine = platform.machine()
     if machine not in _CALLS:
         raise BindError(f"memory policies are not known to this program on {machine}")
@@ -116,7 +116,7 @@ def _call(which: int, *arguments: object) -> int:
 
 
 def _knows_no_policies(error: OSError) -> bool:
-    """A kernel without NUMA (CONFIG_NUMA=n): all memory is on the one node, and there is nothing to set."""
+    """Whether the kernel has no NUMA (CONFIG_NUMA=n): there is one node, and no policy to set."""
     return error.errno == errno.ENOSYS and not os.path.isdir(_NODES)  # noqa: PTH112 - stdlib without pathlib
 
 
@@ -133,7 +133,7 @@ def _members(words: ctypes.Array[ctypes.c_ubyte]) -> tuple[int, ...]:
 
 
 def allowed_nodes() -> tuple[int, ...]:
-    """Mems_allowed of the calling thread; () where the kernel does not say (a container may forbid it)."""
+    """Mems_allowed of the calling thread; () if the kernel does not show it (in some containers)."""
     words = _bits(())
     try:
         _call(1, None, words, ctypes.c_ulong(_MAX_NODES), None, ctypes.c_ulong(_MPOL_F_MEMS_ALLOWED))
@@ -169,8 +169,8 @@ def read_policy() -> tuple[PolicyMode, tuple[int, ...]]:
 def set_policy(mode: PolicyMode, nodes: Iterable[int] = ()) -> PolicyMode:
     """Set the memory policy of the calling thread; returns the mode that was set.
 
-    Kernels before 5.15 do not know preferred-many: it becomes preferred for one node and local for
-    several. Anything becomes default on a kernel without NUMA. Raises BindError.
+    Kernels before 5.15 do not have preferred-many: it becomes preferred for one node and local for
+    several. On a kernel without NUMA every mode becomes default. Raises BindError.
     """
     nodes = tuple(nodes)
     bare = mode in ("default", "local")
@@ -189,7 +189,7 @@ def set_policy(mode: PolicyMode, nodes: Iterable[int] = ()) -> PolicyMode:
 
 
 def move_pages(pid: int, away: Iterable[int], to: Iterable[int]) -> int:
-    """migrate_pages(2): pages of a process from nodes to nodes; how many could not be. Raises BindError."""
+    """Move pages of a process (migrate_pages(2)); returns how many could not be moved. Raises BindError."""
     try:
         return _call(2, ctypes.c_int(pid), ctypes.c_ulong(_MAX_NODES), _bits(away), _bits(to))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A step beside a running job, one task on each of its nodes, to look at what runs there."""
+"""A step beside a running job, with one task on each of its nodes, to inspect what runs there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def program(name: str, why: str) -> str:
 
 
 def count_nodes(job: int) -> int:
-    """Nodes of a running job, by squeue's %D: a step that does not say how many it wants gets one."""
+    """The nodes of a running job, by squeue's %D: a step that does not give a number gets one node."""
     done = _squeue(program("squeue", "--all-nodes"), job, "%D")
     if done.returncode != 0 or not done.stdout.strip().isdigit():
         said = done.stderr.strip().rpartition("\n")[2]
@@ -31,7 +31,7 @@ def count_nodes(job: int) -> int:
 
 
 def owner_of(job: int) -> Optional[int]:
-    """The uid of a running job's owner, by squeue's %U; None where Slurm does not say."""
+    """The uid of a running job's owner, by squeue's %U; None if Slurm does not know it."""
     squeue = shutil.which("squeue")
     if squeue is None:
         return None
@@ -50,7 +50,7 @@ def _squeue(
 
 
 def step_beside(job: int, nodes: int, words: Sequence[str], *, label: bool = False) -> list[str]:
-    """The command line of srun for it. Lines of several nodes may mix: ``label`` tells them apart."""
+    """The command line of srun for it. Lines of several nodes may mix; ``label`` tells them apart."""
     command = [
         program("srun", "--all-nodes"),
         f"--jobid={job}",
@@ -63,7 +63,7 @@ def step_beside(job: int, nodes: int, words: Sequence[str], *, label: bool = Fal
 
 
 def clean_environment() -> dict[str, str]:
-    """Without what a batch script around this asked for, which is not meant for that step."""
+    """The environment without options of a surrounding batch script, which are not meant for that step."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "NUMA_ALIGN"))}
     if "SLURM_CONF" in os.environ:
         clean["SLURM_CONF"] = os.environ["SLURM_CONF"]

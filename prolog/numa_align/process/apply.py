@@ -1,6 +1,6 @@
-"""A decision made real: CPUs and memory policy of the calling process, and what it says about them.
+"""Carries out a decision: binds the calling process's CPUs and memory, and reports the result.
 
-Fails open, as the plugin does: what the kernel refuses is a warning, and the program runs.
+Fails open, as the plugin does: if the kernel refuses, a warning is given and the program runs.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .affinity import bind_cpus, bind_threads, read_own, read_policy, set_policy
 
 @dataclass(frozen=True)
 class Applied:
-    """A decision as far as the kernel followed it.
+    """A decision, and how far the kernel followed it.
 
-    ``failures`` are sentences about what it refused, ``notes`` about what it did in another way.
+    ``failures`` are sentences about what it refused, ``notes`` about what it did differently.
     """
 
     decision: Decision
@@ -34,33 +34,33 @@ class Applied:
 
     @property
     def state(self) -> State:
-        """The state, ``unaligned`` where the kernel refused."""
+        """The state, which is ``unaligned`` if the kernel refused."""
         return "unaligned" if self.failures else self.decision.placement.state
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sentences about why the process is not aligned and what to request instead, () if it is."""
+        """Sentences on why the process is not aligned and what to request instead, () if it is aligned."""
         warning = warning_of(self.decision)
         return (*self.failures, *([warning] if warning else []), *self.decision.doubts)
 
     @property
     def hints(self) -> tuple[str, ...]:
-        """Sentences for a process that is aligned and could have more."""
+        """Sentences for a process that is aligned but could have more."""
         note = note_of(self.decision)
         return (note,) if note else ()
 
     @property
     def objections(self) -> tuple[str, ...]:
-        """Why ``strict`` fails: the remarks, and that there is no GPU to be near to."""
+        """Why ``strict`` fails: the remarks, or that there is no GPU to be near to."""
         blind = without_gpu(self.decision, self.topology)
         return (*self.remarks, *([blind] if blind and blind not in self.remarks else []))
 
 
 def spec_of(text: Optional[str], environment: Mapping[str, str]) -> tuple[Spec, Optional[str]]:
-    """The option's words over those of NUMA_ALIGN, which a user sets for all steps; and a warning, or None.
+    """The option's words, on top of NUMA_ALIGN, which a user sets for all steps; and a warning, or None.
 
-    A wrong word in the variable is no reason to stop a program that did not name it: it is ignored with all
-    of the variable, as in the plugin (spank/option.c). Raises SpecError for ``text``.
+    A wrong word in the variable does not stop a program that did not ask for it: the whole variable is then
+    ignored, as in the plugin (spank/option.c). Raises SpecError for ``text``.
     """
     base, warning = Spec(on=True), None
     try:
@@ -72,7 +72,7 @@ def spec_of(text: Optional[str], environment: Mapping[str, str]) -> tuple[Spec, 
 
 
 def apply(topology: Topology, decision: Decision, *, threads: bool = False) -> Applied:
-    """Bind the calling process, with ``threads`` all that it has, else the calling one only."""
+    """Bind the calling thread or, with ``threads``, all threads of its process."""
     failures, wanted = [], decision.placement.policy
     for bind in (_bind_cpus, _set_memory):
         try:
@@ -83,7 +83,7 @@ def apply(topology: Topology, decision: Decision, *, threads: bool = False) -> A
 
 
 def _other_ways(wanted: PolicyMode, policy: PolicyMode) -> tuple[str, ...]:
-    """What the kernel did in another way than it was asked to."""
+    """What the kernel did differently from what it was asked."""
     if wanted == "preferred-many" and policy in ("preferred", "local"):
         return (f"policy={policy} because this kernel has no preferred-many (Linux 5.15)",)
     return ()
@@ -104,7 +104,7 @@ def _set_memory(decision: Decision, _threads: bool) -> Decision:
         return decision
     if decision.kept:
         mode, nodes = read_policy()
-        if mode != "default":  # that of the first placement, which other words may have chosen
+        if mode != "default":  # set by the first placement, perhaps with other words
             return replace(decision, placement=replace(placed, policy=mode, memory_nodes=nodes))
     mode = set_policy(placed.policy, placed.memory_nodes)
     return replace(decision, placement=replace(placed, policy=mode))
@@ -118,10 +118,10 @@ def place_here(
     topology: Optional[Topology] = None,
     own: Optional[Own] = None,
 ) -> Applied:
-    """Decide for this process, bind it, and say so in its environment.
+    """Decide for this process, bind it, and describe the result in its environment.
 
-    Raises NumaAlignError (RequestError, ClaimError, TableError) where nothing can be decided; then nothing
-    was bound.
+    Raises NumaAlignError (RequestError, ClaimError, TableError) if nothing can be decided; nothing is bound
+    then.
     """
     machine = topology or read_here(environment)
     decision = decide(machine, own or read_own(), environment, request)
@@ -138,5 +138,5 @@ def place_here(
 
 
 def thread_count() -> int:
-    """Threads of the calling process."""
+    """The number of threads of the calling process."""
     return len(os.listdir("/proc/self/task"))  # noqa: PTH208

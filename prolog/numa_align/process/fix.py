@@ -1,9 +1,9 @@
-"""``numa-align job --fix``: give running processes of one's own the CPUs that they should have.
+"""``numa-align job --fix``: give one's own running processes the CPUs that they should have.
 
-Each GPU that a process of the job uses has a share of the CPUs that the job may use, by the plugin's claim; a
-process gets the shares of its GPUs, and its loaders, which have its rank, the same. CPUs of any thread can be
-changed at any time. A memory policy belongs to a thread and nobody else can set it, and pages stay where they
-are unless they are moved (migrate_pages(2)).
+Each GPU that a process of the job uses has a share of the CPUs that the job may use, by the plugin's claim. A
+process gets the shares of its GPUs, and so do its loaders, which have the same rank. The CPUs of any thread
+can be changed at any time. A memory policy belongs to a thread and no other can set it, and pages stay where
+they are unless they are moved (migrate_pages(2)).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .state import read_process, read_status
 
 @dataclass(frozen=True)
 class Moved:
-    """What became of its pages: bytes on near nodes before and after, pages that the kernel left, seconds."""
+    """The effect on its pages: bytes on near nodes before and after, pages that were left, seconds."""
 
     near_before: int
     near_after: int
@@ -36,7 +36,7 @@ class Moved:
 
 @dataclass(frozen=True)
 class Fixed:
-    """One process: its CPUs before, and after by the kernel's word; ``reason`` where it was left alone."""
+    """One process: its CPUs before, and after as the kernel reports them; ``reason`` if it was left alone."""
 
     pid: int
     before: tuple[int, ...]
@@ -47,7 +47,7 @@ class Fixed:
 
 
 def gpus_of(process: Seen, seen: Sequence[Seen]) -> tuple[Gpu, ...]:
-    """Those that it uses; of a loader those of the processes of its task."""
+    """The GPUs that it uses; for a loader, those of the processes of its task."""
     if process.gpus or process.rank is None:
         return process.gpus
     task = (other for other in seen if other.rank == process.rank)
@@ -55,7 +55,7 @@ def gpus_of(process: Seen, seen: Sequence[Seen]) -> tuple[Gpu, ...]:
 
 
 def shares(seen: Sequence[Seen], topology: Topology, room: Iterable[int]) -> dict[str, tuple[int, ...]]:
-    """The CPUs of each GPU that is used, by its address."""
+    """The CPUs for each GPU that is used, by the GPU's address."""
     used = [gpu for gpu in topology.gpus if any(gpu in process.gpus for process in seen)]
     slices = ClaimMachine.of(topology).claim(room, [gpu.node for gpu in used])
     return {gpu.bdf: cpus for gpu, cpus in zip(used, slices)}
@@ -64,8 +64,8 @@ def shares(seen: Sequence[Seen], topology: Topology, room: Iterable[int]) -> dic
 def room_of(seen: Sequence[Seen], online: Sequence[int], *, in_job: bool) -> frozenset[int]:
     """The CPUs that these processes may be given.
 
-    The cpuset of each, where it keeps to less than the machine. Without one, of a job what its processes have
-    together, as the rest may be another's; of a process of no job all that is online.
+    The cpuset of each, if it has less than the machine. Without one: in a job, the CPUs that its processes
+    have together, as others may be another job's; outside a job, all that are online.
     """
     room: set[int] = set()
     for process in seen:
@@ -78,7 +78,7 @@ def room_of(seen: Sequence[Seen], online: Sequence[int], *, in_job: bool) -> fro
 
 
 def cpuset_of(pid: int, root: str = "/") -> Optional[tuple[int, ...]]:
-    """The CPUs of the cgroup of a process, None where none says it (cgroups(7))."""
+    """The CPUs of the cgroup of a process, None if none gives them (cgroups(7))."""
     lines = (read_text(f"{root}/proc/{pid}/cgroup") or "").splitlines()
     for line in lines:
         number, _, rest = line.partition(":")
@@ -89,7 +89,7 @@ def cpuset_of(pid: int, root: str = "/") -> Optional[tuple[int, ...]]:
             base, name = f"{root}/sys/fs/cgroup/cpuset", "cpuset.effective_cpus"
         else:
             continue
-        # A group without the controller has what the one around it has.
+        # A cgroup without the controller has the CPUs of the one around it.
         while True:
             text = read_text(f"{base}{path.rstrip('/')}/{name}")
             if text and text.strip():
@@ -103,7 +103,7 @@ def cpuset_of(pid: int, root: str = "/") -> Optional[tuple[int, ...]]:
 def fix(
     seen: Sequence[Seen], topology: Topology, room: Iterable[int], *, move: bool, uid: int
 ) -> tuple[Fixed, ...]:
-    """Bind all that can be bound; nothing of another user's is touched."""
+    """Bind everything that can be bound; processes of other users are not touched."""
     of_gpu = shares(seen, topology, room)
     return tuple(_fix_one(process, gpus_of(process, seen), of_gpu, move=move, uid=uid) for process in seen)
 
@@ -141,7 +141,7 @@ def _objection(process: Seen, gpus: Sequence[Gpu], wanted: Sequence[int], uid: i
 
 
 def _policy(process: Seen, local: Sequence[int]) -> Optional[str]:
-    """What cannot be changed from outside."""
+    """The memory policy, which cannot be changed from outside, if it is not near the GPUs."""
     state = process.state
     if state is None or (state.policy.nodes and set(state.policy.nodes) <= set(local)):
         return None
@@ -152,7 +152,7 @@ def _policy(process: Seen, local: Sequence[int]) -> Optional[str]:
 
 
 def _move(pid: int, local: Sequence[int]) -> Optional[Moved]:
-    """Moves what is elsewhere to the nodes near its GPUs; its owner may do that."""
+    """Move pages from elsewhere to the nodes near its GPUs, which the process's owner may do."""
     try:
         before = read_process(pid).bytes_by_node
         away = sorted(set(before) - set(local))
@@ -170,7 +170,7 @@ def _bytes_on(by_node: Mapping[int, int], local: Sequence[int]) -> int:
 
 
 def lines_of(fixed: Fixed) -> list[str]:
-    """What is said of it to a person."""
+    """Lines that report it to a person."""
     if fixed.reason:
         return [f"{fixed.pid}: left as it is: {fixed.reason}"]
     change = f"CPUs {format_cpulist(fixed.before)} -> {format_cpulist(fixed.after)}"

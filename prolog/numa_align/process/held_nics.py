@@ -1,7 +1,7 @@
 """The network cards that a process has open, and whether they are near its GPUs.
 
-That it has a card open does not say that it sends anything over it: NCCL opens all that it may open when it
-starts. So cards are reported beside the state of a process and do not change it.
+An open card does not mean that the process sends anything over it: NCCL opens all cards that it may open when
+it starts. So cards are reported beside the state of a process and do not change it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _FILES = ("/dev/infiniband/uverbs", "/dev/cxi")
 
 
 class HeldNic(NamedTuple):
-    """A card that a process has open. ``path`` is the best one to its GPUs; ``near``: none of that kind of
-    card is nearer to one of them. Both are None of a process without GPUs.
+    """A card that a process has open. ``path`` is the best one to its GPUs; ``near``: no card of the
+    same kind is nearer to one of them. Both are None for a process without GPUs.
     """
 
     nic: Nic
@@ -29,14 +29,14 @@ class HeldNic(NamedTuple):
 
 
 class HeldNics(NamedTuple):
-    """All of them; ``nearer`` are names of nearer cards, where none of those that are open is near."""
+    """All of them; ``nearer`` are names of nearer cards if none of the open ones is near."""
 
     cards: tuple[HeldNic, ...] = ()
     nearer: tuple[str, ...] = ()
 
     @property
     def remark(self) -> Optional[str]:
-        """A sentence for a person where no card that is open is near."""
+        """A sentence for a person if no open card is near."""
         if not self.nearer:
             return None
         names = ", ".join(str(held.nic.name) for held in self.cards)
@@ -45,7 +45,7 @@ class HeldNics(NamedTuple):
         )
 
 
-#: Of a process that has no card open.
+#: For a process that has no card open.
 NO_NICS = HeldNics()
 
 
@@ -76,7 +76,7 @@ def held_nics(
 
 
 def _known(opened: Sequence[str], topology: Topology, tree: Tree) -> Sequence[Nic]:
-    """The machine's cards; virtual functions are looked for only where one is open."""
+    """The machine's cards; virtual functions are searched only if one is open."""
     if {nic.device for nic in topology.nics}.issuperset(opened):
         return topology.nics
     from ..topology.nic import read_nics  # noqa: PLC0415
@@ -87,8 +87,8 @@ def _known(opened: Sequence[str], topology: Topology, tree: Tree) -> Sequence[Ni
 def _nearest(kind: str, held: Sequence[Nic], gpus: Sequence[int], topology: Topology) -> tuple[str, ...]:
     """The nearest cards of a kind, by the rule by which tasks get theirs.
 
-    What is open counts as a card of its own, be it a virtual function or in a bond: it takes the place of
-    the card that it is a part of.
+    An open device counts as a card of its own, even a virtual function or a member of a bond: it replaces
+    the card of which it is a part.
     """
     own = [nic._replace(physical=None, bond=None, up=True) for nic in held if nic.kind == kind]
     parts = {nic.physical for nic in held} | {nic.bdf for nic in held}

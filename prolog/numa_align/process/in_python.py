@@ -16,7 +16,7 @@ from .affinity import bind_threads, read_policy, set_policy
 from .apply import place_here, spec_of, thread_count
 from .state import Policy, parse_numa_maps_line
 
-#: What a rank comes as: a number of Python's, of numpy's, or the text of a variable.
+#: The types of a rank: a number of Python's or numpy's, or the text of a variable.
 Number = Union[SupportsIndex, str]
 
 
@@ -38,12 +38,12 @@ def bind_local_rank(
     """Bind this process to its part of the task's CPUs and memory.
 
     Call it first of all, before CUDA, torch or numpy start threads and touch memory. The worker is
-    LOCAL_RANK of LOCAL_WORLD_SIZE, or what its launcher calls them (`LAUNCHERS` in
-    `placement.launcher`), unless said here; without either the process is the task itself.
-    A process that is placed already, by ``numa-align run`` or by a parent, keeps what it has.
-    ``spec`` has the words of ``srun --numa-align=``. Fails open: what goes wrong is a
-    `RuntimeWarning` and the program runs on; None is returned if nothing could be decided.
-    With ``strict`` among the words a process that is not aligned gets NumaAlignError instead.
+    LOCAL_RANK of LOCAL_WORLD_SIZE, or its launcher's equivalents (`LAUNCHERS` in
+    `placement.launcher`), unless given here; without either the process is the task itself.
+    A process that is already placed, by ``numa-align run`` or by a parent, keeps what it has.
+    ``spec`` has the words of ``srun --numa-align=``. Fails open: a failure is a `RuntimeWarning` and
+    the program runs on; None is returned if nothing could be decided.
+    With ``strict`` among the words, a process that is not aligned gets NumaAlignError instead.
     """
     try:
         read, warning = spec_of(spec, os.environ)
@@ -79,12 +79,12 @@ def bind_local_rank(
 
 
 def _warn(text: str) -> None:
-    """For the functions that a program calls, whose line is named in the warning."""
+    """Warn from a function that a program calls; the warning names the program's line."""
     warnings.warn(f"numa_align: {text}", RuntimeWarning, stacklevel=3)
 
 
 def _to_int(name: str, value: Optional[Number]) -> Optional[int]:
-    """Raises RequestError for what is no number."""
+    """Raises RequestError for anything but a number."""
     try:
         return None if value is None else int(value) if isinstance(value, str) else operator.index(value)
     except (TypeError, ValueError):
@@ -95,9 +95,9 @@ def worker_init(worker_id: int) -> None:
     """Keep a DataLoader worker on the CPUs and memory of its process: pass it as ``worker_init_fn``.
 
     A forked or spawned worker inherits both; one that a fork server starts has what the server had, which
-    may have been started before anything was bound, with the environment of then. So the parent is asked.
+    may have started before anything was bound, with the environment of that time. So the parent is asked.
     """
-    del worker_id  # all workers share the slice: the kernel balances them better than a fixed deal
+    del worker_id  # all workers share the slice: the kernel balances them better than fixed parts
     parent = multiprocessing.parent_process()
     if parent is None or parent.pid is None:
         return
@@ -116,9 +116,9 @@ def worker_init(worker_id: int) -> None:
 
 
 def _policy_of(pid: int) -> Policy:
-    """The memory policy of a process; default where the kernel does not show it.
+    """The memory policy of a process; default if the kernel does not show it.
 
-    Of numa_maps only the first line, the program's text: the kernel counts the pages of what is read.
+    Reads only the first line of numa_maps, the program's text: the kernel counts the pages of what is read.
     """
     try:
         with open(f"/proc/{pid}/numa_maps", encoding="utf-8") as file:  # noqa: PTH123 - one line of it

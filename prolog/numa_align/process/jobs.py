@@ -1,13 +1,13 @@
 """Which processes of this node belong to which job and step, for all jobs at once.
 
-The cgroup says it where there is one: ``…/job_N/step_S/…`` up to Slurm 25.11 and with CgroupJobIdPaths,
-else ``…/SLUID/step_S/…``, where the step's own slurmstepd, which sits in the same place, has the job's
-number in its title. Without cgroups (proctrack/linuxproc) a job's processes are the descendants of its
-slurmstepd. Users can give a process any name and any environment, and those with a systemd of their own make
-cgroups of any name below theirs: only what root runs counts as a slurmstepd, no cgroup below user.slice as
-Slurm's, and no environment is asked.
+The cgroup tells where there is one: ``…/job_N/step_S/…`` up to Slurm 25.11 and with CgroupJobIdPaths,
+else ``…/SLUID/step_S/…``, where the step's own slurmstepd is in the same cgroup and has the job's
+number in its title. Without cgroups (proctrack/linuxproc), a job's processes are the descendants of its
+slurmstepd. Users can give a process any name and any environment, and those with their own systemd can
+make cgroups of any name below theirs: so only processes of root count as a slurmstepd, no cgroup below
+user.slice counts as Slurm's, and environments are not used.
 
-Reads two small files for each process of the node and starts nothing.
+Reads two small files per process of the node and starts nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..sysfs import read_text
 _PLACE = re.compile(r"/(?:job_(\d+)|(s[0-9A-Z]{8,}))/step_(\w+)")
 #: slurmstepd's own title (proctitle in src/slurmd/slurmstepd): JOB.STEP in brackets.
 _TITLE = re.compile(r"slurmstepd: \[(\d+)\.(\w+)")
-#: Longer than any line of these files; /proc/PID/cgroup has a line for each v1 hierarchy.
+#: Longer than any line of these files; /proc/PID/cgroup has one line per v1 hierarchy.
 _LIMIT = 16384
 
 
@@ -53,7 +53,7 @@ def processes_of_jobs(proc: str = "/proc") -> tuple[JobProcess, ...]:
     jobs = []
     for raw in found.values():
         owner = None if raw.daemon else _by_cgroup(raw, sluids) or _by_ancestor(raw, found)
-        # The extern step has a sleep of slurmstepd's own, root's as the daemon is, beside adopted logins.
+        # The extern step has a sleep of slurmstepd's own, which root owns too, beside adopted logins.
         own_sleep = owner is not None and owner[1] == "extern" and _is_daemon(found.get(raw.parent))
         if owner is not None and not own_sleep and raw.pid != os.getpid():
             jobs.append(JobProcess(raw.pid, owner[0], owner[1], raw.uid))
@@ -66,7 +66,7 @@ def jobs_with_steps(proc: str = "/proc") -> frozenset[int]:
 
 
 def steps_here(proc: str = "/proc") -> frozenset[tuple[int, str]]:
-    """The steps with a slurmstepd on this node; none where /proc hides root's (proc(5), hidepid)."""
+    """The steps with a slurmstepd on this node; none if /proc hides root's processes (proc(5), hidepid)."""
     raws = (_read(proc, entry) for entry in _numbers(proc))
     return frozenset(raw.daemon for raw in raws if raw and raw.daemon and raw.daemon[0])
 
@@ -79,7 +79,7 @@ def _numbers(proc: str) -> list[int]:
 
 
 def _read(proc: str, pid: int) -> Optional[_Raw]:
-    """None for a process that has ended, and for the kernel's own threads."""
+    """None for a process that has ended, and for kernel threads."""
     folder = f"{proc}/{pid}"
     try:
         uid = os.stat(folder).st_uid  # noqa: PTH116
@@ -88,7 +88,7 @@ def _read(proc: str, pid: int) -> Optional[_Raw]:
     stat = read_text(f"{folder}/stat", _LIMIT)
     if stat is None:
         return None
-    # The name, in parentheses, may have blanks and parentheses of its own.
+    # The name, in parentheses, may itself contain blanks and parentheses.
     name = stat.partition("(")[2].rpartition(")")[0]
     fields = stat.rpartition(")")[2].split()
     parent = int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
@@ -101,7 +101,7 @@ def _read(proc: str, pid: int) -> Optional[_Raw]:
 
 
 def _place(cgroups: str) -> Optional[re.Match[str]]:
-    """The first line that names a step: there is one for each v1 hierarchy (cgroups(7))."""
+    """The first line that names a step; there is one line per v1 hierarchy (cgroups(7))."""
     found = (_PLACE.search(line) for line in cgroups.splitlines() if "/user.slice/" not in line)
     return next((place for place in found if place), None)
 
@@ -118,7 +118,7 @@ def _by_cgroup(raw: _Raw, sluids: dict[str, int]) -> Optional[tuple[int, str]]:
 
 
 def _by_ancestor(raw: _Raw, found: dict[int, _Raw]) -> Optional[tuple[int, str]]:
-    """The job of the nearest slurmstepd above; a loop in what was read at different times ends the search."""
+    """The job of the nearest slurmstepd above; a loop, as files are read at different times, ends it."""
     seen = {raw.pid}
     parent = raw.parent
     while parent in found and parent not in seen:

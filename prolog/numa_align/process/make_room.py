@@ -1,9 +1,9 @@
-"""Makes room on NUMA nodes: has the kernel drop clean page cache there. Stdlib only.
+"""Makes room on NUMA nodes: lets the kernel drop clean page cache there. Stdlib only.
 
-Where the kernel has it (Linux 6.17) by nodeN/reclaim, which root may write, with swappiness=0: file cache
-only. Elsewhere by taking memory that is bound to the node and giving it back. That is left alone where there
-is swap, since the kernel might then swap out what belongs to others. Either is the work of a child for each
-node, which is abandoned when the time is over, and which asks the kernel to be killed before anybody else.
+Linux 6.17 and later have nodeN/reclaim, which root may write, with swappiness=0 for file cache only.
+Elsewhere, memory that is bound to the node is taken and given back. That is not done if there is swap, since
+the kernel might then swap out memory of others. Both run in a child per node, which is abandoned when the
+time is over, and which asks the kernel to be killed before any other process.
 
 Sources: Documentation/ABI/stable/sysfs-devices-node, mm/vmscan.c (user_proactive_reclaim), madvise(2),
 proc_pid_oom_score_adj(5).
@@ -24,10 +24,10 @@ from .node_memory import NodeMemory, read_node_memory
 from .room import LIMIT, Made, is_room, next_slice
 
 _POLL = 0.002
-_GRACE = 0.1  # seconds for a killed child to end
-_NO_LIMIT = 1 << 60  # version 1 writes a number of this size; version 2 writes max
+_GRACE = 0.1  # seconds that a killed child has to end
+_NO_LIMIT = 1 << 60  # cgroup v1 shows a number of this size; v2 shows max
 
-#: Statuses of a child.
+#: Exit statuses of a child.
 _DONE, _REFUSED, _NOTHING_LEFT, _LIMIT_REACHED = 0, 3, 4, 5
 _REASONS = {
     _REFUSED: "the kernel refused",
@@ -38,9 +38,9 @@ _SWAP = "not done on a node with swap before Linux 6.17"
 
 
 def make_room(wanted: Mapping[int, int], limit: float = LIMIT) -> tuple[Made, ...]:
-    """See that so many bytes are free on each node, or as many as can be within ``limit`` seconds.
+    """Make this many bytes free on each node, or as many as possible within ``limit`` seconds.
 
-    Nodes with enough are left out of the answer. Nothing is raised and nobody is waited for longer.
+    Nodes that have enough are not in the result. Raises nothing, and waits no longer than that.
     """
     tree, start = Tree("/"), time.monotonic()
     short: dict[int, NodeMemory] = {}
@@ -76,7 +76,7 @@ def _has_swap(tree: Tree) -> bool:
 
 
 def _wait(children: Mapping[int, int], deadline: float) -> dict[int, Optional[str]]:
-    """Until all have ended or the time is over; who has not is killed and not waited for."""
+    """Wait until all have ended or the time is over; the rest are killed and not waited for."""
     left, reasons = dict(children), {}
     while left and time.monotonic() < deadline:
         for pid in tuple(left):
@@ -96,7 +96,7 @@ def _wait(children: Mapping[int, int], deadline: float) -> dict[int, Optional[st
 
 
 def _fork(node: int, wanted: int, deadline: float, headroom: Optional[int], *, by_file: bool) -> int:
-    """The pid of a child that makes room on one node."""
+    """Start a child that makes room on one node; returns its pid."""
     pid = os.fork()
     if pid:
         return pid
@@ -113,12 +113,12 @@ def _fork(node: int, wanted: int, deadline: float, headroom: Optional[int], *, b
 
 
 def _end(status: int) -> NoReturn:
-    """Without what the parent has for its own end: atexit, buffers."""
+    """Exit without the parent's own cleanup: atexit, buffers."""
     os._exit(status)
 
 
 def _reclaim(node: int, wanted: int, deadline: float) -> int:
-    """By the node's own file, a slice at a time."""
+    """Use the node's own file, one slice at a time."""
     descriptor = os.open(_reclaim_file(node), os.O_WRONLY | os.O_CLOEXEC)
     while time.monotonic() < deadline:
         memory = read_node_memory(node)
@@ -137,8 +137,8 @@ def _reclaim(node: int, wanted: int, deadline: float) -> int:
 
 
 def _populate(node: int, wanted: int, deadline: float, headroom: Optional[int]) -> int:
-    """By memory that is bound to the node: to have it, the kernel drops cache; our end gives it back."""
-    # ctypes takes longer to load than the usual look.
+    """Take memory that is bound to the node: the kernel drops cache for it, and our exit gives it back."""
+    # Imported here, as ctypes takes longer to load than the usual check takes.
     from .affinity import set_policy  # noqa: PLC0415
     from .take import taken  # noqa: PLC0415
 
@@ -165,9 +165,9 @@ def _populate(node: int, wanted: int, deadline: float, headroom: Optional[int]) 
 
 
 def memory_headroom(tree: Optional[Tree] = None) -> Optional[int]:
-    """Bytes that this process's cgroups let it have beside what they hold; None without a limit.
+    """Bytes that this process's cgroups let it have in addition; None without a limit.
 
-    Page cache that is charged to them and not in use counts as free: it gives way first.
+    Page cache that is charged to them and not in use counts as free, as it is dropped first.
     """
     machine = tree or Tree("/")
     rooms = [room for room in (_room_in(machine, group) for group in _groups(machine)) if room is not None]
@@ -175,7 +175,7 @@ def memory_headroom(tree: Optional[Tree] = None) -> Optional[int]:
 
 
 class _Group(NamedTuple):
-    """A cgroup's folder, and the names of its limit, of what is used and of the cache in memory.stat."""
+    """A cgroup's folder, and the names of its limit, of its usage and of its cache in memory.stat."""
 
     folder: str
     limit: str
@@ -184,7 +184,7 @@ class _Group(NamedTuple):
 
 
 def _groups(tree: Tree) -> Iterator[_Group]:
-    """This process's cgroups and those around them, of version 2 and of version 1."""
+    """This process's cgroups and those around them, of v2 and of v1."""
     for line in (tree.text("proc/self/cgroup") or "").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")

@@ -1,6 +1,6 @@
-"""How full a NUMA node is: what is free, and what page cache would give way at once. Stdlib only.
+"""How full a NUMA node is: what is free, and how much page cache can be dropped at once. Stdlib only.
 
-Source: Documentation/ABI/stable/sysfs-devices-node, proc_meminfo(5) for the meaning of the lines.
+Source: Documentation/ABI/stable/sysfs-devices-node, and proc_meminfo(5) for the meaning of the lines.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class NodeMemory:
     """One node, in bytes.
 
     ``clean`` is page cache that no program has mapped and that need not be written first. Shared memory
-    (tmpfs) is on the lists of anonymous memory and so is no part of it.
+    (tmpfs) is on the lists of anonymous memory and so is not part of it.
     """
 
     node: int
@@ -34,7 +34,7 @@ class NodeMemory:
 
 
 def parse_meminfo(text: Optional[str], node: int) -> Optional[NodeMemory]:
-    """A node's meminfo; None if it is not one."""
+    """Parse a node's meminfo; None for any other text."""
     lines = fields(text)
 
     def size(name: str) -> int:
@@ -50,11 +50,11 @@ def parse_meminfo(text: Optional[str], node: int) -> Optional[NodeMemory]:
 
 
 def read_node_memory(node: int, tree: Optional[Tree] = None) -> Optional[NodeMemory]:
-    """A node as it is now, one file; None where the kernel says nothing."""
+    """Read the present state of a node from its one file; None if the kernel does not show it."""
     return parse_meminfo((tree or Tree("/")).text(f"{_NODES}/node{node}/meminfo"), node)
 
 
 def read_nodes_memory(nodes: Iterable[int], tree: Optional[Tree] = None) -> tuple[NodeMemory, ...]:
-    """Those of the nodes of which the kernel says something."""
+    """The nodes about which the kernel reports something."""
     found = (read_node_memory(node, tree) for node in nodes)
     return tuple(memory for memory in found if memory is not None)

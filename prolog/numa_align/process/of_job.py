@@ -1,7 +1,7 @@
-"""The processes of a running job on this node, and what the kernel says of each and of its threads.
+"""The processes of a running job on this node, and what the kernel reports of them and their threads.
 
-Needs no cooperation of the job. What this user may not see is said, not left out: memory and policy are
-the owner's and root's to see (proc_pid_numa_maps(5)).
+The job does not have to cooperate. What this user may not see is reported as hidden, not left out: only the
+owner and root may see memory and policy (proc_pid_numa_maps(5)).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .state import (
 from .undone import undone
 from .verdict import Verdict, judge, nodes_of
 
-#: Bytes of a name that the kernel keeps (TASK_COMM_LEN without the end).
+#: Bytes of a name that the kernel keeps (TASK_COMM_LEN without the final 0).
 _KERNEL_NAME = 15
 
 
@@ -50,12 +50,12 @@ class Thread:
 
 @dataclass(frozen=True)
 class Seen:
-    """One process: what was seen of it, or in ``hidden`` why not.
+    """One process: what was seen of it, or in ``hidden`` why it could not be.
 
-    ``gpus`` are those that it holds open; where none is, those that the plugin gave it (NUMA_ALIGN_GPUS).
+    ``gpus`` are those that it has open; if none is, those that the plugin gave it (NUMA_ALIGN_GPUS).
     ``distance`` is the largest SLIT distance from a node of its CPUs to the node of one of its GPUs, None
-    without GPUs. ``rank`` is SLURM_PROCID. ``undone``: what it has done to the place that it was given.
-    ``nics`` are the network cards that it holds open.
+    without GPUs. ``rank`` is SLURM_PROCID. ``undone``: how it has changed the placement that it was given.
+    ``nics`` are the network cards that it has open.
     """
 
     pid: int
@@ -74,13 +74,13 @@ class Seen:
 
     @property
     def strays(self) -> tuple[Thread, ...]:
-        """Threads with CPUs that the process itself may not use."""
+        """Threads that may use CPUs which the process itself may not use."""
         return tuple(thread for thread in self.threads if not set(thread.cpus) <= set(self.cpus))
 
 
 @dataclass(frozen=True)
 class TaskMemory:
-    """Memory of all processes of one task that could be seen, by node; what they share counts once."""
+    """Memory of all processes of one task that could be seen, by node; shared memory counts once."""
 
     rank: int
     processes: int
@@ -89,7 +89,7 @@ class TaskMemory:
 
 
 def memory_of_tasks(seen: Sequence[Seen]) -> tuple[TaskMemory, ...]:
-    """For each task with several processes, such as a DataLoader's."""
+    """For each task with several processes, such as those of a DataLoader."""
     states: dict[int, list[ProcessState]] = {}
     for process in seen:
         if process.rank is not None and process.state:
@@ -102,15 +102,15 @@ def memory_of_tasks(seen: Sequence[Seen]) -> tuple[TaskMemory, ...]:
 
 
 def pids_of_job(job: int, proc: str = "/proc") -> tuple[int, ...]:
-    """Processes of a Slurm job on this node, ascending, but for Slurm's own and this one.
+    """Processes of a Slurm job on this node, ascending, without Slurm's own and this one.
 
-    Where the kernel knows of none, those of the owner's whose environment says so: a shell of salloc's, or
-    what has left the tree of a slurmstepd without cgroups. Anybody can write SLURM_JOB_ID there.
+    If the kernel shows none, the owner's processes whose environment names the job: a shell of salloc, or
+    processes outside the tree of a slurmstepd without cgroups. Anybody can set SLURM_JOB_ID there.
     """
     known = tuple(process.pid for process in processes_of_jobs(proc) if process.job == job)
     if known:
         return known
-    # Another's environment is root's to read, so that whoever else asks sees his own in any case.
+    # Only root can read another user's environment, so that others see only their own processes anyway.
     owner = owner_of(job) if os.geteuid() == 0 else None
     uid = os.geteuid() if owner is None else owner
     return tuple(
@@ -128,7 +128,7 @@ def _uid_of(pid: int) -> Optional[int]:
 
 
 def _environment(pid: int) -> Mapping[str, str]:
-    """Empty where it is hidden or the process has ended."""
+    """The process's environment; empty if it is hidden or the process has ended."""
     try:
         return read_environment(pid)
     except KernelError:
@@ -136,7 +136,7 @@ def _environment(pid: int) -> Mapping[str, str]:
 
 
 def with_children(pid: int) -> tuple[int, ...]:
-    """A process and what it started. Raises RequestError if it is not there."""
+    """A process and its descendants. Raises RequestError if it does not exist."""
     try:
         process = psutil.Process(pid)
         return (pid, *sorted(child.pid for child in process.children(recursive=True)))
@@ -152,7 +152,7 @@ def look(
     holders: Mapping[int, Sequence[Gpu]],
     files: Optional[OpenFiles] = None,
 ) -> Optional[Seen]:
-    """What is to be seen of a process now, None if it has ended; ``holders`` are GPUs by process."""
+    """What can be seen of a process now, None if it has ended; ``holders`` are GPUs by process."""
     try:
         status = read_status(f"/proc/{pid}")
     except KernelError:
@@ -197,7 +197,7 @@ def _whole_name(pid: int, name: str) -> str:
 
 
 def threads_of(pid: int, proc: str = "/proc") -> tuple[Thread, ...]:
-    """The threads of a process that are there when they are looked at, by number."""
+    """The present threads of a process, by number."""
     folder = f"{proc}/{pid}/task"
     threads = []
     try:
@@ -208,7 +208,7 @@ def threads_of(pid: int, proc: str = "/proc") -> tuple[Thread, ...]:
         try:
             status = read_status(f"{folder}/{tid}")
         except KernelError:
-            continue  # ended meanwhile
+            continue  # has ended in the meantime
         threads.append(Thread(tid, status.name, status.cpus))
     return tuple(threads)
 
@@ -230,7 +230,7 @@ def _distance(cpus: Sequence[int], gpus: Sequence[Gpu], topology: Topology) -> O
 def gpu_holders(
     pids: Sequence[int], topology: Topology, files: Optional[OpenFiles] = None
 ) -> dict[int, tuple[Gpu, ...]]:
-    """GPUs by process: what NVML says, where the driver is loaded, and the device files that are open."""
+    """GPUs by process: from NVML, if the driver is loaded, and from open device files."""
     files = files or OpenFiles()
     holders: dict[int, set[str]] = {}
     for pid, bdf in _ask_nvml(topology):
@@ -242,8 +242,8 @@ def gpu_holders(
             continue
         opened = {devices[path] for path in files.of(pid) if path in devices}
         if opened:
-            # CUDA opens the files of all GPUs that it sees, and who is forked later (DataLoader's
-            # processes) keeps them: of these, the parent's own; else those that the plugin gave it.
+            # CUDA opens the files of all GPUs that it sees, and children that are forked later (DataLoader's
+            # processes) keep them open: these use their parent's GPUs, else those that the plugin gave them.
             told = {gpu.bdf for gpu in told_gpus(_environment(pid), topology)}
             holders[pid] = opened & (_of_parents(pid, computing) or told) or opened
     return {pid: tuple(gpu for gpu in topology.gpus if gpu.bdf in held) for pid, held in holders.items()}
