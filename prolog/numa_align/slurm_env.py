@@ -1,4 +1,4 @@
-"""What Slurm tells a task in its environment: where in its step it is. Pure."""
+"""What Slurm's variables tell a task about its place in the step. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def to_number(text: Optional[str]) -> Optional[int]:
 
 
 def tasks_on_node(counts: str, node: int) -> Optional[int]:
-    """Tasks of node number ``node`` in SLURM_STEP_TASKS_PER_NODE, ``2(x3),1``; None if it says nothing."""
+    """Tasks of node number ``node`` in SLURM_STEP_TASKS_PER_NODE, ``2(x3),1``; None if unknown."""
     for part in counts.split(","):
         count, _, times = part.partition("(x")
         tasks = to_number(count)
@@ -35,7 +35,7 @@ def tasks_on_node(counts: str, node: int) -> Optional[int]:
 
 
 def place_of(environment: Mapping[str, str]) -> Place:
-    """The task's place from Slurm's environment; alone where Slurm says nothing."""
+    """The task's place from Slurm's variables; a single task if there are none."""
     local = to_number(environment.get("SLURM_LOCALID"))
     node = to_number(environment.get("SLURM_NODEID"))
     counts = environment.get("SLURM_STEP_TASKS_PER_NODE", "")

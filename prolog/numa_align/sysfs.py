@@ -1,11 +1,11 @@
 """Bounded reading of sysfs and procfs below a root.
 
 Everything that reads the machine goes through a `Tree`, so that a recorded machine is read
-exactly like a live one and nothing that is found there can hurt: a file that is missing, a
-directory, a pipe, longer than it may be or full of noise reads as None, an unreadable directory
+exactly like a live one and nothing in it can do harm: a file that is missing, a
+directory, a pipe, too long or full of noise reads as None, an unreadable directory
 as empty. No exception leaves this module.
 
-Source: Documentation/filesystems/sysfs.rst (one value a file, at most a page for text
+Source: Documentation/filesystems/sysfs.rst (one value per file, at most a page for text
 attributes); binary attributes such as ``cpulist`` may be longer.
 """
 
@@ -19,14 +19,14 @@ from .light_typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Callable, Optional, Union
 
-    #: A path in either form.
+    #: A path as text or as an object.
     AnyPath = Union[str, os.PathLike[str]]
 
-#: Bytes; more than any file has that is read here (the CPU list of 8192 CPUs, every other one
-#: offline, has 20 kB). A longer file is not what it should be and reads as None.
+#: Bytes; more than any file that is read here (the CPU list of 8192 CPUs, every other one
+#: offline, has 20 kB). A longer file cannot be right and reads as None.
 SIZE_LIMIT = 65536
 
-# O_NONBLOCK: a pipe in place of a file must not stop the prolog. O_NOCTTY: nor a terminal.
+# O_NONBLOCK: a pipe in place of a file must not block the prolog. O_NOCTTY: no controlling terminal.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 # 2**64 has 20 digits: no kernel counter is longer.
@@ -39,34 +39,34 @@ class Tree:
     __slots__ = ("_prefix",)
 
     def __init__(self, root: AnyPath) -> None:
-        """``root`` stands for ``/``; it need not exist."""
+        """``root`` takes the place of ``/``; it need not exist."""
         self._prefix = os.fspath(root).rstrip("/") + "/"
 
     @property
     def is_live(self) -> bool:
-        """Whether this is the running machine, which may also be asked by other means."""
+        """Whether this is the running machine, which can also be asked by other means."""
         return self._prefix == "/"
 
     def path(self, path: str) -> str:
-        """The path as the operating system wants it."""
+        """The path for the operating system."""
         return self._prefix + path
 
     def text(self, path: str) -> Optional[str]:
-        """Content of a file without white space and NULs around it; None if it cannot be read."""
+        """Content of a file without surrounding white space and NULs; None if it cannot be read."""
         return read_text(self._prefix + path)
 
     def data(self, path: str) -> Optional[bytes]:
-        """Content of a binary file as it is; None if it cannot be read."""
+        """Content of a binary file; None if it cannot be read."""
         return _read(self._prefix + path, SIZE_LIMIT)
 
     def number(self, path: str) -> Optional[int]:
-        """The decimal number that is a file's whole content; None if it is anything else."""
+        """The decimal number that is the whole content of a file; None for any other content."""
         return to_number(self.text(path))
 
     def cpus(self, *paths: str) -> Optional[tuple[int, ...]]:
-        """The CPU set in the first of these files that holds one; None if none does.
+        """The CPU set in the first of these files that has one; None if none does.
 
-        ``online`` and what has ``list`` in its name is read in the list format, the rest as masks.
+        ``online`` and files with ``list`` in their name are read in the list format, others as masks.
         """
         for path in paths:
             text = self.text(path)
@@ -82,7 +82,7 @@ class Tree:
         return None
 
     def names(self, path: str) -> list[str]:
-        """Names in a directory, in no order; empty if it cannot be listed."""
+        """Names in a directory, unordered; empty if it cannot be listed."""
         try:
             return os.listdir(self._prefix + path)  # noqa: PTH208 (pathlib takes three times as long)
         except (OSError, ValueError):
@@ -95,14 +95,14 @@ class Tree:
         return sorted(number for number in found if number is not None and number >= 0)
 
     def exists(self, path: str) -> bool:
-        """Whether there is anything of this name."""
+        """Whether anything with this name exists."""
         try:
             return os.path.lexists(self._prefix + path)
         except (OSError, ValueError):
             return False
 
     def link(self, path: str) -> Optional[str]:
-        """Where a symbolic link points, as written in it; None if it is no link."""
+        """The target of a symbolic link, as written in it; None if it is not a link."""
         try:
             return os.readlink(self._prefix + path)  # noqa: PTH115 (see names)
         except (OSError, ValueError):
@@ -110,7 +110,7 @@ class Tree:
 
 
 def read_text(path: str, limit: int = SIZE_LIMIT) -> Optional[str]:
-    """Content of a file without white space and NULs around it.
+    """Content of a file without surrounding white space and NULs.
 
     None if it cannot be read or has more than ``limit`` bytes.
     """
@@ -126,7 +126,7 @@ def _read(path: str, limit: int) -> Optional[bytes]:
         return None
     try:
         data = b""
-        # Files of /proc may come in pieces: only an empty read is the end.
+        # Reads of /proc may return pieces: only an empty read is the end.
         while chunk := os.read(descriptor, limit + 1 - len(data)):
             data += chunk
             if len(data) > limit:
@@ -141,7 +141,7 @@ def _read(path: str, limit: int) -> Optional[bytes]:
 def to_number(text: Optional[str]) -> Optional[int]:
     """The value of a decimal number with an optional minus; None for any other text.
 
-    Unlike int() it takes neither blanks nor underscores nor digits of other scripts.
+    Unlike int(), it accepts neither blanks nor underscores nor digits of other scripts.
     """
     if text is None or len(text) > _MAX_DIGITS + 1 or not text.isascii():
         return None
@@ -160,16 +160,16 @@ def to_hex(text: Optional[str]) -> Optional[int]:
 
 
 def one_line(text: Optional[str]) -> Optional[str]:
-    """A name fit to be shown: printable, at most 80 characters; None if there is nothing."""
+    """A name that is fit for display: printable, at most 80 characters; None if nothing is left."""
     if not text:
         return None
     return "".join(character if character.isprintable() else "?" for character in text[:80])
 
 
 def fields(text: Optional[str]) -> dict[str, str]:
-    """The ``Name: value`` lines of a file of /proc, blanks around both removed.
+    """The ``Name: value`` lines of a file of /proc, without the blanks around either.
 
-    Of a name that occurs twice the first value counts.
+    If a name occurs twice, the first value counts.
     """
     found: dict[str, str] = {}
     for line in (text or "").splitlines():

@@ -250,7 +250,7 @@ def gpu_holders(
 
 
 def _of_parents(pid: int, computing: Mapping[int, frozenset[str]]) -> frozenset[str]:
-    """What the nearest ancestor of which the driver knows computes on."""
+    """What the nearest ancestor that the driver lists computes on."""
     try:
         parents = [parent.pid for parent in psutil.Process(pid).parents()] if computing else []
     except psutil.Error:
@@ -259,15 +259,15 @@ def _of_parents(pid: int, computing: Mapping[int, frozenset[str]]) -> frozenset[
 
 
 def _ask_nvml(topology: Topology) -> list[tuple[int, str]]:
-    """(process, PCI address) of every context on NVIDIA GPUs; nothing where there is no driver."""
+    """(process, PCI address) of every context on NVIDIA GPUs; empty if there is no driver."""
     if not any(gpu.vendor == "nvidia" for gpu in topology.gpus) or not Path("/dev/nvidiactl").exists():
         return []
     try:
-        # A tenth of a second, and not everywhere.
+        # Imported here: it takes a tenth of a second, and not every machine has it.
         pynvml: Any = import_module("pynvml")
         pynvml.nvmlInit()
     except Exception:
-        return []  # no library, no driver: the open files tell
+        return []  # no library or no driver: the open files have to do
     found = []
     try:
         for gpu in topology.gpus:

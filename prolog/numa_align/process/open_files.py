@@ -1,24 +1,24 @@
-"""The files that processes have open, as their names in /proc (proc_pid_fd(5))."""
+"""The files that processes have open, by the names that /proc gives them (proc_pid_fd(5))."""
 
 from __future__ import annotations
 
 import os
 
-#: Descriptors of one process that are looked at, the lowest first: libraries open devices at their start, and
+#: How many descriptors of a process are read, the lowest first: libraries open devices when they start, and
 #: a server may have a million sockets.
 MAX_FILES = 16384
 
 
 class OpenFiles:
-    """Reads the descriptors of each process that is asked for once."""
+    """Reads the descriptors of each requested process once."""
 
     def __init__(self, proc: str = "/proc") -> None:
-        """``proc`` stands for /proc."""
+        """``proc`` is the folder to take for /proc."""
         self._proc = proc
         self._known: dict[int, frozenset[str]] = {}
 
     def of(self, pid: int) -> frozenset[str]:
-        """Paths of a process's open files; empty where it has ended or its owner hides them."""
+        """Paths of a process's open files; empty if it has ended or they are hidden."""
         if pid not in self._known:
             self._known[pid] = self._read(pid)
         return self._known[pid]

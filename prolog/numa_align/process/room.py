@@ -1,8 +1,8 @@
-"""How much room a job is to find on the nodes of its GPUs, and the next step towards it. Pure.
+"""How much room a job should find on the nodes of its GPUs, and the next step towards it. Pure.
 
-A node that is full of page cache sends memory elsewhere that is asked for faster than kswapd drops cache
-(docs/measurements.md). So before a job starts, cache gives way here: clean page cache only, never what a
-program has mapped, and never so much that the kernel would have to look for anything else.
+On a node that is full of page cache, memory that is requested faster than kswapd drops cache is taken from
+other nodes (docs/measurements.md). So cache is dropped before a job starts: clean page cache only, never what
+a program has mapped, and never so much that the kernel would have to reclaim anything else.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from ..errors import SpecError
 from ..topology.model import Topology
 from .node_memory import NodeMemory
 
-#: Seconds. A job waits no longer than this, whatever has been reached.
+#: Seconds. A job waits no longer than this, whatever has been reached by then.
 LIMIT = 1.0
 
-#: A slice is small enough for the limit and for looking again what is there.
+#: A slice is small enough to keep the limit and to check the node's state again.
 _SLICE = 64 << 20
 _SMALLEST = 1 << 20
 
@@ -28,7 +28,7 @@ WORDS = "off|auto|SIZE (a number with K, M, G or T, M without, on each node)"
 
 @dataclass(frozen=True)
 class Room:
-    """What was asked for: nothing, what fits the job (``size`` None), or so many bytes on each node."""
+    """What was requested: nothing, what fits the job (``size`` None), or this many bytes on each node."""
 
     on: bool
     size: Optional[int] = None
@@ -38,7 +38,7 @@ OFF, AUTO = Room(on=False), Room(on=True)
 
 
 def parse_room(text: str) -> Room:
-    """``off``, ``auto`` or a size. Raises SpecError."""
+    """Parse ``off``, ``auto`` or a size. Raises SpecError."""
     word = text.strip()
     if word in ("off", "auto"):
         return OFF if word == "off" else AUTO
@@ -56,10 +56,10 @@ def parse_room(text: str) -> Room:
 def wanted_by_node(
     topology: Topology, gpus: Iterable[int], room: Room, limit: Optional[int] = None
 ) -> dict[int, int]:
-    """Bytes that are to be free on each memory node of these GPUs (positions in the topology).
+    """Bytes that should be free on each memory node of these GPUs (positions in the topology).
 
-    ``auto``: the part of the node that its GPUs are of all GPUs there, of three quarters of the node, since
-    the kernel and what runs already need some; not more than ``limit``, all that the job may use.
+    ``auto``: these GPUs' part, among all GPUs of the node, of three quarters of the node, since the
+    kernel and running processes already need some; not more than ``limit``, all that the job may use.
     """
     if not room.on:
         return {}
@@ -74,15 +74,15 @@ def wanted_by_node(
 
 
 def is_room(memory: NodeMemory, wanted: int) -> bool:
-    """Whether nothing need be done, which is the usual case."""
+    """Whether there is enough room, which is the usual case."""
     return memory.free >= wanted
 
 
 def next_slice(memory: NodeMemory, wanted: int, taken: Optional[int] = None) -> int:
-    """Bytes of cache to drop next, or, where memory is taken and given back for that, to take next; 0: end.
+    """Bytes of cache to drop next or, if memory is taken and given back for that, to take next; 0: done.
 
-    ``taken`` is what is held already. A thirty-second of the node is left: whoever allocates meanwhile is to
-    find something that can be dropped.
+    ``taken`` is what is held already. A thirty-second of the node is left, so that other processes that
+    allocate at the same time find something to drop.
     """
     missing = wanted - memory.free - (taken or 0)
     spare = (memory.clean if taken is None else memory.available) - memory.total // 32
@@ -92,7 +92,7 @@ def next_slice(memory: NodeMemory, wanted: int, taken: Optional[int] = None) -> 
 
 @dataclass(frozen=True)
 class Made:
-    """What came of it on one node; ``milliseconds`` are those of all nodes together."""
+    """The result on one node; ``milliseconds`` are for all nodes together."""
 
     before: NodeMemory
     after: NodeMemory
@@ -102,7 +102,7 @@ class Made:
 
     @property
     def line(self) -> str:
-        """For the log and for people."""
+        """One line for the log and for people."""
         node, free = self.before.node, f"{self.before.free >> 20} -> {self.after.free >> 20} MiB free"
         short = f"; {self.wanted >> 20} MiB were wanted" if self.after.free < self.wanted else ""
         why = f" ({self.reason})" if self.reason and short else ""

@@ -1,6 +1,6 @@
-"""What the kernel says about a process: CPUs, memory policy, where its pages are.
+"""What the kernel reports about a process: CPUs, memory policy, where its pages are.
 
-This is the word by which a task counts as aligned; nothing here knows the binding table.
+Whether a task counts as aligned is judged from this alone; the binding table is not used here.
 Sources: proc_pid_status(5), proc_pid_numa_maps(5), set_mempolicy(2), cpuset(7).
 """
 
@@ -18,7 +18,7 @@ from ..cpulist import parse_cpulist
 from ..errors import HiddenError, KernelError
 from ..names import PolicyMode
 
-#: Names of the kernel's mpol_to_str() for the names of set_mempolicy(2) that we use everywhere.
+#: What the kernel's mpol_to_str() prints for the names of set_mempolicy(2), which are used everywhere else.
 _POLICIES: Mapping[str, PolicyMode] = {
     "default": "default",
     "prefer": "preferred",
@@ -30,7 +30,7 @@ _POLICIES: Mapping[str, PolicyMode] = {
 }
 
 
-#: Bytes of numa_maps that tell the policy: the program itself comes first, whose mappings have the task's.
+#: Bytes of numa_maps that show the policy: the program comes first, and its mappings have the task's policy.
 _FIRST_LINES = 4096
 
 
@@ -42,22 +42,22 @@ class Policy:
     nodes: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        """As the kernel writes it, with our names: ``preferred:0``."""
+        """Format it as the kernel does, with our names: ``preferred:0``."""
         return f"{self.mode}:{','.join(map(str, self.nodes))}" if self.nodes else self.mode
 
 
-#: Whose memory a mapping has. ``private``: of this process. ``shared``: of processes that map it together
+#: To whom a mapping's memory belongs. ``private``: to this process. ``shared``: to all processes that map it
 #: (shared anonymous memory such as PyTorch's pinned buffers, /dev/shm, memfd, SysV, hugetlbfs). ``cache``:
-#: page cache of a file, which is where whoever read the file first was.
+#: page cache of a file, which is where the file's first reader was.
 Kind = Literal["private", "shared", "cache"]
 
-#: What stands behind ``file=`` for memory that the kernel keeps in files of its own (mm/shmem.c, ipc/shm.c,
+#: What follows ``file=`` for memory that the kernel keeps in files of its own (mm/shmem.c, ipc/shm.c,
 #: mm/memfd.c, fs/hugetlbfs), and for the folder in which programs share memory (shm_overview(7)).
 _SHARED_FILES = ("/dev/zero", "/dev/shm/", "/memfd:", "/SYSV", "/anon_hugepage", "/dev/hugepages/")
 
 
 class MappedArea(NamedTuple):
-    """One line of numa_maps: where it begins, its policy, and the bytes present by node."""
+    """One line of numa_maps: the start address, the policy, and the bytes present by node."""
 
     start: int
     policy: Policy
@@ -65,17 +65,17 @@ class MappedArea(NamedTuple):
     kind: Kind
 
 
-#: Shared memory across processes: device, inode and offset in it (proc_pid_maps(5)).
+#: Identifies shared memory across processes: device, inode and offset in it (proc_pid_maps(5)).
 Piece = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
 class ProcessState:
-    """One process as the kernel sees it now.
+    """The present state of one process, from the kernel.
 
     ``cpus``: Cpus_allowed_list. ``mems``: Mems_allowed_list. ``policy``: the task's memory
     policy. ``private_by_node``: present memory of its own (heap, stacks, buffers) by NUMA node.
-    ``shared``: its memory that others may map too, piece by piece. Page cache of files is in neither.
+    ``shared``: memory that others may map too, piece by piece. Page cache of files is in neither.
     """
 
     pid: int
@@ -87,7 +87,7 @@ class ProcessState:
 
     @property
     def shared_by_node(self) -> dict[int, int]:
-        """Its shared and pinned memory by node, a piece that is mapped twice once."""
+        """Its shared and pinned memory by node; a piece that is mapped twice counts once."""
         return _sum(self.shared.values())
 
     @property
@@ -110,9 +110,9 @@ def private_together(states: Iterable[ProcessState]) -> dict[int, int]:
 
 
 def shared_together(states: Iterable[ProcessState]) -> dict[int, int]:
-    """Shared memory of several processes by node: what more than one of them maps counts once.
+    """Shared memory of several processes by node; what more than one of them maps counts once.
 
-    The kernel says of each process which pages it has touched itself, so the most that one has counts.
+    The kernel reports for each process the pages that it has touched itself, so the largest number counts.
     """
     pieces: dict[Piece, dict[int, int]] = {}
     for state in states:
@@ -123,11 +123,11 @@ def shared_together(states: Iterable[ProcessState]) -> dict[int, int]:
     return _sum(pieces.values())
 
 
-@lru_cache(maxsize=256)  # a process has thousands of mappings and hardly more than one policy
+@lru_cache(maxsize=256)  # a process has thousands of mappings, and rarely more than one policy
 def parse_policy(text: str) -> Policy:
     """A policy as numa_maps prints it: ``default``, ``bind:0-1``, ``prefer (many):0``, ``bind=static:1``.
 
-    Raises ValueError for what no kernel prints.
+    Raises ValueError for anything else.
     """
     name, _, nodes = text.partition(":")
     name = name.partition("=")[0]
@@ -137,17 +137,17 @@ def parse_policy(text: str) -> Policy:
 
 
 def parse_numa_maps_line(line: str) -> MappedArea:
-    """One line of numa_maps. Raises ValueError if it is not one.
+    """Parse one line of numa_maps. Raises ValueError for any other text.
 
-    Fields are separated by spaces, but so are the words of ``prefer (many):0``.
+    Fields are separated by spaces, but ``prefer (many):0`` contains one too.
     """
     address, _, rest = line.partition(" ")
     return MappedArea(int(address, 16), *_parse_mapping(rest))
 
 
-@lru_cache(maxsize=4096)  # the processes of a task map the same files, most of their lines alike
+@lru_cache(maxsize=4096)  # processes of a task map the same files, so most lines repeat
 def _parse_mapping(rest: str) -> tuple[Policy, Mapping[int, int], Kind]:
-    """What stands behind the address: policy, bytes by node, kind."""
+    """The part after the address: policy, bytes by node, kind."""
     if rest.startswith(("prefer (many)", "weighted interleave")):
         first, second, *fields = rest.split()
         policy = parse_policy(f"{first} {second}")
@@ -171,20 +171,20 @@ def _parse_mapping(rest: str) -> tuple[Policy, Mapping[int, int], Kind]:
 
 
 def _kind_of(name: str, *, all_anonymous: bool, huge: bool) -> Kind:
-    """Pages of a private mapping are the process's own from when it writes to them: ``anon`` counts these."""
+    """Pages of a private mapping become the process's own when first written; ``anon`` counts these."""
     if not name or all_anonymous:
         return "private"
     return "shared" if huge or name.startswith(_SHARED_FILES) else "cache"
 
 
 def task_policy(mappings: Iterable[MappedArea]) -> Policy:
-    """The policy of the task: that of the mappings without one of their own, by far the most."""
+    """The task's policy: that of the mappings without one of their own, which are the great majority."""
     counts = Counter(mapping.policy for mapping in mappings)
     return counts.most_common(1)[0][0] if counts else Policy("default")
 
 
 class Status(NamedTuple):
-    """What /proc/PID/status says of a process, or of a thread (proc_pid_status(5))."""
+    """What /proc/PID/status reports of a process, or of a thread (proc_pid_status(5))."""
 
     name: str
     zombie: bool
@@ -193,7 +193,7 @@ class Status(NamedTuple):
 
 
 def read_status(folder: str) -> Status:
-    """From ``folder``/status. Raises KernelError: it has ended, or the file is not understood."""
+    """Parse ``folder``/status. Raises KernelError if the process has ended or the text is not understood."""
     try:
         with open(f"{folder}/status", "rb") as file:  # noqa: PTH123 - thousands of threads
             text = file.read().decode("utf-8", "replace")
@@ -233,7 +233,7 @@ def _read(path: Path, pid: int) -> str:
 def read_environment(pid: int, root: Path = Path("/")) -> dict[str, str]:
     """The environment that a process was started with (proc_pid_environ(5)).
 
-    Raises KernelError: no such process, or (HiddenError) not this user's to see.
+    Raises KernelError if there is no such process, or (HiddenError) if this user may not see it.
     """
     try:
         data = (root / "proc" / str(pid) / "environ").read_bytes()
@@ -251,14 +251,14 @@ def read_environment(pid: int, root: Path = Path("/")) -> dict[str, str]:
 
 
 def _read_maps(folder: Path, pid: int, whole: bool) -> str:
-    """numa_maps, or just its first lines; empty on a kernel without NUMA, which has no such file."""
+    """numa_maps, or only its first lines; empty on a kernel without NUMA, which has no such file."""
     if not (folder.parent / "self/numa_maps").exists() and (folder / "status").exists():
         return ""
     if whole:
         return _read(folder / "numa_maps", pid)
     try:
         with (folder / "numa_maps").open("rb", buffering=0) as file:
-            # One read: the kernel describes as many mappings as fit, in the order of their addresses.
+            # A single read: the kernel returns as many mappings as fit, in the order of their addresses.
             text = file.read(_FIRST_LINES).decode("utf-8", "replace")
     except OSError as error:
         raise KernelError(f"cannot read {folder}/numa_maps: {error.strerror}") from error
@@ -266,7 +266,7 @@ def _read_maps(folder: Path, pid: int, whole: bool) -> str:
 
 
 def read_process(pid: int, root: Path = Path("/"), *, memory: bool = True) -> ProcessState:
-    """Ask the kernel about a process. Raises KernelError: no such process, or not yours to see.
+    """Ask the kernel about a process. Raises KernelError if there is no such process, or it is hidden.
 
     Without ``memory`` its pages are not counted, which takes long for a big process, and ``bytes_by_node``
     is empty.
@@ -288,7 +288,7 @@ def read_process(pid: int, root: Path = Path("/"), *, memory: bool = True) -> Pr
 
 
 def _pieces(areas: Sequence[MappedArea], folder: Path, pid: int) -> dict[Piece, Mapping[int, int]]:
-    """Shared areas by what they are of; one that ended meanwhile is known by its address alone."""
+    """Shared areas by the piece of memory that they map; if unmapped in the meantime, by address only."""
     if not areas:
         return {}
     pieces: dict[Piece, Mapping[int, int]] = {}
@@ -301,7 +301,7 @@ def _pieces(areas: Sequence[MappedArea], folder: Path, pid: int) -> dict[Piece, 
 
 
 def parse_maps(text: str) -> dict[int, Piece]:
-    """What each mapping of a file is of, by its address (proc_pid_maps(5))."""
+    """The piece that each mapping of a file shows, by address (proc_pid_maps(5))."""
     found: dict[int, Piece] = {}
     for line in text.splitlines():
         words = line.split(maxsplit=5)

@@ -1,10 +1,11 @@
-"""How the tasks of a step find each other on a node, without MPI: a folder that they share.
+"""How the tasks of a step on a node find each other without MPI: through a folder that they share.
 
-A step may count several times: a round is one count. Each task leaves one small file a round there; the
-task with local id 0 waits for as many as there are tasks, adds them up and closes the round. Who comes after
-that is in the next one, so that no word is counted in a round that it was not said in. A folder in /dev/shm
-serves one node, one on a shared file system all nodes of the step. It belongs to the user alone and is never
-followed through a link. It stays until the step has ended, and a later step's count takes it away.
+A step may count several times, in rounds of one count each. In each round every task writes a small file; the
+task with local id 0 waits for as many files as there are tasks, adds them up and closes the round. A task
+that comes later is in the next round, so a state is counted only in the round for which it was written. A
+folder in /dev/shm serves one node, one on a shared file system all nodes of the step. Only the user can
+write to it, and it is never reached through a link. It stays until the step has ended, and a later step's
+count removes it.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from ..names import STATES, State
 from ..slurm_env import place_of, to_number
 from .jobs import steps_here
 
-#: Seconds that the counting task waits for the others; they started when it did.
+#: Seconds that the counting task waits for the others, which started at the same time.
 PATIENCE = 60.0
 
-#: A folder in which no task has said a word for as long is that of a dead step, wherever it ran: in seconds.
+#: If no task has written for this many seconds, the folder belongs to a dead step, on whichever node it ran.
 FORGOTTEN = 24 * 3600.0
 
-#: The last round that is over, as a number; renamed into place.
+#: Holds the number of the last closed round; renamed into place.
 _CLOSED = "closed"
 
 _NAME = re.compile(r"numa-align-check\.(?P<uid>\d+)\.(?P<job>\d+)\.(?P<step>\d+)(?:\.\d+)?", re.ASCII)
@@ -64,7 +65,7 @@ class Total:
 
 
 def meeting_of(environment: Mapping[str, str], shared: Optional[Path] = None) -> Optional[Meeting]:
-    """Where this task meets the others of its step, None if it is alone or no task of a step.
+    """Where this task meets the others of its step; None if it is alone or not a task of a step.
 
     ``shared`` is a folder that all nodes of the step see; without it the tasks of each node meet.
     """
@@ -73,7 +74,7 @@ def meeting_of(environment: Mapping[str, str], shared: Optional[Path] = None) ->
     rank, count = to_number(environment.get("SLURM_PROCID")), to_number(environment.get("SLURM_NTASKS"))
     if not all(text.isascii() and text.isdigit() for text in (job, step)) or local is None:
         return None
-    # A job that is queued again has the same numbers, and its first life may have ended within a round.
+    # A requeued job has the same numbers, and its first run may have been interrupted within a round.
     restart = to_number(environment.get("SLURM_RESTART_COUNT"))
     name = f"numa-align-check.{os.getuid()}.{job}.{step}{f'.{restart}' if restart else ''}"
     if shared is not None:
@@ -85,12 +86,12 @@ def meeting_of(environment: Mapping[str, str], shared: Optional[Path] = None) ->
 
 
 def leave(meeting: Meeting, state: State) -> int:
-    """Leave this task's word, and say in which round. Raises RequestError if the folder cannot be used."""
+    """Write this task's state; returns the round. Raises RequestError if the folder cannot be used."""
     with _opened(meeting) as folder:
         number = _closed(folder) + 1
         while True:
             try:
-                # A word of this task's is there already where the others have yet to come to that round.
+                # If this task's file already exists, the others have yet to finish that round.
                 word = os.open(
                     f"{number}.{meeting.rank}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder
                 )
@@ -103,14 +104,14 @@ def leave(meeting: Meeting, state: State) -> int:
 
 
 def count(meeting: Meeting, number: int, patience: float = PATIENCE) -> Total:
-    """Wait for the others in this round, add up and close it; who does not answer in time is left out."""
+    """Wait for the others in this round, add up and close it; those not in time do not count."""
     limit = time.monotonic() + patience
     with _opened(meeting) as folder:
         missing, states = set(range(meeting.tasks)), Counter[str]()
         while True:
             for rank in sorted(missing):
                 state = _read(folder, f"{number}.{rank}")
-                if state in STATES:  # else not there, or not written to its end
+                if state in STATES:  # else missing, or not written completely
                     missing.remove(rank)
                     states[state] += 1
             if not missing or time.monotonic() > limit:
@@ -121,15 +122,15 @@ def count(meeting: Meeting, number: int, patience: float = PATIENCE) -> Total:
 
 
 def sweep(meeting: Meeting) -> None:
-    """Take away what steps of this user's that have ended left beside the folder of this one.
+    """Remove what ended steps of this user left beside the folder of this step.
 
-    A step of this node has its slurmstepd here. Of other nodes' steps, and where /proc does not show root's
-    processes (proc(5), hidepid), nothing is known here but when the last word was said.
+    A step of this node has its slurmstepd here. For steps of other nodes, and if /proc hides root's
+    processes (proc(5), hidepid), only the time of the last write is known.
     """
     left = _left_beside(meeting.folder)
     if not left:
         return
-    here = steps_here()  # after the folders were seen: none of these is of a step that starts just now
+    here = steps_here()  # read after the folders, so that a step that starts now has no folder among them
     sees = _step_of(meeting.folder.name) in here and not meeting.nodes
     limit = time.time() - (0 if sees else FORGOTTEN)
     for path, said in left.items():
@@ -138,7 +139,7 @@ def sweep(meeting: Meeting) -> None:
 
 
 def _left_beside(folder: Path) -> dict[Path, float]:
-    """This user's other folders in that place, and when something last changed in each."""
+    """This user's other folders in that place, and when each was last changed."""
     found = {}
     with contextlib.suppress(OSError), os.scandir(folder.parent) as entries:
         for entry in entries:
@@ -158,7 +159,7 @@ def _step_of(name: str) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def _opened(meeting: Meeting) -> Iterator[int]:
-    """The folder as a descriptor: what it was found to be it stays, whatever its name then means."""
+    """The folder as a descriptor: the checks stay valid whatever its name refers to later."""
     try:
         with contextlib.suppress(FileExistsError):
             meeting.folder.mkdir(mode=0o700)
@@ -200,10 +201,10 @@ def _closed(folder: int) -> int:
 
 
 def _close(folder: int, number: int) -> None:
-    """End a round: whoever comes from now on is in the next one, and what was said before it goes.
+    """End a round: tasks that come from now on are in the next one, and files of earlier rounds are removed.
 
-    Its own words stay until the next one ends: a task that asked which round it is just before this one ended
-    then finds that it has spoken in it. Without them it would speak again, where nobody listens any more.
+    Files of this round stay until the next one ends: a task that asked for the round's number just before it
+    ended then finds that it has answered. Without them it would answer again, in a round that is over.
     """
     new = f".{_CLOSED}"
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=folder), "w") as file:
@@ -217,7 +218,7 @@ def _close(folder: int, number: int) -> None:
 
 
 def _read(folder: int, name: str) -> str:
-    """Empty where there is no such file."""
+    """The file's text; empty if there is no such file."""
     try:
         with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), encoding="ascii") as file:
             return file.read(64)

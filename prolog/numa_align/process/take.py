@@ -1,4 +1,4 @@
-"""Takes memory, all pages of it, as fast as it can be had. Stdlib only."""
+"""Takes memory, all pages of it, as fast as possible. Stdlib only."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _HUGE = 2 << 20
 
 
 def taken(size: int) -> mmap.mmap:
-    """Memory of its own pages, all of them there.
+    """Memory whose pages are private and all present.
 
-    By threads, since one clears and reclaims 2 GiB a second; and in huge pages, whose giving back leaves room
-    for huge pages. Each thread has the policy of the one that starts it (copy_process of kernel/fork.c).
+    By several threads, since one clears and reclaims 2 GiB per second; and in huge pages, which leave room
+    for such when given back. Each thread has its creator's policy (copy_process of kernel/fork.c).
     """
     area = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with contextlib.suppress(OSError):  # a kernel without huge pages
@@ -34,9 +34,9 @@ def taken(size: int) -> mmap.mmap:
 
 
 def _touch(area: mmap.mmap, start: int, size: int) -> None:
-    """Through ctypes, which lets other threads run meanwhile, where mmap.madvise() does not."""
+    """Populate through ctypes, which lets other threads run at the same time; mmap.madvise() does not."""
     address = ctypes.addressof(ctypes.c_char.from_buffer(area)) + start
     madvise = ctypes.CDLL(None, use_errno=True).madvise
     if madvise(ctypes.c_void_p(address), ctypes.c_size_t(size), _POPULATE_WRITE) != 0:
-        # An older kernel: a byte in each page.
+        # An older kernel: write a byte to each page.
         area[start : start + size : mmap.PAGESIZE] = bytes(-(-size // mmap.PAGESIZE))

@@ -1,4 +1,4 @@
-"""Whether a program has left the place that it was given: its variables against the kernel's word. Pure."""
+"""Whether a program has left the place that it was given: its variables against the kernel's report. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .state import ProcessState
 
 
 def undone(state: ProcessState, environment: Mapping[str, str], local: AbstractSet[int]) -> Optional[str]:
-    """What a placed process has done to its place, and what it costs; None if it keeps to it.
+    """How a placed process has changed its placement, and what it costs; None if it has kept it.
 
     ``local`` are the CPUs that are local to its GPUs; none where it has no GPU.
 
-    Less than it was given is its own affair: workers and threads divide what a task has. A policy that names
-    no nodes cannot be told from one that nobody has set (mem=local, mem=none, the task prolog), and one that
-    --mem-bind names is the user's.
+    Using less than it was given is fine: workers and threads divide what a task has. A policy that names
+    no nodes cannot be told from one that was never set (mem=local, mem=none, the task prolog), and one that
+    --mem-bind names is the user's own.
     """
     given, nodes = _list(environment, CPUS), _list(environment, MEMS)
     added = added_cpus(environment, state.cpus)
@@ -37,7 +37,7 @@ def undone(state: ProcessState, environment: Mapping[str, str], local: AbstractS
 
 
 def added_cpus(environment: Mapping[str, str], cpus: Sequence[int]) -> frozenset[int]:
-    """The CPUs that a process has beyond those it was given (NUMA_ALIGN_CPUS); none if it was given none."""
+    """The CPUs that a process has beyond those it was given (NUMA_ALIGN_CPUS); empty if it was given none."""
     given = _list(environment, CPUS)
     return frozenset(cpus).difference(given) if given else frozenset()
 
@@ -50,7 +50,7 @@ def _list(environment: Mapping[str, str], name: str) -> tuple[int, ...]:
 
 
 def _cost(added: frozenset[int], local: AbstractSet[int]) -> str:
-    """The CPUs that it may now run on and should not: far ones, and those that others were given."""
+    """The CPUs on which it should not run but now may: far ones, and those that were given to others."""
     remote = len(added - local)
     if local and remote:
         beside = len(added) - remote

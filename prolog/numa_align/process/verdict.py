@@ -1,4 +1,4 @@
-"""Whether a task is aligned: the kernel's word on the process against the topology. Pure."""
+"""Whether a task is aligned: the kernel's report on the process against the topology. Pure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..topology.model import Gpu, Topology
 from .node_memory import NodeMemory
 from .state import ProcessState
 
-#: Share of its memory that has to be on the right nodes. A few pages are touched by
-#: the kernel on the way into the program (arguments, environment) before any policy holds.
+#: The share of its memory that has to be on the right nodes. The kernel touches a few pages
+#: while it starts the program (arguments, environment), before any policy applies.
 PAGES_NEEDED = 0.95
 
 
@@ -38,7 +38,7 @@ class Verdict:
 
 
 def nodes_of(cpus: Sequence[int], topology: Topology) -> tuple[int, ...]:
-    """The NUMA nodes that these CPUs are of, ascending."""
+    """The NUMA nodes of these CPUs, ascending."""
     wanted = set(cpus)
     return tuple(node.id for node in topology.nodes if wanted.intersection(node.cpus))
 
@@ -59,14 +59,14 @@ def _cpu_state(cpus: set[int], local: frozenset[int]) -> tuple[State, Optional[s
 
 
 def _gpu_memory_of_policy(state: ProcessState, topology: Topology) -> tuple[int, ...]:
-    """The nodes of GPUs' memory over which it interleaves, as by `numactl --interleave=all` on Grace."""
+    """The nodes of GPU memory over which it interleaves, as by `numactl --interleave=all` on Grace."""
     if state.policy.mode not in ("interleave", "weighted-interleave"):
         return ()
     kinds = {node.id: node.kind for node in topology.nodes if node.memory_bytes}
     return tuple(node for node in state.policy.nodes if kinds.get(node) == "gpu-memory")
 
 
-#: What asks how full nodes are; nobody, where a recorded process is judged.
+#: A function that reads how full nodes are; for a recorded process it returns nothing.
 AskNodes = Callable[[Iterable[int]], Sequence[NodeMemory]]
 
 
@@ -75,7 +75,7 @@ def _nobody(nodes: Iterable[int]) -> Sequence[NodeMemory]:
 
 
 def _cause(remote: int, memories: Sequence[NodeMemory]) -> str:
-    """Why memory is elsewhere, as far as the near nodes tell it now: they have less free than that."""
+    """Why memory is elsewhere, if the near nodes still show it: they have less free than that."""
     if not memories or sum(memory.free for memory in memories) >= remote:
         return ""
     each = "; ".join(
@@ -91,7 +91,7 @@ def judge(
 ) -> Verdict:
     """Judge a process that uses ``gpus`` (none: it has no GPU).
 
-    Nodes are asked how full they are only where memory is elsewhere.
+    Nodes are asked how full they are only if memory is elsewhere.
     """
     cpus, local = set(state.cpus), local_cpus(topology, gpus)
     local_nodes = _local_memory(state.cpus, gpus, topology)
@@ -116,11 +116,11 @@ def judge(
             word, reason = "unaligned", f"{reason}, and {where}"
     lent = _gpu_memory_of_policy(state, topology)
     if lent and word == "aligned":
-        # Its next pages go there: few programs are meant to fill the memory of GPUs from the host's side.
+        # Its next pages would go there: few programs mean to fill the memory of GPUs from the host.
         nodes = format_cpulist(lent)
         word, reason = "partial", f"its memory policy interleaves over memory of GPUs too (nodes {nodes})"
     if word == "memory-only" and state.policy.mode == "default":
-        # First touch put what is there near the GPU by chance: nothing keeps it there.
+        # Only by chance did first touch put its memory near the GPU: nothing keeps it there.
         word = "unaligned"
     return Verdict(
         cpu_nodes=nodes_of(state.cpus, topology),

@@ -1,9 +1,9 @@
-"""Slurm's configuration files as lines of ``Key=value``, with the places where they stand.
+"""Slurm's configuration files as lines of ``Key=value``, with the places where they are.
 
-This reads what Slurm reads, by Slurm's rules (src/common/parse_config.c): a file is bytes, "#" begins a
-comment unless a backslash precedes it, a backslash at the end continues a line without any space, only ASCII
-white space separates, keys are not case-sensitive, ``include`` begins its line. The job prolog loads this
-module (docs/decisions/prolog-imports.md).
+Files are read by Slurm's own rules (src/common/parse_config.c): a file is bytes, "#" begins a
+comment unless a backslash precedes it, a backslash at the end continues a line without adding a space, only
+ASCII white space separates, keys are not case-sensitive, ``include`` begins its line. The job prolog loads
+this module (docs/decisions/prolog-imports.md).
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 _SIZE_LIMIT = 16 << 20
 
-# Slurm itself has no limit: a file that includes itself ends it.
+# Slurm itself has no limit: a file that includes itself crashes it.
 _MAX_DEPTH = 8
 
-# A pipe in place of a file must not stop the prolog, nor a terminal become its own.
+# A pipe in place of a file must not block the prolog, nor a terminal become its controlling one.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 _KEY = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_."
 _OPERATORS = (b"-", b"+", b"*", b"/")
 
-# No text has these; Slurm would take them for part of a value.
+# No text file has these bytes; Slurm would take them as part of a value.
 _CONTROL = bytes(byte for byte in (*range(0x20), 0x7F) if byte not in b"\t\n\v\f\r")
 
-# What a line of slurm.conf begins with; gres.conf has none of these.
+# Keys that begin lines of slurm.conf; gres.conf has none of them.
 _SLURM_KEYS = frozenset(
     (
         "clustername",
@@ -49,7 +49,7 @@ _NOT_SLURM_KEYS = frozenset(("name", "autodetect", "constraincores", "constraind
 
 
 class Line(NamedTuple):
-    """A logical line of a file: pairs with keys in lower case; it is lines ``first`` to ``end`` - 1."""
+    """A logical line of a file: pairs with keys in lower case; it covers lines ``first`` to ``end`` - 1."""
 
     pairs: tuple[tuple[str, str], ...]
     path: str
@@ -58,7 +58,7 @@ class Line(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The first key, which says what the line is about."""
+        """The first key, which tells what the line is about."""
         return self.pairs[0][0]
 
     @property
@@ -72,15 +72,15 @@ class Line(NamedTuple):
         return f"{self.path}:{self.first + 1}"
 
     def get(self, key: str) -> Optional[str]:
-        """Value of a key in lower case, the last one if it stands there twice; None if the line has none."""
+        """Value of a key in lower case, the last one if it occurs twice; None if the line has none."""
         return dict(self.pairs).get(key)
 
 
 class ConfFile(NamedTuple):
     """A file and what it includes.
 
-    ``lines`` are the logical ones without blank ones and comments, those of included files in the place where
-    Slurm reads them; ``included`` are these files, and what they include.
+    ``lines`` are the logical lines without blank ones and comments, those of included files in the place
+    where Slurm reads them; ``included`` are these files, and what they include.
     """
 
     path: str
@@ -94,7 +94,7 @@ class ConfFile(NamedTuple):
         return tuple({file.path: file for file in (self, *self.included)}.values())
 
     def value(self, key: str) -> Optional[str]:
-        """Of a key that begins a line the last value; ``key`` in lower case."""
+        """The last value of a key that begins a line; ``key`` in lower case."""
         return next((line.value for line in reversed(self.lines) if line.key == key), None)
 
     def place(self, key: str) -> str:
@@ -106,7 +106,7 @@ def read_conf(path: AnyPath, what: str, root: str = "/") -> ConfFile:
     """The file at ``path``, a ``what`` (slurm.conf, gres.conf or cgroup.conf), and what it includes.
 
     Absolute paths of included files are below ``root``; no path in the result or in an error shows it. Raises
-    ConfError with file and line for what is not such a file, and for an included file that is not there, with
+    ConfError with file and line for anything else than such a file, and for a missing included file, with
     which no Slurm command starts.
     """
     name = os.fspath(path)
@@ -114,13 +114,13 @@ def read_conf(path: AnyPath, what: str, root: str = "/") -> ConfFile:
 
 
 def parse_conf(text: str, path: AnyPath, what: str, root: str = "/") -> ConfFile:
-    """The same for a text that stands, or is to stand, at ``path``."""
+    """The same for a text that is, or will be, at ``path``."""
     name = os.fspath(path)
     return _Reader(what, root, name).file(text.encode("utf-8", "surrogateescape"), name)
 
 
 def shown(path: str, root: str) -> str:
-    """A path without the root below which it is, as the machine that was recorded knows it."""
+    """A path without the root below which it is, as on the machine that was recorded."""
     prefix = root.rstrip("/") + "/"
     return "/" + path[len(prefix) :] if len(prefix) > 1 and path.startswith(prefix) else path
 
@@ -130,7 +130,7 @@ def _folder(path: str) -> str:
 
 
 def physical_lines(text: str) -> list[str]:
-    """The lines by whose numbers `Line` tells places: only a line feed ends one, whatever Unicode thinks."""
+    """The lines whose numbers `Line` uses: only a line feed ends one, not Unicode's other separators."""
     lines = [line.rstrip("\r") for line in text.split("\n")]
     return lines[:-1] if lines[-1] == "" else lines
 
@@ -158,7 +158,7 @@ def _read(path: str) -> bytes:
 
 
 class _Reader:
-    """Reads one file and those that it includes; ``full`` is a path on this machine, ``path`` one to show."""
+    """Reads a file and those it includes; ``full`` is a path on this machine, ``path`` the one to show."""
 
     def __init__(self, what: str, root: str, first: str) -> None:
         self._what = what
@@ -171,9 +171,9 @@ class _Reader:
         try:
             text, encoding = data.decode("utf-8"), "utf-8"
         except UnicodeDecodeError:
-            # Slurm reads bytes: a comment in another encoding does not matter to it.
+            # Slurm reads bytes, so a comment may be in another encoding.
             text, encoding = data.decode("latin-1"), "latin-1"
-        # In a comment Slurm does not mind such bytes either.
+        # Slurm accepts such bytes in comments, too.
         is_text = len(data.translate(None, _CONTROL)) == len(data)
         lines: list[Line] = []
         included: list[ConfFile] = []
@@ -197,7 +197,7 @@ class _Reader:
         return ConfError(f"{place}: is not a line of {self._what}: {raw.decode('latin-1').rstrip()[:60]!r}")
 
     def _target(self, raw: bytes, place: str) -> Optional[bytes]:
-        """What an include line names; None if this is none. It begins the line and is alone on it."""
+        """The file that an include line names, None for another line. It has to be alone on the line."""
         if raw[:7].lower() != b"include" or not raw[7:8].isspace():
             return None
         words = raw[7:].split()
@@ -219,8 +219,8 @@ class _Reader:
     def _full(self, name: str, including: str) -> str:
         if name.startswith("/"):
             return self._root.rstrip("/") + name
-        # Since 23.02 all stand beside slurm.conf (get_extra_conf_path), 22.05 looks beside the file that has
-        # the line; only one of the two is there as a rule.
+        # Since 23.02 all are beside slurm.conf (get_extra_conf_path), in 22.05 beside the file that has the
+        # line; usually only one of the two exists.
         beside_first = f"{self._folder}/{name}"
         return beside_first if os.path.exists(beside_first) else f"{_folder(including)}/{name}"  # noqa: PTH110
 
@@ -247,7 +247,7 @@ class _Reader:
 
 
 def _logical(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Lines with what continues them, without comments and escapes, and where they begin and end."""
+    """Lines joined with their continuations, without comments and escapes, and where they begin and end."""
     pending, first, continued = b"", 0, False
     physical = data.split(b"\n")
     if not physical[-1]:
@@ -265,7 +265,7 @@ def _logical(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _without_comment(line: bytes) -> bytes:
-    """Up to the first "#" behind an even number of backslashes."""
+    """The text before the first "#" that follows an even number of backslashes."""
     start = line.find(b"#")
     while start > 0:
         before = line[:start]
@@ -283,9 +283,9 @@ def _without_escapes(line: bytes) -> bytes:
 
 
 def _plain_pairs(raw: bytes) -> list[tuple[str, str]]:
-    """The pairs of a line as nearly all are, words ``Key=value`` without quotes; empty for any other line.
+    """The pairs of the usual kind of line, words ``Key=value`` without quotes; empty for any other line.
 
-    A cluster has thousands of lines, and every job's prolog waits for them.
+    This is faster: a cluster has thousands of lines, and every job's prolog waits for them.
     """
     if not raw.isascii() or b'"' in raw:
         return []

@@ -1,16 +1,16 @@
-"""Slurm's own number of each GPU on this node, from gres.conf; None wherever that is a guess.
+"""Slurm's own number of each GPU on this node, from gres.conf; None wherever that would be a guess.
 
-The index is the position in the node's gres bitmap, which SLURM_JOB_GPUS and SLURM_STEP_GPUS
-speak in. It is neither the minor nor the PCI order:
+The index is the position in the node's gres bitmap, by which SLURM_JOB_GPUS and SLURM_STEP_GPUS
+name GPUs. It is neither the minor nor the PCI order:
 
 * without AutoDetect, the order of the files of the records, first those that begin with ``Name=``,
   then those that begin with ``NodeName=``;
 * ``AutoDetect=nvml``: the order of NVML, which is that of the PCI addresses;
 * ``AutoDetect=nvidia``: the order of the device files, which is that of the minors.
 
-It is not known, for one GPU or for all, where the file does not settle it: several types (their order
+It is unknown, for one GPU or for all, if the file does not determine it: several types (their order
 is that of slurm.conf), records without a file, other kinds of AutoDetect, MIG instances under
-NVML (each has an index of its own), a node name that is not known. Source: gres.conf(5).
+NVML (each has an index of its own), an unknown node name. Source: gres.conf(5).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..sysfs import AnyPath
 
     class Detected(Protocol):
-        """What has to be known of a GPU; a sequence of them ascends by PCI address."""
+        """What is needed of a GPU; a sequence of them ascends by PCI address."""
 
         @property
         def vendor(self) -> str: ...  # noqa: D102
@@ -46,22 +46,22 @@ if TYPE_CHECKING:
 
 
 class Indexes(NamedTuple):
-    """``values[i]`` is the index of the i-th GPU asked about; ``remarks`` say why all are None."""
+    """``values[i]`` is the index of the i-th GPU; ``remarks`` say why all are None."""
 
     values: tuple[Optional[int], ...]
     remarks: tuple[str, ...] = ()
 
 
 class _UnknownError(Exception):
-    """The file does not settle the indexes; the text says why."""
+    """The file does not determine the indexes; the text says why."""
 
 
 def find_gres_conf(tree: Tree, named: Optional[str] = None) -> Optional[str]:
     """The gres.conf that Slurm reads on this machine, None if there is none.
 
-    It lies beside slurm.conf (slurm.conf(5)): the one that `which_conf` finds; ``named`` is the value of
-    SLURM_CONF. A gres.conf elsewhere is that of another cluster or of another time; only a machine that
-    shows no slurm.conf at all is taken at the word of the gres.conf that it has.
+    It is beside slurm.conf (slurm.conf(5)), the one that `which_conf` finds; ``named`` is the value of
+    SLURM_CONF. A gres.conf elsewhere belongs to another cluster or is outdated; it is used only on a machine
+    that has no slurm.conf at all.
     """
     conf = slurm_conf(tree, named)
     if conf is not None:
@@ -78,7 +78,7 @@ def slurm_indexes(
     gpus: Sequence[Detected],
     divided: bool,
 ) -> Indexes:
-    """The indexes of ``gpus`` according to the file at ``path``; of None, no file, all are unknown.
+    """The indexes of ``gpus`` according to the file at ``path``; without a file (None) all are unknown.
 
     ``divided`` says that some GPU has MIG instances. Never raises.
     """
@@ -87,7 +87,7 @@ def slurm_indexes(
     if path is None:
         return Indexes((None,) * len(gpus))
     try:
-        # No path shows the root, as everywhere; an absolute one is below it.
+        # Paths never show the root; an absolute one is below it.
         file = read_conf(path, "gres.conf", tree.path(""))
         lines = gpu_lines(file, node_name)
         if any(file.startswith(CARD) for line in lines for file in line.files):
@@ -117,7 +117,7 @@ def _order(lines: Sequence[GresLine], gpus: Sequence[Detected], divided: bool) -
 
 
 def _listed(records: Sequence[GresLine]) -> list[tuple[str, ...]]:
-    """The devices as the records list them."""
+    """The devices in the order of the records."""
     if not records:
         raise _UnknownError("it has no GPU for this node")
     if not all(record.devices for record in records):
@@ -129,7 +129,7 @@ def _listed(records: Sequence[GresLine]) -> list[tuple[str, ...]]:
 
 
 def _own_place(record: GresLine) -> Optional[int]:
-    """Where -1 stands in Links=: the GPU itself."""
+    """The position of -1 in Links=, which stands for the GPU itself."""
     links = (record.links or "").split(",")
     return links.index("-1") if "-1" in links else None
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .conffile import ConfFile, Line
 
-#: What may begin a line of gres.conf, and what may follow Name= or NodeName= on it (_gres_options).
+#: Keys that may begin a line of gres.conf, and that may follow Name= or NodeName= on it (_gres_options).
 FIRST_KEYS = ("autodetect", "name", "nodename")
 KEYS = frozenset(
     (
@@ -25,11 +25,11 @@ KEYS = frozenset(
     )
 )
 _COMMON = KEYS - {"uuid"}
-#: The release that brought a key, of those that are not in all: older ones do not start over it.
+#: The release that introduced a key that not all releases have: older ones do not start because of it.
 NEW_KEYS = {"uuid": (26, 11)}
 
-#: The words of AutoDetect= in the order in which Slurm looks for them anywhere in the value, each with the
-#: release that brought it: before that it is an unknown word.
+#: The words of AutoDetect=, in the order in which Slurm searches the value for them, each with the
+#: release that introduced it: before that it is an unknown word.
 DETECTORS = {
     "full": (26, 5),
     "nvml": (22, 5),
@@ -40,16 +40,16 @@ DETECTORS = {
 }
 
 
-#: Device files of AMD and Intel GPUs by their other number (see `render_nodes`).
+#: Device files of AMD and Intel GPUs with their second number (see `render_nodes`).
 CARD = "/dev/dri/card"
 
 
 class GresLine(NamedTuple):
     """A line of gres.conf about the GPUs of a node, with its place (FILE:LINE).
 
-    ``named``: it has Name=gpu, and is not about AutoDetect= alone. ``for_node``: it begins with NodeName=.
-    ``devices`` has the files of each device, one as a rule, several under MultipleFiles=. Words are in lower
-    case where Slurm does not care for it; ``type`` is as written, ``number`` is Count=.
+    ``named``: it has Name=gpu, and not only AutoDetect=. ``for_node``: it begins with NodeName=.
+    ``devices`` has the files of each device, usually one, several with MultipleFiles=. Words are in lower
+    case where Slurm ignores case; ``type`` is as written, ``number`` is Count=.
     """
 
     place: str
@@ -71,9 +71,9 @@ class GresLine(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """A line that Slurm refuses; if it is ``fatal`` no slurmd starts, whichever node the line is about.
+    """A line that Slurm refuses; if it is ``fatal``, no slurmd starts, whichever node the line is about.
 
-    ``key`` is what is wrong on it, ``what`` why, in words; ``since`` the first release that takes it, if any.
+    ``key`` is the wrong key, ``what`` the reason in words; ``since`` the first release that accepts it.
     """
 
     place: str
@@ -84,10 +84,10 @@ class Fault(NamedTuple):
 
 
 def gpu_lines(file: ConfFile, node: Optional[str]) -> tuple[GresLine, ...]:
-    """The lines that hold for the GPUs of ``node``, in Slurm's order: those for all nodes come first.
+    """The lines that apply to the GPUs of ``node``, in Slurm's order: those for all nodes come first.
 
-    ``node`` None is a name that nobody knows. Raises ConfError where such a line exists then, and for a list
-    that is none.
+    ``node`` None means an unknown name. Raises ConfError if there are lines for named nodes then, and for a
+    malformed list.
     """
     lines = []
     for line in file.lines:
@@ -100,7 +100,7 @@ def gpu_lines(file: ConfFile, node: Optional[str]) -> tuple[GresLine, ...]:
 
 
 def other_names(file: ConfFile, node: str) -> dict[str, str]:
-    """The names of other gres on lines for this node, each with the place of its first line."""
+    """The names of other gres in lines for this node, each with the place of its first line."""
     found: dict[str, str] = {}
     for line in file.lines:
         name = line.get("name")
@@ -143,7 +143,7 @@ def _gpu_line(line: Line, pairs: dict[str, str], about_gpus: bool) -> GresLine:
 
 
 def faults(file: ConfFile) -> Iterator[Fault]:
-    """The lines that Slurm refuses as such: slurmd reads those of other nodes too."""
+    """Lines that are wrong on any node: slurmd also reads those of other nodes."""
     for line in file.lines:
         first, *others = [key for key, _ in line.pairs]
         if first in ("name", "nodename") and "name" in (first, *others) and _COMMON.issuperset(others):
@@ -180,9 +180,9 @@ def detector(value: str, release: Optional[tuple[int, int]] = None) -> Optional[
 
 
 def detection(lines: Sequence[GresLine], release: Optional[tuple[int, int]] = None) -> str:
-    """What AutoDetect= comes to for these lines of a node: a word of `DETECTORS`, or ``off``.
+    """The AutoDetect= that applies to these lines of a node: a word of `DETECTORS`, or ``off``.
 
-    A node's own word wins over the one for all. On a line that begins with Name= Slurm ignores it.
+    A node's own setting wins over the one for all. On a line that begins with Name= Slurm ignores it.
     """
     own = [line.autodetect for line in lines if line.autodetect and line.for_node]
     everyone = [line.autodetect for line in lines if line.autodetect and not (line.for_node or line.named)]
@@ -191,9 +191,9 @@ def detection(lines: Sequence[GresLine], release: Optional[tuple[int, int]] = No
 
 
 def core_numbers(text: str) -> Optional[tuple[int, ...]]:
-    """The numbers of a Cores= list, ascending; None if Slurm would not read it as one.
+    """The numbers of a Cores= list, ascending; None if Slurm would not accept it.
 
-    Brackets around it are skipped, ``0-46:2`` counts in steps and leaves out the end (bitfmt2int in
+    Brackets around it are ignored; ``0-46:2`` counts in steps and excludes the end (bitfmt2int in
     src/common/bitstring.c).
     """
     inner = text.strip().removeprefix("[").removesuffix("]")

@@ -1,6 +1,6 @@
 """Lists of names in Slurm's notation, ``n[001-100],login`` and ``/dev/nvidia[0-3]``.
 
-Source: src/common/hostlist.c. Numbers keep the width that their lower end is written with.
+Source: src/common/hostlist.c. Numbers keep the width with which their lower end is written.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DIGITS = "0123456789"
 
 
 class HostlistError(Exception):
-    """The text is not a list of names; it says why."""
+    """The text is not a list of names; the message says why."""
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -80,7 +80,7 @@ def _expand_piece(piece: str, brackets: int, limit: int) -> list[str]:
 
 
 def fold(names: Iterable[str]) -> str:
-    """Names as a list in Slurm's notation, sorted: what `expand`, and Slurm, make those names of again.
+    """Names as a list in Slurm's notation, sorted; `expand`, and Slurm, turn it back into those names.
 
     >>> fold(["gpu10", "gpu09", "login"])
     'gpu[09-10],login'
@@ -105,7 +105,7 @@ def fold(names: Iterable[str]) -> str:
 
 
 def _last_number(name: str) -> tuple[str, str, str]:
-    """What stands before the last number of a name, the number, and what is behind it."""
+    """The text before the last number of a name, the number, and the text after it."""
     end = len(name)
     while end and name[end - 1] not in _DIGITS:
         end -= 1
@@ -116,7 +116,7 @@ def _last_number(name: str) -> tuple[str, str, str]:
 
 
 def _ranges(numbers: list[str]) -> Iterator[str]:
-    """Runs of numbers that follow each other and are written with the width of the first."""
+    """Runs of consecutive numbers that are written with the width of the first."""
     first = last = numbers[0]
     for digits in numbers[1:]:
         if int(digits) == int(last) + 1 and digits == f"{int(digits):0{len(first)}d}":
@@ -130,7 +130,7 @@ def _ranges(numbers: list[str]) -> Iterator[str]:
 def in_hostlist(name: str, hostlist: str) -> bool:
     """Whether a node name is in a list in Slurm's notation, ``n[001-100],login``.
 
-    Not by expansion: the list of a big cluster has more names than this program may make.
+    The list is not expanded: that of a big cluster has more names than this program may make.
     """
     return any(_matches(name, piece.strip(), _MAX_BRACKETS) for piece in _pieces(hostlist))
 

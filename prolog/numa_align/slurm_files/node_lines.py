@@ -1,4 +1,4 @@
-"""The nodes that slurm.conf declares, with what NodeName=DEFAULT lines add to them.
+"""The nodes that slurm.conf declares, with the settings of NodeName=DEFAULT lines.
 
 Source: slurm.conf(5), NODE CONFIGURATION; s_p_hashtbl_merge in src/common/parse_config.c.
 """
@@ -13,7 +13,7 @@ from .hostlist import in_hostlist
 
 
 class NodeLine(NamedTuple):
-    """A line that declares nodes; ``settings`` are its keys but NodeName=, those of DEFAULT included."""
+    """A line that declares nodes; ``settings`` are all its keys except NodeName=, with those of DEFAULT."""
 
     line: Line
     settings: dict[str, str]
@@ -32,7 +32,7 @@ class NodeLine(NamedTuple):
 def node_lines(lines: Iterable[Line]) -> Iterator[NodeLine]:
     """The lines that declare nodes, in order.
 
-    DEFAULT lines add up, later words win, they hold for the lines that follow, and a line's own words win.
+    DEFAULT lines add up, a later value wins, they apply to later lines, and a line's own values win.
     """
     defaults: dict[str, str] = {}
     for line in lines:

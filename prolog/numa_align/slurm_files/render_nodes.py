@@ -1,6 +1,6 @@
-"""``/dev/dri/cardN`` in gres.conf: the same GPU as its render node, by which GPUs are known here.
+"""``/dev/dri/cardN`` in gres.conf: the same GPU as its render node, by which this package knows GPUs.
 
-Both are device files of one device in sysfs; their numbers have nothing to do with each other.
+Both are device files of one device in sysfs; their numbers are unrelated.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .gres_lines import GresLine
 
     class Found(Protocol):
-        """What has to be known of a GPU."""
+        """What is needed of a GPU."""
 
         @property
         def bdf(self) -> str: ...  # noqa: D102
@@ -27,7 +27,7 @@ _DRM = "sys/class/drm"
 
 
 def render_nodes(tree: Tree, gpus: Iterable[Found]) -> dict[str, str]:
-    """The render node of every card: of PCI functions, and of partitions, which are no PCI functions."""
+    """The render node of every card: of PCI functions, and of partitions, which are not PCI functions."""
     folders = [f"{_DRM}/card{number}/device/drm" for number in tree.numbered(_DRM, "card")]
     folders += [f"sys/bus/pci/devices/{gpu.bdf}/drm" for gpu in gpus]
     found: dict[str, str] = {}
@@ -39,7 +39,7 @@ def render_nodes(tree: Tree, gpus: Iterable[Found]) -> dict[str, str]:
 
 
 def with_render_nodes(lines: Sequence[GresLine], nodes: Mapping[str, str]) -> tuple[GresLine, ...]:
-    """The lines with the render nodes in place of the cards, as far as they are known."""
+    """The lines with cards replaced by their render nodes where these are known."""
     return tuple(
         line._replace(devices=tuple(tuple(nodes.get(file, file) for file in one) for one in line.devices))
         for line in lines

@@ -1,10 +1,10 @@
-"""Which slurm.conf counts on a machine, where several may lie about: one rule for all that ask.
+"""Which slurm.conf a machine uses, if it has several: one rule for all callers.
 
-slurmd takes the file of -f, of --conf-server (then it keeps what slurmctld sends and links it as
-/run/slurm/conf), of SLURM_CONF, and else the one that it was built for (slurmd(8);
-_establish_config_source in src/slurmd/slurmd/slurmd.c). It sets SLURM_CONF for prologs and tasks; a person at
-a shell has no such word, so that slurmd's own command line is the best witness: a file that was left in
-/etc/slurm when a site went over to "configless" is read by nobody.
+slurmd takes the file of -f, of --conf-server (it then stores what slurmctld sends, with /run/slurm/conf as
+a link to it), of SLURM_CONF, or else the one that it was built for (slurmd(8);
+_establish_config_source in src/slurmd/slurmd/slurmd.c). It sets SLURM_CONF for prologs and tasks. In a
+person's shell it is not set, so slurmd's own command line is the best evidence: a file that was left in
+/etc/slurm when a site went over to "configless" is read by nothing.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Optional
 
-#: The folder of what slurmd was given by slurmctld ("configless"), below the root.
+#: The folder of the files that slurmctld sent to slurmd ("configless"), below the root.
 GIVEN = "run/slurm/conf"
 
-#: Where Slurm's files are as packages have them, below the root.
+#: Where packages put Slurm's files, below the root.
 PACKAGED = ("etc/slurm", "etc/slurm-llnl", "opt/slurm/etc")
 
 
 class Running(NamedTuple):
-    """The slurmd of this machine: its executable and its words; either may be hidden from other users."""
+    """The slurmd of this machine: its executable and its arguments; other users may not see either."""
 
     executable: Optional[str]
     words: tuple[str, ...]
 
 
 def running_slurmd(tree: Optional[Tree] = None) -> Optional[Running]:
-    """The slurmd that runs here; None if none does. One in a container is none of this machine's."""
+    """The slurmd that runs here; None if none does. One in a container does not count."""
     tree = Tree("/") if tree is None else tree
     ours = tree.link("proc/self/ns/mnt")
     for pid in tree.numbered("proc", ""):
@@ -49,9 +49,9 @@ def running_slurmd(tree: Optional[Tree] = None) -> Optional[Running]:
 
 
 def conf_of(words: Sequence[str]) -> Optional[str]:
-    """Which slurm.conf slurmd's command line says; None if none (slurmd(8), -f, --conf-server).
+    """The slurm.conf that slurmd's command line names; None if none (slurmd(8), -f, --conf-server).
 
-    With --conf-server a file that was left in /etc/slurm does not count.
+    With --conf-server, a file that was left in /etc/slurm does not count.
     """
     for word, following in zip(words, (*words[1:], "")):
         if word == "-f":
@@ -71,8 +71,8 @@ def conf_below(prefix: str) -> tuple[str, ...]:
 def slurm_conf(tree: Tree, named: Optional[str] = None, prefixes: Sequence[str] = ()) -> Optional[str]:
     """The slurm.conf that Slurm reads on the machine below ``tree``; None if there is none.
 
-    In this order: ``named``, the value of SLURM_CONF; the one of the slurmd that runs; below ``prefixes``;
-    what slurmd was given, where none runs to say otherwise; as packages have it.
+    In this order: ``named``, the value of SLURM_CONF; the one of the running slurmd; below ``prefixes``;
+    the one that slurmctld sent, if no slurmd runs that reads another; where packages put it.
     """
     if named and os.path.isfile(named):  # noqa: PTH113 (the prolog does without pathlib)
         return named
@@ -91,12 +91,12 @@ def _candidates(tree: Tree, prefixes: Sequence[str]) -> Iterator[str]:
         yield from conf_below(os.path.dirname(os.path.dirname(running.executable)))  # noqa: PTH120
     given = f"/{GIVEN}/slurm.conf"
     packaged = tuple(f"{folder}/slurm.conf" for folder in PACKAGED)
-    # The link stays until the next boot; a slurmd that runs and does not name it reads its own file.
+    # The link stays until the next boot; a running slurmd that does not name it reads its own file.
     yield from (*packaged, given) if running is not None and running.words else (given, *packaged)
 
 
 def is_copy(path: str) -> bool:
-    """Whether a file is what slurmd was given by slurmctld: to change it there is in vain."""
+    """Whether slurmctld sent a file to slurmd: a change to it would be lost."""
     folder = os.path.dirname(path)  # noqa: PTH120
     names = (os.path.basename(folder), os.path.basename(os.path.realpath(folder)))  # noqa: PTH119
     return folder == f"/{GIVEN}" or "conf-cache" in names

@@ -18,7 +18,7 @@ VERSION = 1
 def to_json(topology: Topology, name: Optional[str] = None, attached: Optional[Attached] = None) -> str:
     """The machine in the schema of docs/topology.md, one line for each node and each device.
 
-    Without ``attached`` there are no ``nics`` and ``disks``: empty lists would say that there are none.
+    Without ``attached``, ``nics`` and ``disks`` are left out: empty lists would mean that there are none.
     """
     parts = [
         f'"version": {VERSION}',
@@ -65,7 +65,7 @@ class GpuFields(TypedDict):
 
 
 class DeviceFields(TypedDict):
-    """What cards and disks have in common in JSON; ``paths`` is by the addresses of the GPUs."""
+    """Fields that cards and disks share in JSON; ``paths`` is by the addresses of the GPUs."""
 
     bdf: str
     name: Optional[str]
@@ -102,7 +102,7 @@ def _node_fields(node: Node) -> NodeFields:
 
 
 def _core_fields(core: Core) -> list[object]:
-    """A list and not an object: a machine has hundreds of them."""
+    """A list instead of an object, as a machine has hundreds of cores."""
     return [format_cpulist(core.cpus), core.node, core.package, core.llc]
 
 
@@ -156,7 +156,7 @@ def _paths_fields(paths: Sequence[PathWord], topology: Topology) -> dict[str, Pa
 def from_json(text: str, path: str) -> Topology:
     """The machine that ``numa-align topo --json`` described (docs/topology.md); ``path`` is for messages.
 
-    Raises TopologyError with the line for what is not JSON, and with the field for what is not a machine.
+    Raises TopologyError with the line if it is not JSON, and with the field if it is not a machine.
     """
     try:
         data = json.loads(text)

@@ -1,8 +1,8 @@
-"""Where a device hangs that is no GPU: its node, and how far it is from each GPU.
+"""Where a device other than a GPU is attached: its node, and its distance from each GPU.
 
-Source of the words: the legend that ``nvidia-smi topo -m`` prints. All of it is from sysfs: the route of a
-device through bridges is the path of its directory (Documentation/filesystems/sysfs.rst), so that a machine
-without NVIDIA's driver has it as well.
+Source of the words: the legend that ``nvidia-smi topo -m`` prints. Everything is read from sysfs: a device's
+route through bridges is the path of its directory (Documentation/filesystems/sysfs.rst), so it is known
+without NVIDIA's driver too.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class Attachment(NamedTuple):
 
 
 class Attacher:
-    """Attaches devices to one machine."""
+    """Determines the place of devices on one machine."""
 
     def __init__(self, tree: Tree, topology: Topology) -> None:
-        """The machine that ``topology`` was read from; the routes of its GPUs are asked for once."""
+        """``topology`` was read from ``tree``; the routes of its GPUs are read once."""
         self._tree = tree
         self._topology = topology
         self._gpus = tuple((route(tree, gpu.bdf), gpu.node) for gpu in topology.gpus)
 
     def attach(self, bdf: str, way: Optional[Sequence[str]] = None) -> Attachment:
-        """Where the function is; ``way`` is its route where the caller knows it already."""
+        """The place of a function; ``way`` is its route if the caller already knows it."""
         way = route(self._tree, bdf) if way is None else way
         node, source, _ = place(
             read_clue(self._tree, bdf),
@@ -54,8 +54,8 @@ class Attacher:
 def path_between(a: Sequence[str], b: Sequence[str], same_node: bool) -> PathWord:
     """How two functions reach each other, one of `numa_align.topology.model.PATHS`, from their routes.
 
-    A switch is two bridges for the kernel, one port up and one down. What meets in a port up, or hangs on
-    one port down, has at most one bridge on each side below the place where it meets.
+    To the kernel a switch is two bridges, an upstream and a downstream port. Functions whose routes meet in
+    an upstream port, or below one downstream port, have at most one bridge each below that point.
     """
     meet = next((at for at, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
     if meet == 0 or not a[0].startswith("pci"):

@@ -1,4 +1,4 @@
-"""Machines whose descriptions contradict each other: most of them are virtual, and defined wrongly."""
+"""Machines whose descriptions contradict themselves, most of them wrongly defined virtual machines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .model import Topology
 
 
 def contradictions(machine: Topology) -> Iterator[str]:
-    """What is to be said of the machine as a whole, in sentences."""
+    """Warnings about the machine as a whole, in sentences."""
     if nodes_cut_packages(machine):
         yield (
             "NUMA nodes and packages contradict each other: a node has cores of two packages and neither "
@@ -24,7 +24,7 @@ def contradictions(machine: Topology) -> Iterator[str]:
 
 
 def nodes_cut_packages(machine: Topology) -> bool:
-    """Whether a node has some cores of one package and some of another: neither in one nor around one."""
+    """Whether a node has only some cores of one package and also cores of another."""
     packages: dict[int, set[int]] = {}
     nodes: dict[int, set[int]] = {}
     for core in machine.cores:
@@ -39,9 +39,9 @@ def nodes_cut_packages(machine: Topology) -> bool:
 
 
 def _nodes_are_lost(machine: Topology) -> bool:
-    """Whether several packages share the only node, and there are GPUs to which that matters.
+    """Whether several packages share the only node, and there are GPUs to which it matters.
 
-    Packages of one core each are what a hypervisor makes of CPUs unless told otherwise, and mean nothing.
+    Packages of one core each are what hypervisors make of CPUs by default, and mean nothing.
     """
     packages = {core.package for core in machine.cores}
     real = 1 < len(packages) < len(machine.cores)

@@ -1,4 +1,4 @@
-"""Whether what was read of a machine still holds, for those who keep it: a job's table is written anew."""
+"""Whether a machine is still as it was read, for callers that keep a topology; job tables are always new."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def fingerprint(root: AnyPath = "/") -> str:
-    """What must be unchanged for a topology read earlier to hold still; equal strings, equal machine.
+    """What must be unchanged for an earlier topology to be still valid; equal strings, equal machine.
 
     Boot id, and a checksum over the online CPUs, nodes, PCI functions, drivers' GPUs with their minors,
-    render nodes and MIG instances. Costs a few listings and no more than one small file a GPU.
+    render nodes and MIG instances. Costs a few listings and at most one small file per GPU.
     """
     tree = Tree(root)
     parts = [tree.text(f"sys/devices/system/{kind}/online") or "" for kind in ("cpu", "node")]

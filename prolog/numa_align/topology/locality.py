@@ -1,16 +1,16 @@
-"""From what a PCI device says to its NUMA node: the chain, a pure function.
+"""From what a PCI device reports to its NUMA node: a chain of sources, as a pure function.
 
-The kernel's ``numa_node`` is -1 wherever the firmware is silent: on most machines with one node,
+The kernel's ``numa_node`` is -1 if the firmware gives none: on most machines with one node,
 in most virtual machines, and on some with two packages. -1 never silently becomes node 0. The
-rungs, in the order in which they are asked, each only if the ones before said nothing:
+sources, in the order in which they are asked, each only if the earlier ones had no answer:
 
-1. ``override``: the site's file names the device. It is first because it exists for firmware
-   that lies as much as for firmware that is silent.
+1. ``override``: the site's file names the device. It comes first because it also serves for firmware
+that is wrong, not only for firmware that gives nothing.
 2. ``numa_node`` of the device, if such a node exists.
 3. ``local_cpulist`` of the device, if it is a strict subset of the online CPUs (for a device
-   without a node the kernel lists every CPU) and all of it lies in one node.
-4. ``bridge``: the same two of the bridges above it, the nearest first.
-5. ``only-node``: there is just one node with CPUs.
+without a node the kernel lists every CPU) and lies entirely in one node.
+4. ``bridge``: the same two files of the bridges above it, the nearest first.
+5. ``only-node``: there is only one node with CPUs.
 6. ``none``.
 
 Source: Documentation/ABI/testing/sysfs-bus-pci.
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 
 class Placement(NamedTuple):
-    """The node of a device, the rung that said so, and in words what else was seen.
+    """The node of a device, its source, and in words what else was seen.
 
-    ``remark`` is empty where there is nothing to wonder about. With source ``none`` it is
-    the reason, otherwise what the rung overruled.
+    ``remark`` is empty if nothing is unusual. With source ``none`` it is
+    the reason, otherwise what the source overruled.
     """
 
     node: Optional[int]
@@ -50,7 +50,7 @@ def place(
 ) -> Placement:
     """The node of a device on a machine with these nodes and online CPUs.
 
-    ``override`` is the node of the site's file, which has been checked to exist; ``bridges`` are
+    ``override`` is the node from the site's file, which has been checked to exist; ``bridges`` are
     consumed only as far as they are needed.
     """
     said = _numa_node(device, nodes)
@@ -79,7 +79,7 @@ def _numa_node(clue: Clue, nodes: Sequence[Node]) -> Optional[int]:
 
 
 def _node_of_cpus(clue: Clue, nodes: Sequence[Node], online: Sequence[int]) -> Optional[int]:
-    """The one node that holds all local CPUs, if these are fewer than all."""
+    """The only node with all of the local CPUs, if these are not all CPUs."""
     local = set(clue.local_cpus or ()) & set(online)
     if not local or len(local) == len(online):
         return None
@@ -88,7 +88,7 @@ def _node_of_cpus(clue: Clue, nodes: Sequence[Node], online: Sequence[int]) -> O
 
 
 def _why_not(device: Clue, nodes: Sequence[Node], online: Sequence[int]) -> str:
-    """What the device did say, for a person who wants to know why it has no node."""
+    """What the device did report, for a person who wants to know why its node is unknown."""
     if device.numa_node is None:
         node_words = "numa_node cannot be read"
     elif device.numa_node < 0:

@@ -1,4 +1,4 @@
-"""What a machine looks like: frozen values, filled by `topology`, read by everybody else.
+"""The description of a machine: frozen values that `topology` fills and all other packages read.
 
 CPU numbers are Linux logical CPU numbers (hardware threads); node numbers are those of
 ``/sys/devices/system/node/nodeN`` and may have gaps. Nothing here touches the machine.
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class Core(NamedTuple):
     """One physical core: its online hardware threads and where it sits.
 
-    ``cpus`` are ascending and not empty. ``node`` is the NUMA node, or None where the kernel
-    says nothing. ``package`` is ``topology/physical_package_id`` (-1 where unknown); ``llc`` is
-    the lowest CPU that shares the core's last-level cache (the core's own lowest CPU where no
+    ``cpus`` are ascending and not empty. ``node`` is the NUMA node, or None if the kernel
+    does not tell. ``package`` is ``topology/physical_package_id`` (-1 if unknown); ``llc`` is
+    the lowest CPU that shares the core's last-level cache (the core's own lowest CPU if no
     cache is described), so that two cores with the same ``llc`` share it.
     """
 
@@ -43,12 +43,12 @@ class Gpu(NamedTuple):
 
     ``bdf``: PCI address, lower case, domain of at least four digits (``0000:18:00.0``).
     ``minor``: N of ``/dev/nvidiaN``, or of ``/dev/dri/renderDN`` for AMD and Intel.
-    ``index``: Slurm's gres index on this node, None where it cannot be known.
-    ``node``: the NUMA node its PCI device is attached to, None where nothing says it; ``source``
-    is the rung of the chain that said so (`names.Source`). ``cpus``: the online CPUs of that node (of
-    the nearest node with CPUs where that node has none), ascending. ``memory_nodes``: where host
+    ``index``: Slurm's gres index on this node, None if it cannot be known.
+    ``node``: the NUMA node its PCI device is attached to, None if unknown; ``source``
+    is where that is known from (`names.Source`). ``cpus``: the online CPUs of that node (of
+    the nearest node with CPUs if that node has none), ascending. ``memory_nodes``: where host
     memory for this GPU goes: the node, or the nearest one of kind ``cpu``; never GPU memory.
-    ``device``: the device file whose permission says whether a task may use this GPU.
+    ``device``: the device file whose permission decides whether a task may use this GPU.
     """
 
     vendor: str
@@ -66,7 +66,7 @@ class Gpu(NamedTuple):
 
 #: How far a device is from a GPU, nearest first, in the words of ``nvidia-smi topo -m``. PIX: at most one
 #: PCIe switch between them. PXB: several switches. PHB: the same host bridge. NODE: other host bridges of
-#: one NUMA node. SYS: other nodes, or a node that nobody knows.
+#: one NUMA node. SYS: other nodes, or an unknown node.
 PATHS: tuple[PathWord, ...] = ("PIX", "PXB", "PHB", "NODE", "SYS")
 
 #: Kinds of network card. All but the last are for RDMA.
@@ -77,12 +77,12 @@ class Nic(NamedTuple):
     """One network card as programs name it: an RDMA device, or an interface of a card that has none.
 
     ``name`` is that of the RDMA device (``mlx5_0``), for Slingshot of the cxi device, else of the first
-    interface; None where no driver has made any. ``interfaces`` are all of the function. ``ports`` are the
+    interface; None if no driver has made any. ``interfaces`` are all of the function. ``ports`` are the
     numbers of the ports of an RDMA device that are active; ``up`` says whether anything can be sent, None
-    where nothing says it. ``physical`` is the physical function that a virtual one (SR-IOV) or a
-    subfunction belongs to; ``bond`` the bond that an interface of the card is in. ``node`` and ``source``
+    if unknown. ``physical`` is the physical function to which a virtual one (SR-IOV) or a
+    subfunction belongs; ``bond`` the bond that has an interface of the card. ``node`` and ``source``
     are as for `Gpu`; ``paths`` has one of `PATHS` for each GPU of the machine, in their order. ``device`` is
-    the file that a program opens to use the card, None where it has none or nothing says it.
+    the file that a program opens to use the card, None if it has none or it is unknown.
     """
 
     bdf: str
@@ -100,17 +100,17 @@ class Nic(NamedTuple):
 
     @property
     def for_rdma(self) -> bool:
-        """Whether the card can do RDMA, as far as its driver, or without one its class, says."""
+        """Whether the card can do RDMA, according to its driver or, without one, its class."""
         return self.kind != NIC_KINDS[-1]
 
     @property
     def is_alone(self) -> bool:
-        """Whether it is a card of its own: no function of another card and no part of a bond."""
+        """Whether it is a card of its own: neither a function of another card nor part of a bond."""
         return self.physical is None and self.bond is None
 
     @property
     def is_choosable(self) -> bool:
-        """Whether a task may be told to use it: for RDMA, up, a card of its own and not a part of a bond."""
+        """Whether a task may be told to use it: for RDMA, up, a card of its own."""
         return self.for_rdma and self.name is not None and self.up is not False and self.is_alone
 
 
@@ -134,7 +134,7 @@ class Topology(NamedTuple):
 
 
 class Disk(NamedTuple):
-    """One NVMe controller: ``name`` is ``nvme0``, None where it has no driver; the rest as for `Nic`."""
+    """One NVMe controller: ``name`` is ``nvme0``, None without a driver; the rest is as for `Nic`."""
 
     bdf: str
     name: Optional[str]
@@ -145,7 +145,7 @@ class Disk(NamedTuple):
 
 
 class Attached(NamedTuple):
-    """What hangs on the machine beside its GPUs, ascending by address."""
+    """Devices of the machine other than its GPUs, ascending by address."""
 
     nics: tuple[Nic, ...] = ()
     disks: tuple[Disk, ...] = ()

@@ -1,12 +1,12 @@
-"""Network cards: which there are, what they are good for, and how far each is from each GPU.
+"""Network cards: which there are, what they can do, and how far each is from each GPU.
 
-`read` imports this only where there is a card for RDMA: the others are for whoever shows them.
+`read` imports this only if there is a card for RDMA; the other cards are only for display.
 
 Source: Documentation/ABI/stable/sysfs-class-infiniband (``state``, ``link_layer``, ``node_type``),
 ABI/testing/sysfs-class-net (``operstate``), sysfs-bus-pci (``physfn``), networking/bonding.rst (``master``,
 ``bonding_masters``), drivers/infiniband/core/uverbs_main.c (``infiniband_verbs``, ``ibdev``).
-/sys/class/infiniband has the devices of all verbs drivers, EFA's and Omni-Path's too; Slingshot's have
-a class of their own, cxi. Cards without any RDMA device are found by their interfaces, and those without a
+/sys/class/infiniband has the devices of all verbs drivers, also of EFA and Omni-Path; Slingshot's have
+a class of their own, cxi. Cards without an RDMA device are found by their interfaces, and those without a
 driver by their PCI class.
 """
 
@@ -37,7 +37,7 @@ _INFINIBAND_CLASSES = (0x0207, 0x0208, 0x0C06)
 # The numbers of /sys/class/infiniband/*/node_type and .../ports/*/state (enum rdma_node_type, ib_port_state).
 _IWARP_NODE, _ACTIVE = "4", "4"
 
-# Cards whose kind the PCI class does not tell; Cray's card is named in the driver cxi_ss1.
+# Cards whose kind is not clear from the PCI class; Cray's card is named in the driver cxi_ss1.
 _AMAZON, _EFA_DEVICES = 0x1D0F, range(0xEFA0, 0xEFB0)
 _SLINGSHOT = ((0x17DB, 0x0501), (0x1590, 0x0371))
 
@@ -64,9 +64,9 @@ def read_nics(tree: Tree, topology: Topology) -> tuple[Nic, ...]:
 
 
 def read_rdma_nics(tree: Tree, topology: Topology) -> tuple[Nic, ...]:
-    """Those that have an RDMA device and are no virtual functions: a few files a card, for the prolog.
+    """Those with an RDMA device that are not virtual functions: a few files per card, for the prolog.
 
-    Without their interfaces, unless there are bonds.
+    Interfaces are read only if there are bonds.
     """
     return _attached(tree, topology, list(_rdma_devices(tree, for_choice=True)))
 
@@ -83,7 +83,7 @@ def _attached(tree: Tree, topology: Topology, found: list[_Found]) -> tuple[Nic,
 
 
 def _rdma_devices(tree: Tree, *, for_choice: bool = False) -> Iterator[_Found]:
-    """With ``for_choice`` only what a choice among them needs."""
+    """With ``for_choice``, only what a choice among them needs."""
     files = _user_verbs(tree)
     with_interfaces = not for_choice or bool(tree.text(f"{_NET}/bonding_masters"))
     for name in tree.names(_VERBS):
@@ -91,7 +91,7 @@ def _rdma_devices(tree: Tree, *, for_choice: bool = False) -> Iterator[_Found]:
         if bdf is None:
             bdf, below = _function_of(tree, f"{_NET}/{_interface_under(tree, name)}")
         if bdf is None:
-            continue  # a device of no card, or of one that this network namespace does not see
+            continue  # a device without a card, or not visible in this network namespace
         physical = _physical(tree, bdf, below)
         if for_choice and physical is not None:
             continue
@@ -124,7 +124,7 @@ def _user_verbs(tree: Tree) -> dict[str, str]:
 
 
 def _function_of(tree: Tree, path: str) -> tuple[Optional[str], bool]:
-    """The PCI function that something in /sys/class hangs on, and whether it hangs on a subfunction of it.
+    """The PCI function of something in /sys/class, and whether it belongs to a subfunction of that.
 
     A subfunction (auxiliary bus, ``mlx5_core.sf.4``) has a directory of its own in the function's.
     """
@@ -136,7 +136,7 @@ def _function_of(tree: Tree, path: str) -> tuple[Optional[str], bool]:
 
 
 def _interface_under(tree: Tree, name: str) -> str:
-    """The interface that a software device (rxe, siw) runs over; empty if it does not say."""
+    """The interface that a software device (rxe, siw) runs over; empty if it names none."""
     said = tree.text(f"{_VERBS}/{name}/parent") or tree.text(f"{_VERBS}/{name}/ports/1/gid_attrs/ndevs/0")
     return said if said and "/" not in said else ""
 
@@ -163,7 +163,7 @@ def _active_ports(tree: Tree, name: str) -> Iterator[int]:
 
 
 def _others(tree: Tree, known: frozenset[str]) -> Iterator[_Found]:
-    """Network functions without an RDMA device; software ones have none, so that they are left out."""
+    """Network functions without an RDMA device; software interfaces have no function and are left out."""
     classes = frozenset((_NETWORK, _SERIAL_BUS))
     for function in candidates(tree, tuple(classes)):
         kind = _kind_of_function(function)
@@ -171,7 +171,7 @@ def _others(tree: Tree, known: frozenset[str]) -> Iterator[_Found]:
             continue
         interfaces = _interfaces(tree, function.bdf)
         name = interfaces[0] if interfaces else None
-        # A card whose driver has made an interface and no RDMA device is used as what it is: Ethernet.
+        # A card whose driver has made an interface but no RDMA device counts as Ethernet, its present use.
         yield _Found(
             function.bdf, name, "ethernet" if interfaces else kind, interfaces, (),
             _any_up(tree, interfaces), _physical(tree, function.bdf), _bond(tree, interfaces),
@@ -179,7 +179,7 @@ def _others(tree: Tree, known: frozenset[str]) -> Iterator[_Found]:
 
 
 def _kind_of_function(function: PciFunction) -> Optional[str]:
-    """What a card is by its PCI identity; None if it is no network card."""
+    """The kind of a card by its PCI identity; None if it is not a network card."""
     if function.class_code in _INFINIBAND_CLASSES:
         return "infiniband"
     if function.vendor == _AMAZON and function.device in _EFA_DEVICES:
@@ -202,7 +202,7 @@ def _any_up(tree: Tree, interfaces: tuple[str, ...]) -> Optional[bool]:
     states = {tree.text(f"{_NET}/{name}/operstate") for name in interfaces}
     if "up" in states:
         return True
-    # "unknown" is what drivers say that do not tell (Documentation/networking/operstates.rst).
+    # Drivers that cannot tell say "unknown" (Documentation/networking/operstates.rst).
     return None if not states - {None, "unknown"} else False
 
 
@@ -214,7 +214,7 @@ def _physical(tree: Tree, bdf: str, is_subfunction: bool = False) -> Optional[st
 
 
 def _bond(tree: Tree, interfaces: tuple[str, ...]) -> Optional[str]:
-    """The bond that an interface is in; a bridge is a master too, but no bond."""
+    """The bond that has an interface; a bridge is a master too, but not a bond."""
     for name in interfaces:
         master = (tree.link(f"{_NET}/{name}/master") or "").rpartition("/")[2]
         if master and tree.exists(f"{_NET}/{master}/bonding"):

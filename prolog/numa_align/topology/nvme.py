@@ -1,7 +1,7 @@
-"""NVMe disks: where each hangs, and how far it is from each GPU.
+"""NVMe disks: where each is attached, and how far it is from each GPU.
 
-Source: /sys/class/nvme has a link for each controller (drivers/nvme/host/core.c); those of a fabric hang on
-no PCI function and have no place here. Disks without a driver are found by their PCI class.
+Source: /sys/class/nvme has a link for each controller (drivers/nvme/host/core.c); those of a fabric have
+no PCI function and are left out. Disks without a driver are found by their PCI class.
 """
 
 from __future__ import annotations

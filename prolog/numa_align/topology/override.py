@@ -1,6 +1,6 @@
-"""The site's override file: which GPU is attached to which node, where the firmware is wrong.
+"""The site's override file: which GPU is attached to which node, for firmware that is wrong.
 
-TOML, one table a GPU, named by exactly one of address, UUID and minor::
+TOML, one table per GPU, which exactly one of address, UUID and minor names::
 
     [[gpu]]
     bdf = "0000:3b:00.0"
@@ -14,9 +14,9 @@ TOML, one table a GPU, named by exactly one of address, UUID and minor::
     minor = 3
     node = 1
 
-An entry stands above anything that the machine says. What is wrong in the file is an OverrideError
+An entry overrides everything that the machine reports. A mistake in the file is an OverrideError
 whose message names the file and the place; entries for GPUs that this machine does not have are
-no error, since one file may serve several machines.
+not an error, since one file may serve several machines.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Entry(NamedTuple):
     minor: Optional[int] = None
 
     def names(self, gpu: FoundGpu) -> bool:
-        """Whether this is the entry of that GPU."""
+        """Whether the entry names that GPU."""
         if self.bdf is not None:
             return gpu.bdf == self.bdf
         if self.uuid is not None:
@@ -57,14 +57,14 @@ class Entry(NamedTuple):
 
     @property
     def subject(self) -> str:
-        """What the entry is about, for messages."""
+        """The GPU that the entry names, for messages."""
         if self.bdf is not None:
             return self.bdf
         return self.uuid if self.uuid is not None else f"minor {self.minor}"
 
 
 class Overrides(NamedTuple):
-    """The whole file; without entries if there is none, or if it is wrong, which ``remark`` says."""
+    """The whole file; without entries if there is none, or if it is wrong, as ``remark`` then says."""
 
     path: str
     entries: tuple[Entry, ...] = ()
@@ -73,12 +73,12 @@ class Overrides(NamedTuple):
     def node_of(self, gpu: FoundGpu) -> Optional[int]:
         """The node that the file gives to a GPU, None if it does not name it.
 
-        Two entries may name the same GPU in different ways; the earlier counts.
+        Two entries may name the same GPU in different ways; the first one counts.
         """
         return next((entry.node for entry in self.entries if entry.names(gpu)), None)
 
     def checked(self, nodes: Sequence[Node]) -> Overrides:
-        """Itself; OverrideError if an entry names a node that no task can run on."""
+        """Return the same overrides; OverrideError if an entry names a node on which no task can run."""
         with_cpus = [node.id for node in nodes if node.cpus]
         known = ", ".join(str(node) for node in with_cpus) or "none"
         for entry in self.entries:
@@ -90,7 +90,7 @@ class Overrides(NamedTuple):
         return self
 
     def remarks_on(self, gpus: Sequence[FoundGpu]) -> list[str]:
-        """What a person should know about the file on a machine with these GPUs."""
+        """Remarks for a person about the file, on a machine with these GPUs."""
         remarks = [self.remark] if self.remark else []
         for entry in self.entries:
             where = f"{self.path}: entry {entry.number} ({entry.subject})"
@@ -105,7 +105,7 @@ class Overrides(NamedTuple):
 
 
 def read_overrides(path: AnyPath) -> Overrides:
-    """The entries of a file; OverrideError if it cannot be read or is not what it should be."""
+    """The entries of a file; OverrideError if it cannot be read or is malformed."""
     path = os.fspath(path)
     data = _bytes(path)
     document = _document(path, data)
@@ -122,7 +122,7 @@ def read_overrides(path: AnyPath) -> Overrides:
 
 def _bytes(path: str) -> bytes:
     try:
-        # Without waiting: the prolog must not hang on a pipe that somebody put in the file's place.
+        # Non-blocking: the prolog must not hang on a pipe in the file's place.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
         raise OverrideError(f"{path}: cannot be read: {error.strerror}") from error
@@ -148,14 +148,14 @@ def _document(path: str, data: bytes) -> Mapping[str, Any]:
     try:
         return _parse(text)
     except (ValueError, RecursionError) as error:
-        # ValueError is what the parser raises, and what int() does with thousands of digits.
+        # The parser raises ValueError, and so does int() for thousands of digits.
         raise OverrideError(f"{path}: is not TOML: {' '.join(str(error).split())}") from error
 
 
 def _parse(text: str) -> Mapping[str, Any]:
-    """By Python's own parser, which it has since 3.11; before, by the reader of the part of TOML used here.
+    """Parse with Python's own parser, which exists since 3.11; before, with `simple_toml`.
 
-    The prolog runs without the site's packages, so that no other parser is there for it.
+    The prolog runs without the site's packages, so no other parser is available.
     """
     try:
         loads = import_module("tomllib").loads  # takes longer than everything else
@@ -192,14 +192,14 @@ def _entry(path: str, number: int, table: object) -> Entry:
 def _whole(where: str, key: str, value: object) -> int:
     if value is None:
         raise OverrideError(f"{where}: {key} is missing")
-    # A bool is an int in Python, and "node = true" a slip.
+    # A bool is an int in Python, and "node = true" is a mistake.
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 31:
         raise OverrideError(f"{where}: {key} must be a whole number from 0, not {_shown(value)}")
     return value
 
 
 def _shown(value: object) -> str:
-    """A value for a message; Python refuses to write out numbers of thousands of digits."""
+    """A value for a message; Python refuses to print numbers of thousands of digits."""
     return "one that long" if isinstance(value, int) and value.bit_length() > 128 else repr(str(value)[:40])
 
 

@@ -1,13 +1,13 @@
-"""The machine: CPUs, nodes, cores and GPUs, read from sysfs and procfs below a root.
+"""Reads the machine from sysfs and procfs below a root: CPUs, nodes, cores and GPUs.
 
 Source: Documentation/ABI/stable/sysfs-devices-node and sysfs-devices-system-cpu, and
-Documentation/admin-guide/cputopology.rst. Files that old kernels lack have a second and a third source
-each; what none of them says is None, -1 or empty as `numa_align.topology.model` describes, with a
-warning in `Topology.warnings`. Allowed CPUs (cpusets) are none of this module's business: it
+Documentation/admin-guide/cputopology.rst. For files that old kernels lack there is a second and a third
+source; what is in none of them is None, -1 or empty as `numa_align.topology.model` describes, with a
+warning in `Topology.warnings`. Allowed CPUs (cpusets) are not read here: this module
 describes the machine, not what a task may use.
 
-The job prolog does this for every job on every node: no directory is listed and no file read twice, and
-what one file says about several CPUs (siblings, caches, packages) is not asked again for each.
+The job prolog does this for every job on every node: no directory is listed twice and no file read twice, and
+what one file says about several CPUs (siblings, caches, packages) is not read again for each.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _NODES = "sys/devices/system/node"
 _RDMA = ("sys/class/infiniband", "sys/class/cxi")
 
 # SLIT: 10 is local by definition, 255 unreachable; 20 is what the kernel assumes for remote
-# nodes where the firmware has no table.
+# nodes if the firmware has no table.
 _LOCAL, _REMOTE, _FARTHEST = 10, 20, 255
 
 # Grace reserves one node for a GPU and seven for its MIG instances, with consecutive numbers.
@@ -69,11 +69,11 @@ def read_here(
     node_name: Optional[str] = None,
     strict: bool = False,
 ) -> Topology:
-    """The running machine, with Slurm's files and Slurm's name of the node where Slurm itself has them.
+    """The running machine, with Slurm's files and Slurm's name of the node as Slurm itself finds them.
 
-    What is not said is taken from ``environment`` (by default this process's): SLURM_CONF, which slurmd
-    sets where its file is in no usual place, and SLURMD_NODENAME, without which Slurm takes the short
-    host name for the node's name. ``root`` is another than / for a machine that stands in for this one.
+    Missing arguments are taken from ``environment`` (by default this process's): SLURM_CONF, which slurmd
+    sets if its file is in an unusual place, and SLURMD_NODENAME, without which Slurm takes the short
+    host name as the node's name. A ``root`` other than / is a machine that replaces this one.
     """
     environment = os.environ if environment is None else environment
     if gres_conf is None:
@@ -141,7 +141,7 @@ def _read(
 
 
 def _nics(tree: Tree, topology: Topology) -> tuple[Nic, ...]:
-    """The cards for RDMA; where there are none, nothing is imported and two folders are not found."""
+    """The cards for RDMA; if there are none, this only fails to find two folders and imports nothing."""
     if not any(tree.exists(path) for path in _RDMA):
         return ()
     from .nic import read_rdma_nics  # noqa: PLC0415
@@ -155,8 +155,8 @@ def _nics(tree: Tree, topology: Topology) -> tuple[Nic, ...]:
 def _read_online(tree: Tree) -> tuple[int, ...]:
     """Online CPUs, ascending.
 
-    ``online`` as far as there are CPUs of these numbers; on kernels without that file, the CPUs that are not
-    marked offline; without any description of CPUs, those that nodes claim.
+    ``online``, without numbers that no CPU has; on kernels without that file, the CPUs that are not
+    marked offline; without any description of CPUs, those that nodes list.
     """
     listed = tree.cpus(f"{_CPUS}/online")
     existing = tree.numbered(_CPUS, "cpu")
@@ -172,7 +172,7 @@ def _read_online(tree: Tree) -> tuple[int, ...]:
 
 
 def _read_cores(tree: Tree, online: Sequence[int], node_of_cpu: dict[int, int]) -> tuple[Core, ...]:
-    """The cores, each asked through its first CPU only."""
+    """The cores, each read through its first CPU only."""
     groups = _Groups(tree, online)
     cores = []
     assigned: set[int] = set()
@@ -195,12 +195,12 @@ class _Groups:
         self._llcs: dict[int, int] = {}
 
     def _online_with(self, cpu: int, listed: Optional[tuple[int, ...]]) -> tuple[int, ...]:
-        """The online ones of a group; just the CPU if the group is not one that it is in."""
+        """The online CPUs of a group; only the CPU itself if it is not in the group."""
         group = tuple(member for member in listed or () if member in self._online)
         return group if cpu in group else (cpu,)
 
     def siblings(self, cpu: int) -> tuple[int, ...]:
-        """The CPUs of this CPU's core. The first two names are those of kernels since 5.2."""
+        """The CPUs of this CPU's core. The first two names exist since kernel 5.2."""
         path = f"{_CPUS}/cpu{cpu}/topology"
         listed = self._tree.cpus(
             f"{path}/core_cpus_list",
@@ -228,7 +228,7 @@ class _Groups:
     def llc(self, cpu: int) -> int:
         """The lowest CPU that shares this CPU's last-level cache.
 
-        The kernel numbers the caches of a CPU from the nearest on, so that the last described is
+        The kernel numbers a CPU's caches outward from the core, so the last one described is
         the last level.
         """
         if cpu not in self._llcs:
@@ -250,7 +250,7 @@ class _Groups:
 
 
 def _read_nodes(tree: Tree, online: Sequence[int]) -> tuple[_RawNode, ...]:
-    """The nodes, ascending; one node with everything where the kernel knows no nodes."""
+    """The nodes, ascending; one node with everything if the kernel has no nodes."""
     ids = tree.numbered(_NODES, "node")
     if not ids:
         # A kernel without NUMA (many ARM, s390): one node 0, as such a kernel calls it elsewhere.
@@ -266,7 +266,7 @@ def _read_node(tree: Tree, node: int, online: frozenset[int]) -> _RawNode:
     path = f"{_NODES}/node{node}"
     listed = tree.cpus(f"{path}/cpulist", f"{path}/cpumap")
     if listed is None:
-        # The directory also has a link for each CPU; it may have thousands for memory blocks.
+        # The directory also has a link for each CPU, and it may have thousands for memory blocks.
         listed = tuple(tree.numbered(path, "cpu"))
     words = (tree.text(f"{path}/distance") or "").split()
     distances = [to_number(word) for word in words]
@@ -280,7 +280,7 @@ def _read_node(tree: Tree, node: int, online: frozenset[int]) -> _RawNode:
 
 
 def _memory(tree: Tree, path: str, name: str) -> Optional[int]:
-    """Bytes of a line ``name: N kB``."""
+    """Bytes in a line ``name: N kB``."""
     number, _, unit = fields(tree.text(path)).get(name, "").partition(" ")
     kilobytes = to_number(number)
     return None if kilobytes is None or kilobytes < 0 or unit.strip() != "kB" else kilobytes * 1024
@@ -289,10 +289,10 @@ def _memory(tree: Tree, path: str, name: str) -> Optional[int]:
 def _judge(node: _RawNode, nodes: Sequence[_RawNode], gpus: Sequence[FoundGpu]) -> Node:
     """The node with its kind.
 
-    A node with CPUs whose memory is not known is taken to have some, since nearly all have. A node
-    without CPUs is ``gpu-memory`` if a GPU says so or its number does, and also if it has no memory:
-    on Grace those are reserved for MIG instances, elsewhere for other devices with memory to
-    come. Nothing is ever placed on that kind.
+    A node with CPUs whose memory is unknown is assumed to have some, since nearly all have. A node
+    without CPUs is ``gpu-memory`` if a GPU or its number says so, and also if it has no memory:
+    on Grace those are reserved for MIG instances, elsewhere for other devices whose memory is
+    not online yet. Nothing is ever placed on that kind.
     """
     if node.cpus:
         kind: NodeKind = "cpu-only" if node.memory_bytes == 0 else "cpu"
@@ -310,7 +310,7 @@ def _is_gpu_memory(node: _RawNode, nodes: Sequence[_RawNode], gpus: Sequence[Fou
         return True
     if not any(gpu.vendor == "nvidia" for gpu in gpus):
         return False
-    # The driver's own word may be missing, but an NVIDIA GPU with memory nodes leaves traces.
+    # The driver's own file may be missing, but an NVIDIA GPU with memory nodes shows in other ways.
     with_cpus = [other.id for other in nodes if other.cpus]
     if node.id in _POWER9_GPU_NODES and with_cpus and max(with_cpus) < _POWER9_GPU_NODES[0]:
         return True
@@ -320,8 +320,8 @@ def _is_gpu_memory(node: _RawNode, nodes: Sequence[_RawNode], gpus: Sequence[Fou
 def _distances(nodes: Sequence[_RawNode]) -> tuple[tuple[int, ...], ...]:
     """The matrix for ``nodes`` in their order.
 
-    A row has one number for each online node, ascending. Where a row is missing or has another
-    length, the column stands in for it, then the kernel's own default.
+    A row has one number for each online node, ascending. If a row is missing or has another
+    length, the column replaces it, then the kernel's own default.
     """
     size = len(nodes)
     rows = [node.distances if len(node.distances) == size else None for node in nodes]
@@ -338,7 +338,7 @@ def _distances(nodes: Sequence[_RawNode]) -> tuple[tuple[int, ...], ...]:
 
 
 def _node_of_cpu(nodes: Sequence[Node]) -> tuple[dict[int, int], list[str]]:
-    """The node of each CPU, of several that claim it (broken firmware) the lowest; and warnings."""
+    """The node of each CPU, the lowest if several list it (broken firmware); and warnings."""
     owner: dict[int, int] = {}
     contested: set[int] = set()
     for node in nodes:
@@ -357,7 +357,7 @@ def _node_of_cpu(nodes: Sequence[Node]) -> tuple[dict[int, int], list[str]]:
 def _overrides(
     tree: Tree, path: Optional[AnyPath], nodes: Sequence[Node], strict: bool
 ) -> Optional[Overrides]:
-    """The site's file, checked against the nodes, without entries if it is wrong; None if there is none."""
+    """The site's file, checked against the nodes; without entries if it is wrong; None if there is none."""
     if path is None and not tree.exists(OVERRIDE_FILE):
         return None
     from .override import Overrides, read_overrides  # noqa: PLC0415 (most sites have none)
@@ -397,7 +397,7 @@ def _remarks(gpu: FoundGpu, placement: Placement) -> list[str]:
 
 
 def _gpu(found: FoundGpu, index: Optional[int], placement: Placement, machine: Topology) -> Gpu:
-    """The GPU with what follows from its node: the CPUs and the memory nearest to it."""
+    """The GPU with everything that follows from its node: the CPUs and the memory nearest to it."""
     cpus: tuple[int, ...] = ()
     memory_nodes: tuple[int, ...] = ()
     if placement.node is not None:
@@ -420,7 +420,7 @@ def _gpu(found: FoundGpu, index: Optional[int], placement: Placement, machine: T
 
 
 def _host_memory(nodes: Sequence[Node]) -> list[Node]:
-    """The nodes that host memory may come from: those with CPUs, without such those of HBM or CXL."""
+    """The nodes for host memory: those with CPUs and memory, else those of HBM or CXL."""
     for kind in ("cpu", "memory"):
         of_kind = [node for node in nodes if node.kind == kind]
         if of_kind:
@@ -431,7 +431,7 @@ def _host_memory(nodes: Sequence[Node]) -> list[Node]:
 def _nearest_cpus(machine: Topology, start: int) -> tuple[int, ...]:
     """The CPUs of node ``start``; if it has none, those of the nodes at the least distance that have some.
 
-    `na_own_cpus` in spank/placement/machine.c is the same for the plugin; a test compares them.
+    `na_own_cpus` in spank/placement/machine.c does the same for the plugin; a test compares them.
     """
     with_cpus = {node.id: node.cpus for node in machine.nodes if node.cpus}
     if start in with_cpus or not with_cpus:
@@ -443,7 +443,7 @@ def _nearest_cpus(machine: Topology, start: int) -> tuple[int, ...]:
 
 
 def _nearest(machine: Topology, start: int, wanted: Sequence[Node]) -> Optional[Node]:
-    """Node ``start`` if it is wanted, else the wanted one at the least distance, of equals the lowest."""
+    """Node ``start`` if it is among ``wanted``, else the nearest of these, the lowest if several are."""
     ids = [node.id for node in machine.nodes]
     row = machine.distances[ids.index(start)]
     return min(wanted, key=lambda node: (node.id != start, row[ids.index(node.id)], node.id), default=None)

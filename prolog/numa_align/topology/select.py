@@ -1,7 +1,7 @@
-"""Which GPU of a machine is meant: by the names that people, Slurm and the runtimes use.
+"""Which GPU of a machine is meant, by the names that people, Slurm and the runtimes use.
 
 The rules for lists of Slurm and of runtimes are also the plugin's (spank/placement/gpu_list.c); a test
-holds both together.
+compares them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .gpu.nvidia import mig_instances, mig_parent
 from .gpu.pci import normalise_bdf
 from .model import Gpu
 
-#: Finds the GPU of a MIG instance, which its own UUID does not tell; None where nobody knows.
+#: Finds the GPU of a MIG instance, which the instance's own UUID does not tell; None if unknown.
 FindParent = Callable[[str], Optional[Gpu]]
 
 _RANGE = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
@@ -26,22 +26,22 @@ _RANGE = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
 
 
 def by_number(gpus: Sequence[Gpu], number: int) -> Optional[Gpu]:
-    """By Slurm's index; by the position in the order of addresses where no GPU has an index."""
+    """By Slurm's index; by the position in the order of addresses if no GPU has an index."""
     if any(gpu.index is not None for gpu in gpus):
         return next((gpu for gpu in gpus if gpu.index == number), None)
     return gpus[number] if number < len(gpus) else None
 
 
 def number_of(gpus: Sequence[Gpu], position: int) -> int:
-    """How a person numbers a GPU: by Slurm's index, or by its position where Slurm's is not known."""
+    """A GPU's number for a person: Slurm's index, or its position if the index is unknown."""
     index = gpus[position].index
     return position if index is None else index
 
 
 def by_uuid(gpus: Sequence[Gpu], name: str) -> tuple[Gpu, ...]:
-    """The GPUs whose UUID begins with ``name``, as CUDA takes it: it names one if there is only one.
+    """The GPUs whose UUID begins with ``name``, as CUDA accepts it: only a unique beginning names one.
 
-    ``MIG-GPU-<uuid>/<gi>/<ci>``, of drivers before 470, names the GPU that the instance is of.
+    ``MIG-GPU-<uuid>/<gi>/<ci>``, of drivers before 470, names the GPU that has the instance.
     """
     name = name.lower()
     if name.startswith("mig-gpu-"):
@@ -55,8 +55,8 @@ def by_uuid(gpus: Sequence[Gpu], name: str) -> tuple[Gpu, ...]:
 def parent_of_instance(uuid: str, gpus: Sequence[Gpu], tree: Tree) -> Optional[Gpu]:
     """The GPU of a MIG instance.
 
-    The instance's UUID says nothing about its GPU: where only one GPU has instances it is that one,
-    otherwise NVML is asked, on the live machine. None where nobody knows.
+    The instance's UUID does not tell its GPU: if only one GPU has instances it is that one,
+    otherwise NVML is asked, on the live machine. None if unknown.
     """
     nvidia = [gpu for gpu in gpus if gpu.vendor == "nvidia"]
     divided = [gpu for gpu in nvidia if gpu.minor is not None and mig_instances(tree, gpu.minor)]
@@ -76,8 +76,8 @@ def _is_instance(name: str) -> bool:
 def select(text: str, gpus: Sequence[Gpu], tree: Tree) -> tuple[int, ...]:
     """Positions of the GPUs of a list, ascending.
 
-    A GPU is named by its number (see `by_number`), a range of those, PCI address, UUID or the beginning of
-    one, or by a MIG instance of it. Raises RequestError.
+    A GPU is named by its number (see `by_number`), a range of these, PCI address, UUID or the beginning of
+    one, or by one of its MIG instances. Raises RequestError.
     """
     order = {gpu.bdf: position for position, gpu in enumerate(gpus)}
     chosen: set[int] = set()
@@ -136,7 +136,7 @@ def _by_uuid_alone(gpus: Sequence[Gpu], name: str) -> Optional[Gpu]:
 def listed_by_slurm(text: str, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
     """The GPUs of Slurm's own list, which has its indexes, in the list's order.
 
-    Empty if an entry cannot be told: half of it is worse than none.
+    Empty if an entry is unknown: half a list is worse than none.
     """
     result: dict[str, Gpu] = {}
     for entry in text.split(","):
@@ -158,10 +158,10 @@ def hides_all(text: str) -> bool:
 def listed_for_runtime(
     text: str, gpus: Sequence[Gpu], among: Optional[Sequence[Gpu]], parent: FindParent
 ) -> tuple[Gpu, ...]:
-    """The GPUs of a runtime's list, in its order; numbers as `by_number`, or positions in ``among``.
+    """The GPUs of a runtime's list, in its order; numbers as in `by_number`, or positions in ``among``.
 
-    The list ends at its first invalid entry, as CUDA reads it. An instance of which ``parent`` does not
-    know the GPU is valid all the same: then nothing is known.
+    The list ends at its first invalid entry, as CUDA reads it. A MIG instance whose GPU ``parent`` does not
+    know is valid too: then the whole list is unknown.
     """
     result: dict[str, Gpu] = {}
     for entry in text.split(","):

@@ -1,8 +1,8 @@
-"""The part of TOML that override files consist of, for Python 3.9 and 3.10, which have no parser.
+"""The subset of TOML that override files use, for Python 3.9 and 3.10, which have no parser.
 
-``[[name]]``, and ``key = value`` where the value is a string without escapes, a decimal integer, or true
-or false; comments and blank lines. What is accepted means the same as in TOML (toml.io, version 1.0); the
-rest of TOML is refused with the number of the line.
+``[[name]]``, and ``key = value`` with a string without escapes, a decimal integer, or true
+or false as the value; comments and blank lines. What is accepted means the same as in TOML (toml.io, version
+1.0); the rest of TOML is refused with the number of the line.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MAX_DIGITS = 18
 
 
 def loads(text: str) -> dict[str, object]:
-    """The document. Raises ValueError."""
+    """Parse the document. Raises ValueError."""
     document: dict[str, object] = {}
     table: dict[str, object] = document
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
@@ -78,7 +78,7 @@ def _value(text: str, number: int) -> Value:
 
 
 def _end(rest: str, number: int) -> None:
-    """Only a comment may follow."""
+    """Accept nothing but a comment."""
     rest = rest.strip(" \t")
     if rest and not rest.startswith("#"):
         raise ValueError(f"{rest[:40]!r} stands behind a value (line {number})")

@@ -1,4 +1,4 @@
-"""Samples and reports for the terminal, and a report as one HTML page that needs no other file."""
+"""Samples and reports for the terminal, and a report as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _table(*columns: str) -> Table:
 
 
 def show_samples(samples: Sequence[Sample], tasks: bool = False) -> RenderableType:
-    """One row for each job, or for each task, and the sums."""
+    """One row per job, or per task, and the sums."""
     rows = [(sample.node, task) for sample in samples for task in sample.tasks]
     body: RenderableType
     if not rows:
@@ -90,7 +90,7 @@ def _task_table(rows: Sequence[tuple[str, TaskSample]]) -> Table:
 
 
 def _alike(rows: Sequence[tuple[str, TaskSample]]) -> dict[tuple[Any, ...], list[tuple[str, TaskSample]]]:
-    """Tasks by what is shown of them: those that differ in node and number alone share a row."""
+    """Tasks grouped by what is shown of them: those that differ only in node and number share a row."""
     groups: dict[tuple[Any, ...], list[tuple[str, TaskSample]]] = {}
     for node, task in rows:
         near = (
@@ -103,7 +103,7 @@ def _alike(rows: Sequence[tuple[str, TaskSample]]) -> dict[tuple[Any, ...], list
 
 
 def _nics(task: TaskSample) -> tuple[Text, Text]:
-    """The network cards that it has open, the near ones and the others."""
+    """The network cards that it has open: the near ones, and the others."""
     far = (name for name in task.nics if name not in task.near_nics)
     return Text(",".join(task.near_nics) or "-"), Text(",".join(far) or "-")
 
@@ -117,7 +117,7 @@ def _numbers(alike: Sequence[tuple[str, TaskSample]]) -> str:
 
 
 def _state_of(task: TaskSample) -> Text:
-    """The state, and where the site rehearses what it would be."""
+    """The state, and the state that it would have if the site rehearses."""
     shown = Text(task.state, STATE_STYLES[task.state])
     if task.would_change and task.would is not None:
         shown.append(f" (would be {task.would} on CPUs {task.would_cpus})", STATE_STYLES[task.would])
@@ -219,7 +219,7 @@ body {{ font-size: 14px; margin: 1em auto }} th, td {{ padding: .25em .3em }} .b
 
 
 def report_page(report: Report, estimate: Optional[Estimate] = None) -> str:
-    """The report as HTML; no script, and nothing is loaded from elsewhere."""
+    """The report as HTML, without scripts or anything that is loaded from elsewhere."""
     key = "".join(
         f'<span style="background:{STATE_COLOURS[state]}"></span><span class="word">{state}</span>'
         for state in STATES

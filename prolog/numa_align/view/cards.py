@@ -1,4 +1,4 @@
-"""Network cards and disks for a person: what there is, and how far each is from each GPU."""
+"""Network cards and disks for a person: which there are, and how far each is from each GPU."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ..topology.model import PATHS, Attached, Disk, Nic, Topology
 
 _STYLES = {"PIX": "bold green", "PXB": "green", "PHB": "", "NODE": "", "SYS": "red"}
 
-# Columns below which a table of cards has no room: an address, a name and a word or two.
+# In fewer columns a table of cards has no room for an address, a name and a word or two.
 _NARROW = 60
 
 
 def parts_of(topology: Topology, attached: Attached, width: int) -> Iterator[RenderableType]:
-    """A table of the cards, one of the disks, and how far they are from the GPUs, as far as there are any.
+    """A table of the cards, one of the disks, and their distances from the GPUs, if there are any.
 
-    Virtual functions are counted at their card and not shown: there may be hundreds.
+    Virtual functions are counted with their card and not shown, as there may be hundreds.
     """
     cards = [nic for nic in attached.nics if nic.physical is None]
     if cards:
         yield _card_table(cards, attached.nics, width)
     if attached.disks:
         yield _disk_table(attached.disks, width)
-    # Ethernet that cannot do RDMA is near to nothing that matters.
+    # For Ethernet without RDMA, the distance does not matter.
     shown: list[Union[Nic, Disk]] = [nic for nic in cards if nic.for_rdma]
     for devices in (shown, list(attached.disks)):
         if topology.gpus and devices:
@@ -40,7 +40,7 @@ def _table() -> Table:
 
 
 def label(device: Union[Nic, Disk]) -> str:
-    """How programs call it, else its address."""
+    """The name that programs use for it, else its address."""
     return device.name or device.bdf
 
 
@@ -69,7 +69,7 @@ def _state(nic: Nic) -> Text:
     words = "?" if nic.up is None else "up" if nic.up else "down"
     if nic.up and nic.ports not in ((), (1,)):
         words += " (port " + ",".join(map(str, nic.ports)) + ")"
-    # A card for RDMA that is down is one that no task will use.
+    # No task uses a card for RDMA that is down.
     return Text(words, style="bold red" if nic.up is False and nic.for_rdma else "")
 
 
@@ -101,7 +101,7 @@ def _disk_table(disks: Sequence[Disk], width: int) -> RenderableType:
 
 
 def _paths(topology: Topology, devices: Sequence[Union[Nic, Disk]], width: int) -> Iterator[RenderableType]:
-    """A matrix where it fits, else for each GPU the devices by class, the nearest first."""
+    """A matrix if it fits, else for each GPU the devices by class, the nearest first."""
     names = [label(device) for device in devices]
     needed = 2 + max(len(gpu.bdf) for gpu in topology.gpus) + sum(max(len(name), 4) + 1 for name in names)
     table = _table()

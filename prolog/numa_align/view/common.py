@@ -1,4 +1,4 @@
-"""What `check`, `job`, `audit` and `plan` say of a process and its GPUs, in the same words. Pure."""
+"""Texts and JSON of a process and its GPUs that `check`, `job`, `audit` and `plan` have in common. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ..names import PathWord
 from ..process.held_nics import HeldNics
 from ..topology.model import Gpu
 
-#: Their colours on paper, which stay apart in grey as well; the word stands beside each.
+#: Colours of the states on paper, distinct in grey too; the word is shown beside each.
 STATE_COLOURS = {"aligned": "#1b7837", "partial": "#f6c141", "memory-only": "#7b9fd4", "unaligned": "#b2182b"}
 #: The colour of each state on a terminal.
 STATE_STYLES = {"aligned": "green", "partial": "yellow", "memory-only": "yellow", "unaligned": "red"}
 
 
 def gpus_text(gpus: Sequence[Gpu]) -> str:
-    """``0@0,4@1``: minor (else PCI address) at node; ``?`` for a node that is not known."""
+    """``0@0,4@1``: minor (else PCI address) at node; ``?`` for an unknown node."""
     return ",".join(
         f"{gpu.bdf if gpu.minor is None else gpu.minor}@{'?' if gpu.node is None else gpu.node}"
         for gpu in gpus
@@ -42,7 +42,7 @@ class HeldNicFields(TypedDict):
 
 
 class MemoryFields(TypedDict):
-    """Memory in JSON, bytes by node; all None where the process is hidden."""
+    """Memory in JSON, bytes by node; all None if the process is hidden."""
 
     bytes_by_node: Optional[dict[str, int]]
     private_by_node: Optional[dict[str, int]]
@@ -50,7 +50,7 @@ class MemoryFields(TypedDict):
 
 
 def gpus_fields(gpus: Sequence[Gpu]) -> list[GpuFields]:
-    """The same for JSON."""
+    """GPUs for JSON."""
     return [{"bdf": gpu.bdf, "minor": gpu.minor, "node": gpu.node} for gpu in gpus]
 
 
@@ -62,7 +62,7 @@ def nics_text(nics: HeldNics) -> str:
 
 
 def nics_fields(nics: HeldNics) -> list[HeldNicFields]:
-    """The same for JSON."""
+    """Open cards for JSON."""
     return [
         {
             "name": held.nic.name,
@@ -76,13 +76,13 @@ def nics_fields(nics: HeldNics) -> list[HeldNicFields]:
 
 
 def memory_text(private: Mapping[int, int], shared: Mapping[int, int]) -> str:
-    """``9.8MiB@0 0.1MiB@1``, and behind a plus what is shared or pinned: ``9.8MiB@0 +512.0MiB@0``."""
+    """``9.8MiB@0 0.1MiB@1``, then after a plus what is shared or pinned: ``9.8MiB@0 +512.0MiB@0``."""
     own = [f"{size / 2**20:.1f}MiB@{node}" for node, size in private.items()]
     return " ".join([*own, *(f"+{size / 2**20:.1f}MiB@{node}" for node, size in shared.items())])
 
 
 def memory_fields(private: Mapping[int, int], shared: Mapping[int, int]) -> MemoryFields:
-    """The same for JSON, and all of it together."""
+    """Memory for JSON, with the sum of both."""
     nodes = sorted({*private, *shared})
     return {
         "bytes_by_node": {str(node): private.get(node, 0) + shared.get(node, 0) for node in nodes},

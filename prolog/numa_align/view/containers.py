@@ -25,7 +25,7 @@ def docker(binding: Binding) -> Shown:
     parts = [*cpuset, *_limit(binding)]
     if nvidia:
         devices = "device=" + ",".join(_names(binding.topology, nvidia))
-        # docker reads the value as CSV, so that a list needs quotes of its own.
+        # docker reads the value as CSV, so a list needs quotes of its own.
         parts.append("--gpus " + (shlex.quote(f'"{devices}"') if len(nvidia) > 1 else devices))
     return Shown(" ".join(parts + _device_options(binding.gpus)), notes)
 
@@ -72,7 +72,7 @@ def apptainer(binding: Binding) -> Shown:
 
 
 def enroot(binding: Binding) -> Shown:
-    """The beginning of a command line: enroot binds nothing, and keeps what its caller has."""
+    """The beginning of a command line: enroot itself binds nothing, and keeps its caller's binding."""
     around = numactl(binding)
     parts = [f"numactl {around.text} enroot start"]
     if _nvidia(binding):
@@ -88,7 +88,7 @@ def enroot(binding: Binding) -> Shown:
 
 
 def cdi(binding: Binding) -> Shown:
-    """Names of the devices for any engine that reads CDI files, one a line."""
+    """Names of the devices for any engine that reads CDI files, one per line."""
     names = _cdi_names(binding.topology, binding.gpus)
     names += _device_files(binding.gpus)
     numbered = "CDI files of these GPUs number them in an order of their own: these are their device files"
@@ -101,10 +101,10 @@ def _nvidia(binding: Binding) -> list[Gpu]:
 
 
 def _cpuset(binding: Binding) -> tuple[list[str], tuple[str, ...]]:
-    """The options for CPUs and memory nodes, and what is to be said of the latter.
+    """The options for CPUs and memory nodes, and remarks on the latter.
 
-    Without --cpuset-mems where no node is known to be near (an empty list would be refused), and where
-    the policy that was asked for is none that holds memory on some nodes.
+    There is no --cpuset-mems if no node is known to be near (an empty list would be refused), or if
+    the requested policy does not hold memory on some nodes.
     """
     cpus, policy = f"--cpuset-cpus={binding.cpus}", binding.placement.policy
     if policy in ("preferred", "preferred-many", "bind") and binding.nodes:
@@ -119,7 +119,7 @@ def _limit(binding: Binding) -> list[str]:
 
 
 def _names(topology: Topology, gpus: Sequence[Gpu]) -> list[str]:
-    """UUIDs where all are known; else NVML's numbers, which count NVIDIA's GPUs by address."""
+    """UUIDs if all are known; else NVML's numbers, which count NVIDIA's GPUs by address."""
     if all(gpu.uuid for gpu in gpus):
         return [gpu.uuid for gpu in gpus if gpu.uuid]
     order = [gpu.bdf for gpu in topology.gpus if gpu.vendor == "nvidia"]
@@ -127,13 +127,13 @@ def _names(topology: Topology, gpus: Sequence[Gpu]) -> list[str]:
 
 
 def _cdi_names(topology: Topology, gpus: Sequence[Gpu]) -> list[str]:
-    """Of NVIDIA's GPUs: other makers' files number them in an order of their own, so those go by file."""
+    """For NVIDIA's GPUs only: other vendors' files have their own numbering, so these go by device file."""
     nvidia = [gpu for gpu in gpus if gpu.vendor == "nvidia"]
     return [f"{VENDORS['nvidia'].cdi}={name}" for name in _names(topology, nvidia)]
 
 
 def _device_files(gpus: Sequence[Gpu]) -> list[str]:
-    """GPUs that a container gets as device files, and what their runtime needs beside them."""
+    """GPUs that a container gets as device files, and the other files that their runtime needs."""
     others = [gpu for gpu in gpus if gpu.vendor != "nvidia" and gpu.device]
     beside = dict.fromkeys(file for gpu in others for file in VENDORS[gpu.vendor].beside)
     return [*beside, *(str(gpu.device) for gpu in others)]

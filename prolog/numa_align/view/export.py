@@ -1,4 +1,4 @@
-"""A binding in the words of other tools: the way to all of them. Pure."""
+"""A binding in the syntax of other tools: the entry point for all of them. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOOLS = (
     "env",
     "nccl-topo",
 )
-#: Tools that want to know how devices hang together.
+#: Tools that need to know how devices are connected.
 WANT_WAYS = ("nccl-topo",)
 
 
@@ -40,10 +40,10 @@ def show(
     cores: Optional[int] = None,
     ways: Optional[Mapping[str, Way]] = None,
 ) -> Shown:
-    """The binding of ``gpus`` in the words of ``tool``, one of `TOOLS`.
+    """The binding of ``gpus`` in the syntax of ``tool``, one of `TOOLS`.
 
-    ``with_memory``: with a limit of memory too, the GPUs' share of their nodes. ``cores``: so many were
-    asked for. ``ways``: of GPUs and cards, for `WANT_WAYS`.
+    ``with_memory``: also limit memory, to the GPUs' share of their nodes. ``cores``: how many were
+    requested. ``ways``: routes of GPUs and cards, for `WANT_WAYS`.
     """
     limit = kubernetes.share_mib(topology, gpus) if with_memory else None
     binding = Binding(topology, decision, tuple(gpus), limit, cores, ways or {})
@@ -68,5 +68,5 @@ def show(
     return Shown(shown.text, (*shown.notes, f"{tool} has no option that limits memory"))
 
 
-#: Tools that print a limit of memory if one is asked for, or anyway.
+#: Tools that print a memory limit, if one is requested or always.
 _LIMITING = ("docker", "podman", "compose", "apptainer", "kubernetes", "systemd")

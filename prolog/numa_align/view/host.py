@@ -1,4 +1,4 @@
-"""A binding in the words of what starts processes: numactl, taskset, systemd, a shell. Pure."""
+"""A binding in the syntax of programs that start processes: numactl, taskset, systemd, a shell. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .shown import Binding, Shown
 
 
 def numactl(binding: Binding) -> Shown:
-    """Options of numactl(8), which sets every policy that there is."""
+    """Options of numactl(8), which can set every policy."""
     placement = binding.placement
     words = {
         "preferred": "--preferred={}",
@@ -47,7 +47,7 @@ def systemd(binding: Binding) -> Shown:
             "systemd has no preferred-many: with preferred, a node full of page cache sends memory elsewhere",
         )
     elif placement.policy == "preferred-many":
-        # systemd.exec(5) knows no preferred-many; on the node of the running CPU is the nearest to it.
+        # systemd.exec(5) has no preferred-many; local, the node of the running CPU, is nearest to it.
         lines.append("NUMAPolicy=local")
         notes = ("systemd has no policy that prefers several nodes; local takes that of the running CPU",)
     elif placement.policy == "local":
@@ -61,7 +61,7 @@ def systemd(binding: Binding) -> Shown:
 
 
 def env(binding: Binding) -> Shown:
-    """The variables that the plugin and `run` set, without those that are only taken away."""
+    """The variables that the plugin and `run` set, without those that are only removed."""
     pairs = ((name, value) for name, value in binding.decision.variables.items() if value is not None)
     lines = (f"export {name}={shlex.quote(value)}" for name, value in pairs)
     return Shown("\n".join(lines), ("variables bind nothing: `numa-align run` does",))

@@ -1,7 +1,7 @@
-"""What Kubernetes is told so that Pods sit near their GPUs: the kubelet's settings, a Pod, a claim. Pure.
+"""Settings that make Kubernetes place Pods near their GPUs: the kubelet's, a Pod's, a claim's. Pure.
 
 The settings are those of KubeletConfiguration (kubelet.config.k8s.io/v1beta1). Neither the kubelet nor a
-driver takes a list of CPUs from a Pod: what is printed makes them choose as this program would.
+driver accepts a list of CPUs from a Pod: these settings make them choose as this program would.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ..topology.gpu.vendors import VENDORS
 from ..topology.model import Gpu, Node, Topology
 from .shown import Binding, Shown
 
-#: The kubelet starts on machines with up to so many NUMA nodes, unless it is told another number.
+#: By default the kubelet only starts on machines with at most this many NUMA nodes.
 _USUAL_NODES = 8
-#: It goes through all sets of NUMA nodes for each Pod that it admits; beyond this that is felt.
+#: For each Pod that it admits, it goes through all sets of NUMA nodes; with more nodes this is noticeable.
 _MANY_NODES = 16
-#: The kubelet's own thresholds: they hold only as long as none is named, so all are.
+#: The kubelet's own thresholds: naming one removes the other defaults, so all are named.
 _EVICTION = {
     "memory.available": "100Mi",
     "nodefs.available": "10%",
@@ -34,7 +34,7 @@ _EVICTION_MIB = 100
 
 @dataclass(frozen=True)
 class Share:
-    """What one Pod gets, such that Pods for all GPUs fit: ``cpus`` are hardware threads, 0 if too few."""
+    """What one Pod gets, so that Pods for all GPUs fit: ``cpus`` are hardware threads, 0 if too few."""
 
     cpus: int
     memory_mib: int
@@ -91,7 +91,7 @@ _VERIFY = "to verify it: kubectl exec near-gpus -- numa-align check"
 
 
 def reserved_cpus(topology: Topology) -> tuple[int, ...]:
-    """For the system: the first core of each node with CPUs, all its hardware threads."""
+    """CPUs for the system: the first core of each node with CPUs, all its hardware threads."""
     first: dict[Optional[int], tuple[int, ...]] = {}
     for core in topology.cores:
         first.setdefault(core.node, core.cpus)
@@ -99,13 +99,13 @@ def reserved_cpus(topology: Topology) -> tuple[int, ...]:
 
 
 def reserved_mib(node: Node) -> int:
-    """What Pods do not get of a node's memory: a tenth for the system, all of it where it is a GPU's."""
+    """A node's memory that Pods do not get: a tenth for the system, all of it if it is a GPU's."""
     whole = node.memory_bytes >> 20
     return whole if node.kind == "gpu-memory" else whole // 10
 
 
 def share_of_pod(topology: Topology, gpus: Sequence[Gpu]) -> Share:
-    """CPUs, in whole cores, and memory of a Pod with ``gpus``, such that Pods for all GPUs fit."""
+    """CPUs, in whole cores, and memory of a Pod with ``gpus``, so that Pods for all GPUs fit."""
     width = _width(topology)
     machine = ClaimMachine.of(topology)
     reserved = set(reserved_cpus(topology))
@@ -121,7 +121,7 @@ def share_of_pod(topology: Topology, gpus: Sequence[Gpu]) -> Share:
 
 
 def _share(binding: Binding) -> Share:
-    """The Pod's share, with as many cores as were asked for."""
+    """The Pod's share, with as many cores as were requested."""
     share = share_of_pod(binding.topology, binding.gpus)
     if binding.cores is None:
         return share
@@ -133,7 +133,7 @@ def _share(binding: Binding) -> Share:
 
 
 def share_mib(topology: Topology, gpus: Sequence[Gpu]) -> int:
-    """Memory for the user of ``gpus``, such that there is as much for each other GPU of their nodes."""
+    """Memory for the user of ``gpus``, such that each other GPU of their nodes can have as much."""
     left = {node.id: (node.memory_bytes >> 20) - reserved_mib(node) for node in topology.nodes}
     memory = 0
     for gpu in gpus:
@@ -152,7 +152,7 @@ def _refuse_unknown(gpus: Sequence[Gpu]) -> None:
 
 
 def _width(topology: Topology) -> int:
-    """Hardware threads of a core."""
+    """Hardware threads per core."""
     return max((len(core.cpus) for core in topology.cores), default=1)
 
 
@@ -163,7 +163,7 @@ def _policy(topology: Topology, gpus: Sequence[Gpu]) -> str:
     with_cpus = {node.id for node in topology.nodes if node.cpus}
     nodes = {gpu.node for gpu in gpus}
     if not nodes <= with_cpus:
-        # No set of nodes holds these GPUs and CPUs: anything stricter refuses each of their Pods.
+        # No set of nodes holds these GPUs and CPUs: any stricter policy would refuse all of their Pods.
         return "best-effort"
     return "single-numa-node" if len(nodes) == 1 else "restricted"
 
@@ -190,14 +190,14 @@ def _options(topology: Topology) -> list[str]:
     if len(topology.nodes) > 2:
         options["prefer-closest-numa-nodes"] = "true"
     if len(topology.nodes) > _USUAL_NODES:
-        # The kubelet counts all directories of nodes: those of a GPU's memory, and empty ones, too.
+        # The kubelet counts all directories of nodes, including those of GPU memory and empty ones.
         options["max-allowable-numa-nodes"] = str(len(topology.nodes))
     lines = [f'  {name}: "{value}"' for name, value in options.items()]
     return ["topologyManagerPolicyOptions:", *lines] if options else []
 
 
 def _memory(topology: Topology) -> list[str]:
-    """Reserved by node; the kubelet starts only if that is the sum of what is reserved by purpose."""
+    """Reserved by node; the kubelet only starts if it equals the sum of what is reserved by purpose."""
     by_node = {node.id: reserved_mib(node) for node in topology.nodes if reserved_mib(node)}
     rest = sum(by_node.values()) - _EVICTION_MIB
     if rest < 2:

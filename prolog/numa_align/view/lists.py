@@ -1,4 +1,4 @@
-"""Lists of CPUs in tables: they break at commas, and where no terminal is they do not break at all."""
+"""Lists of CPUs in tables: they wrap at commas, and not at all if the output is not a terminal."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.text import Text
 
-#: Of a file or a pipe, which has no width to keep to.
+#: The width for a file or a pipe, which is unlimited.
 _NO_LIMIT = 10000
 
 
 class AtCommas:
-    """``0-3,8,12-15``, which goes on in the next line behind a comma and never inside a number."""
+    """``0-3,8,12-15``, which wraps after a comma and never inside a number."""
 
     def __init__(self, text: str) -> None:
-        """A list, and what follows it, as `format_cpulist` writes it."""
+        """A list, and any text after it, as `format_cpulist` writes it."""
         self._text = text
         self._parts = [f"{part}," for part in text.split(",")[:-1]] + text.split(",")[-1:]
 
@@ -25,7 +25,7 @@ class AtCommas:
         return Measurement(max(map(len, self._parts)), len(self._text))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """As many parts in a line as fit."""
+        """As many parts per line as fit."""
         lines = [""]
         for part in self._parts:
             if lines[-1] and len(lines[-1]) + len(part) > options.max_width:
@@ -35,5 +35,5 @@ class AtCommas:
 
 
 def console_here() -> Console:
-    """stdout: as wide as the terminal, else as wide as is needed."""
+    """stdout: as wide as the terminal, else as wide as needed."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else _NO_LIMIT)

@@ -1,8 +1,8 @@
-"""A topology file for NCCL and RCCL (NCCL_TOPO_FILE), where sysfs does not say where GPUs are. Pure.
+"""A topology file for NCCL and RCCL (NCCL_TOPO_FILE), for machines whose sysfs lacks the GPUs' places. Pure.
 
 Source: NCCL's src/graph/xml.cc (read at commit 081eafa) and src/graph/topo.cc (069a3d4). NCCL adds from sysfs
 what a file leaves out (speed and width of links, the kind of processor), and looks there for each device that
-is not in the file. Its reader takes no tabs and no declaration of XML.
+is not in the file. Its reader accepts neither tabs nor an XML declaration.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from ..topology.gpu.pci import Way, bdf_key
 from ..topology.model import Gpu, Topology
 from .shown import Binding, Shown
 
-#: Of a switch, by its PCI class.
+#: PCI class of a switch.
 _BRIDGE = "0x060400"
-#: NCCL's own form of an address has four digits of domain; it looks devices up by the text.
+#: NCCL writes addresses with a domain of four digits, and looks devices up by that text.
 _ADDRESS_LENGTH = len("0000:00:00.0")
 
 
 def nccl_topo(binding: Binding) -> Shown:
-    """The GPUs that were named and all cards for RDMA, below the NUMA node where each is."""
+    """The chosen GPUs and all cards for RDMA, below the NUMA node of each."""
     return topology_file(binding.topology, binding.gpus, binding.ways)
 
 
@@ -48,7 +48,7 @@ def _nearest_cpus(topology: Topology, node: int) -> tuple[int, ...]:
 
 
 def _below(above: tuple[str, ...], devices: Mapping[str, Way], indent: str) -> Iterator[str]:
-    """The switches and devices whose way begins with ``above``, by address."""
+    """The switches and devices whose route begins with ``above``, by address."""
     depth = len(above)
     here = {bdf: way for bdf, way in devices.items() if _switches(way)[:depth] == above}
     inner = {_switches(way)[depth] for way in here.values() if len(_switches(way)) > depth}
@@ -63,9 +63,9 @@ def _below(above: tuple[str, ...], devices: Mapping[str, Way], indent: str) -> I
 
 
 def _switches(way: Way) -> tuple[str, ...]:
-    """The switches above a function, the highest first, as NCCL counts them: by their ports up.
+    """The switches above a function, the highest first, as NCCL counts them: by their upstream ports.
 
-    A switch has two bridges on the way, one port up and one down; that of the root complex is alone.
+    A switch has two bridges on the route, an upstream and a downstream port; a root port is single.
     """
     return tuple(reversed(way.route[1:-1][::-1][1::2]))
 

@@ -1,4 +1,4 @@
-"""A progress bar on stderr while somebody waits."""
+"""A progress bar on stderr for long operations."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import Progress
 
-#: Is told how much is done, of how much, and what is done now ("" where that stays as it is).
+#: Called with how much is done, of how much, and what is being done ("" if that is unchanged).
 Tell = Callable[[int, int, str], None]
 
 
 @contextmanager
 def progress(what: str) -> Iterator[Tell]:
-    """A bar if stderr is a terminal; elsewhere nothing, as rich 13 ends a bar that is off with a line."""
+    """A bar if stderr is a terminal; else nothing, as rich 13 prints a newline even for a disabled bar."""
     if not sys.stderr.isatty():
         yield lambda done, of, now: None
         return

@@ -1,4 +1,4 @@
-"""What `show` has and what it prints: a binding, and a text in the words of a tool. Pure."""
+"""The input and output of `show`: a binding, and a text in the syntax of a tool. Pure."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Shown:
 
 @dataclass(frozen=True)
 class Binding:
-    """What is to be said in a tool's words.
+    """What is to be written in a tool's syntax.
 
-    ``limit_mib`` is a limit of memory and ``cores`` the number that was asked for, None without one. ``ways``
-    are those of GPUs and cards, by address, for the tools of `numa_align.view.export.WANT_WAYS`.
+    ``limit_mib`` is a memory limit and ``cores`` the requested number, None without one. ``ways``
+    are routes of GPUs and cards, by address, for the tools of `numa_align.view.export.WANT_WAYS`.
     """
 
     topology: Topology
@@ -39,21 +39,21 @@ class Binding:
 
     @property
     def placement(self) -> Placement:
-        """Where the GPUs' user belongs."""
+        """Where the process that uses the GPUs belongs."""
         return self.decision.placement
 
     @property
     def cpus(self) -> str:
-        """As the kernel writes lists of CPUs."""
+        """The CPUs as a list in the kernel's format."""
         return format_cpulist(self.placement.cpus)
 
     @property
     def nodes(self) -> str:
-        """The nodes of the policy, in the same way."""
+        """The nodes of the policy, in the same format."""
         return format_cpulist(self.placement.memory_nodes)
 
     def runtime_variables(self) -> dict[str, str]:
-        """Those by which CUDA, ROCm and Level Zero show these GPUs only; none where a driver is missing."""
+        """Variables by which CUDA, ROCm and Level Zero show only these GPUs; none if a driver is missing."""
         if not all(gpu.device for gpu in self.gpus):
             return {}
         return expose(self.topology.gpus, self.gpus, {}, lambda device: True)

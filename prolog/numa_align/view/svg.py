@@ -1,8 +1,8 @@
-"""A machine as a drawing (SVG): packages, nodes, caches, cores, threads, GPUs, cards, and who has what.
+"""A machine as a drawing (SVG): packages, nodes, caches, cores, threads, GPUs, cards, and who uses what.
 
-Drawn with the standard library's XML writer: what is needed are rectangles, lines and text. A task has a
-colour, a pattern where there are more tasks than colours, and its number on every core, so that the drawing
-reads in grey. Colours of tasks are none of those of states.
+Drawn with the standard library's XML writer, as only rectangles, lines and text are needed. A task has a
+colour, a pattern if there are more tasks than colours, and its number on every core, so that the drawing
+is readable in grey. No colour of a task is also the colour of a state.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from ..placement.plan import Plan
     from ..process.of_job import Seen
 
-#: Neighbours stay apart in grey, and all are light enough for black text.
+#: Neighbours are distinct in grey, and all are light enough for black text.
 COLOURS = ("#fdeebb", "#bfe3f5", "#f7b9a8", "#b9e69b", "#d9b3e6", "#8fb8de", "#d6a45c", "#5f9f92")
-#: Where the colours are used up, they come again with a pattern.
+#: After the last colour they are used again with a pattern.
 _PATTERNS = ("", "stripes", "dots", "crossed", "bars")
 _SEVERAL, _FREE, _OUTSIDE, _PAPER, _INK = "#c9c9c9", "#ffffff", "#ededed", "#ffffff", "#222222"
 _CORE, _GAP, _PAD, _LINE = 28, 4, 10, 18
 _PER_ROW = 16
 _PAGE = 1500
-#: Nodes above which distances are said in words.
+#: With more nodes than this, distances are described in words.
 _MATRIX = 16
 
 
@@ -48,16 +48,16 @@ _Area = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has some CPUs and GPUs: ``mark`` stands on each core, ``label`` in the legend; PCI addresses."""
+    """The user of some CPUs and GPUs: ``mark`` is on each core, ``label`` in the legend; PCI addresses."""
 
     mark: str
     label: str
     cpus: frozenset[int]
     gpus: tuple[str, ...] = ()
     state: Optional[str] = None
-    #: What is to be said of it below the legend.
+    #: A remark about it below the legend.
     reason: str = ""
-    #: What the mark is the number of: a task, or a process that is of none.
+    #: What the mark numbers: a task, or a process outside any task.
     kind: str = "task"
 
 
@@ -65,7 +65,7 @@ class Holder:
 class Picture:
     """What is drawn besides the machine.
 
-    ``step`` are the CPUs that holders may have, None where there is no step. ``caches`` has the size of a
+    ``step`` are the CPUs that holders may have, None without a step. ``caches`` has the size of a
     last-level cache by its lowest CPU, in bytes.
     """
 
@@ -77,15 +77,15 @@ class Picture:
 
 
 def heading(host: Optional[str]) -> str:
-    """Host, command line and version, as a drawing that is found later is to tell them."""
+    """Host, command line and version, so that a drawing explains itself when it is found later."""
     words = " - ".join([*([host] if host else []), f"numa-align {__version__}", shlex.join(sys.argv[1:])])
-    # XML has no place for control characters, and a picture none for a longer line.
+    # XML does not allow control characters, and the picture has no room for a longer line.
     words = "".join(character if character.isprintable() else "?" for character in words)
     return words if len(words) <= 150 else f"{words[:146]} ..."
 
 
 class _Drawing:
-    """Elements below a root of a size that grows with them."""
+    """Elements below a root that grows with them."""
 
     def __init__(self) -> None:
         self.root = ElementTree.Element("svg", {"xmlns": "http://www.w3.org/2000/svg"})
@@ -108,11 +108,11 @@ class _Drawing:
         self.bottom = max(self.bottom, y + 4)
 
     def tip(self, element: ElementTree.Element, words: str) -> None:
-        """What is shown where a pointer rests."""
+        """Add a tooltip."""
         ElementTree.SubElement(element, "title").text = words
 
     def patterns(self) -> None:
-        """The patterns that lie over colours, and the one for what is outside of the step."""
+        """The patterns that overlay colours, and the one for CPUs outside the step."""
         definitions = self._add("defs", {})
         shapes = {
             "stripes": "M0,6 L6,0", "crossed": "M0,6 L6,0 M0,0 L6,6", "bars": "M3,0 L3,6",
@@ -147,7 +147,7 @@ def _round(number: float) -> float:
 
 
 def width_of(words: str, size: float) -> float:
-    """About how wide a text is; wide enough for the widest of the fonts that are asked for."""
+    """The approximate width of a text, enough for the widest of the requested fonts."""
     return 0.64 * size * len(words)
 
 
@@ -161,7 +161,7 @@ def size_words(size: int) -> str:
 
 
 def colour_of(number: int) -> tuple[str, str]:
-    """Colour and pattern of the holder of this number."""
+    """Colour and pattern of the holder with this number."""
     return COLOURS[number % len(COLOURS)], _PATTERNS[number // len(COLOURS) % len(_PATTERNS)]
 
 
@@ -181,7 +181,7 @@ def draw(topology: Topology, picture: Picture) -> str:
 
 
 class _Machine:
-    """Packages with their nodes, and below them the nodes that are in none."""
+    """Packages with their nodes, and below them the nodes outside any package."""
 
     def __init__(self, drawing: _Drawing, topology: Topology, picture: Picture) -> None:
         self._drawing, self._topology, self._picture = drawing, topology, picture
@@ -191,7 +191,7 @@ class _Machine:
                 self._holders_of.setdefault(cpu, []).append(number)
 
     def draw(self, left: float, top: float) -> None:
-        """Packages side by side as far as the page goes, in rows."""
+        """Packages side by side in rows, as many as fit the page."""
         topology = self._topology
         packages: dict[int, list[Node]] = {}
         apart: list[Node] = []
@@ -238,12 +238,12 @@ class _Machine:
         return min(_PER_ROW, max((len(cache) for cache in _caches(cores)), default=1))
 
     def _columns(self, cores: Sequence[Core]) -> int:
-        """Caches side by side: small ones share a row."""
+        """Number of caches side by side: small ones share a row."""
         width = self._per_row(cores) * (_CORE + _GAP) + 3 * _GAP
         return max(1, int((_PER_ROW * (_CORE + _GAP) + 3 * _GAP) // width))
 
     def _width(self, node: Node) -> float:
-        """Of a node's box: its cores, and room for the lines about its devices."""
+        """The width of a node's box: its cores, and room for the lines about its devices."""
         cores = self._cores(node.id)
         caches = len(_caches(cores))
         columns = min(self._columns(cores), max(caches, 1))
@@ -297,7 +297,7 @@ class _Machine:
             self._core(core, x + _GAP + column * (_CORE + _GAP), y + 12 + row * (_CORE + _GAP))
 
     def _core(self, core: Core, x: float, y: float) -> None:
-        """The mark of who has it; below, a strip for each thread that has a sibling."""
+        """The mark of its holder; below, a strip for each thread that has a sibling."""
         drawing, picture = self._drawing, self._picture
         mine = sorted({number for cpu in core.cpus for number in self._holders_of.get(cpu, ())})
         inside = picture.step is None or not picture.step.isdisjoint(core.cpus)
@@ -326,7 +326,7 @@ class _Machine:
             drawing.text(x + _CORE / 2, y + 15, words, _round(size), text_anchor="middle", fill="#666666")
 
     def _halves(self, mine: Sequence[int], x: float, y: float) -> None:
-        """Of a core that two have: the colour and the mark of each."""
+        """A core that two holders share: the colour and the mark of each."""
         for i, number in enumerate(mine):
             self._filled((x + i * _CORE / 2, y, _CORE / 2, _CORE), [number], stroke_width="0.6")
             words = self._picture.holders[number].mark
@@ -381,7 +381,7 @@ class _Machine:
         return words + (", ..." if len(users) > 8 else "")
 
     def _card_words(self, node: Optional[int]) -> list[str]:
-        """Network cards; which GPUs are behind the same bridge is what one wants to know of them."""
+        """Network cards, with the GPUs behind the same bridge, which is what matters about them."""
         lines = []
         for nic in self._picture.attached.nics:
             if nic.node != node or nic.physical is not None:
@@ -402,7 +402,7 @@ class _Machine:
     def _devices(self, node: Optional[int], x: float, y: float, width: float) -> float:
         drawing = self._drawing
         for position, gpu in self._gpus(node):
-            # A GPU of several tasks has all their colours, as far as that can be seen.
+            # A GPU of several tasks has all their colours, as far as they are visible.
             users: list[Optional[int]] = [*self._users(gpu)[:12]] or [None]
             for i, user in enumerate(users):
                 part = width / len(users)
@@ -420,7 +420,7 @@ class _Machine:
     # -- What is in no package ---------------------------------------------------------------
 
     def _apart(self, nodes: Sequence[Node], left: float, y: float) -> None:
-        """Memory without CPUs and memory of GPUs; nodes without anything in one box."""
+        """Memory without CPUs and memory of GPUs; empty nodes share one box."""
         empty = [node.id for node in nodes if not node.memory_bytes and not self._gpus(node.id)]
         x = left
         for node in nodes:
@@ -438,7 +438,7 @@ class _Machine:
             )
 
     def _homeless(self, left: float) -> None:
-        """Cores, GPUs and cards of which nothing tells the node."""
+        """Cores, GPUs and cards whose node is unknown."""
         cores = self._cores(None)
         if not cores and not self._device_words(None):
             return
@@ -462,7 +462,7 @@ def _caches(cores: Sequence[Core]) -> list[list[Core]]:
 
 
 def _marks(drawing: _Drawing, picture: Picture, y: float) -> float:
-    """What the fills mean."""
+    """The meaning of the fills."""
     if picture.step is None:
         drawing.text(_PAD, y, "Numbers on cores are CPUs (the lowest of each core).", 11)
         return y + _LINE
@@ -482,7 +482,7 @@ def _marks(drawing: _Drawing, picture: Picture, y: float) -> float:
 
 
 def _legend(drawing: _Drawing, picture: Picture, top: float) -> float:
-    """A line for each holder in as many columns as the page has, then what is to be said of them."""
+    """A line per holder, in as many columns as the page has, then remarks about them."""
     holders = picture.holders
     if not holders:
         return top
@@ -511,7 +511,7 @@ def _legend(drawing: _Drawing, picture: Picture, top: float) -> float:
 
 
 def _reasons(holders: Sequence[Holder]) -> Iterator[str]:
-    """Each reason once, with those that it is said of."""
+    """Each reason once, with the holders it applies to."""
     said: dict[str, list[Holder]] = {}
     for holder in holders:
         if holder.reason:
@@ -523,7 +523,7 @@ def _reasons(holders: Sequence[Holder]) -> Iterator[str]:
 
 
 def _distances(drawing: _Drawing, topology: Topology, y: float) -> None:
-    """All of them, between nodes that have something."""
+    """All distances between nodes that are not empty."""
     shown = [i for i, node in enumerate(topology.nodes) if node.cpus or node.memory_bytes]
     if len(shown) < 2:
         return
@@ -615,19 +615,19 @@ def _short(cpus: Iterable[int]) -> str:
 def draw_processes(
     topology: Topology, title: str, seen: Sequence[Seen], attached: Attached, caches: Mapping[int, int]
 ) -> str:
-    """The machine with running processes on it: those of a task together, in its colour."""
+    """The machine with running processes on it; those of a task share its colour."""
     step = frozenset(cpu for process in seen for cpu in process.cpus)
     return draw(topology, Picture(title, tuple(_running(topology, seen)), step, attached, caches))
 
 
 def _running(topology: Topology, seen: Sequence[Seen]) -> Iterator[Holder]:
-    """A holder for each task; processes that are of none are each by themselves."""
+    """One holder per task; each process outside any task is a holder too."""
     tasks: dict[tuple[bool, int], list[Seen]] = {}
     for process in seen:
         own = process.rank is None
         tasks.setdefault((own, process.pid if own else process.rank or 0), []).append(process)
     for (own, number), processes in sorted(tasks.items()):
-        # Loaders and helpers have no GPU: the task is as its process with one is.
+        # Loaders and helpers have no GPU: the task takes the state of its process with one.
         lead = next((process for process in processes if process.gpus), processes[0])
         bdfs = tuple(dict.fromkeys(gpu.bdf for process in processes for gpu in process.gpus))
         positions = [i for i, gpu in enumerate(topology.gpus) if gpu.bdf in bdfs]
@@ -643,7 +643,7 @@ def _running(topology: Topology, seen: Sequence[Seen]) -> Iterator[Holder]:
 
 
 def host_of(root: str, said: Optional[str]) -> Optional[str]:
-    """The machine's name, where it is this one or has been said."""
+    """The machine's name, if it is this one or was given."""
     return said or (os.uname().nodename if os.path.abspath(root) == "/" else one_line(root))  # noqa: PTH100
 
 

@@ -1,7 +1,7 @@
-"""A plan as a picture for the terminal: a block a NUMA node, its cores marked by task, its GPUs.
+"""A plan as a picture for the terminal: one block per NUMA node, its cores marked by task, its GPUs.
 
-Each core is one mark, cores of one last-level cache stand together. Marks tell tasks apart without
-colour too: one character up to 62 tasks, the task's number above that.
+Each core is one mark; cores of one last-level cache are together. Marks distinguish tasks without
+colour too: one character for up to 62 tasks, the task's number above that.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from .lists import AtCommas
 _CHARACTERS = digits + ascii_lowercase + ascii_uppercase
 _COLOURS = ("green", "cyan", "magenta", "yellow", "blue", "red", "bright_green", "bright_cyan",
             "bright_magenta", "bright_yellow", "bright_blue", "bright_red")  # fmt: skip
-#: Columns of the picture of a node at most.
+#: The most columns of a node's picture.
 _WIDEST = 132
-#: Tasks of a GPU that are named one by one.
+#: The most tasks of a GPU that are named one by one.
 _FEW = 8
-#: In the step but nobody's; held by several tasks; not in the step.
+#: In the step but unused; held by several tasks; not in the step.
 IDLE, SHARED, OUTSIDE = ".", "*", "-"
 
 
 def mark(task: int, tasks: int) -> str:
-    """The mark of a task: all marks of a plan have the same width."""
+    """The mark of a task; all marks of a plan have the same width."""
     if tasks <= len(_CHARACTERS):
         return _CHARACTERS[task]
     return str(task).rjust(len(str(tasks - 1)), "0")
@@ -46,8 +46,8 @@ def _colour(task: int) -> str:
 
 
 def show(topology: Topology, plan: Plan, console: Console) -> None:
-    """Prints the picture, one line per task, and what is to be said about them."""
-    # A picture is not to be as wide as a file, which has no width.
+    """Print the picture, one line per task, and remarks about them."""
+    # A file has no width, and a picture should not be unlimited.
     width = min(console.width, _WIDEST)
     for node in topology.nodes:
         if node.cpus or any(gpu.node == node.id for gpu in topology.gpus):
@@ -105,7 +105,7 @@ def _core_mark(
 
 
 def _cores(plan: Plan, cores: Sequence[Core], width: int) -> Text:
-    """Marks in the order of caches, wrapped between caches if that is possible."""
+    """Marks in the order of caches, wrapped between caches if possible."""
     holders, step = _holders(plan), frozenset(plan.request.cpus)
     gap = " " if len(mark(0, len(plan.placements))) > 1 else ""
     caches: dict[int, list[Core]] = {}
@@ -172,7 +172,7 @@ def _tasks(topology: Topology, plan: Plan) -> Table:
 
 
 def _cpus(placement: Placement) -> str:
-    """The list, and how many of them are beside the GPUs' own nodes where some are."""
+    """The list, and how many of them are outside the GPUs' own nodes, if any."""
     beside = f" ({placement.own} on its GPUs' nodes, {placement.beside} beside)" if placement.beside else ""
     return (format_cpulist(placement.cpus) or "-") + beside
 
@@ -185,7 +185,7 @@ def _memory(placement: Placement) -> str:
 
 
 def _remarks(plan: Plan) -> Iterator[Text]:
-    """Each reason and advice once, with the tasks that it is said about."""
+    """Each reason and piece of advice once, with the tasks it applies to."""
     said: dict[tuple[str, str, str], list[int]] = {}
     for task, placement in enumerate(plan.placements):
         reason = placement.reason or placement.note or ""

@@ -1,1 +1,1 @@
-"""The GPUs of a machine, one module for each vendor."""
+"""The GPUs of a machine, one module per vendor."""

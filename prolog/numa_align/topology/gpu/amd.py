@@ -5,9 +5,9 @@ kfd topology (``/sys/class/kfd/kfd/topology/nodes/N/properties``: ``unique_id``,
 ``domain``, ``location_id``), which the ROCm runtime reads. ROCR_VISIBLE_DEVICES names a GPU by
 ``GPU-`` and the 16 hexadecimal digits of its unique id.
 
-A GPU in a partitioned mode (CPX, TPX, QPX, DPX) is several to ROCm and to Slurm, each with a kfd node and a
-render node of its own: each is a GPU here. Its address has the number of the partition in the place of the
-function, as ROCm SMI gives it (rsmi_dev_pci_id_get, "Partition ID or function").
+A GPU in a partitioned mode (CPX, TPX, QPX, DPX) is several GPUs to ROCm and to Slurm, each with a kfd node
+and a render node of its own: each is a GPU here. In its address the number of the partition replaces the
+function, as in ROCm SMI (rsmi_dev_pci_id_get, "Partition ID or function").
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CLASSES = (0x0300, 0x0302, 0x0380, 0x1200)
 #: Displays of management controllers and server boards: Rage XL, RV100, ES1000.
 _BOARD_DISPLAYS = (0x4752, 0x5159, 0x515E, 0x5969)
 
-#: A function has a number of three bits, and no GPU is divided into more partitions.
+#: A function's number has three bits, and no GPU is divided into more partitions.
 _LAST_FUNCTION = 7
 
 _HANDED_OUT = ("vfio-pci", "pci-stub")
@@ -39,7 +39,7 @@ _KFD_NODES = "sys/class/kfd/kfd/topology/nodes"
 
 
 class _KfdNode(NamedTuple):
-    """``bdf`` is that of the PCI function, of which this is a partition; the only one, 0, as a rule."""
+    """``bdf`` is that of the PCI function, of which this is a partition; usually the only one, 0."""
 
     bdf: str
     partition: int
@@ -54,7 +54,7 @@ def find(tree: Tree, functions: Sequence[PciFunction]) -> tuple[FoundGpu, ...]:
         return ()
     kfd_nodes = _kfd_nodes(tree)
     found = {gpu.bdf: gpu for function in chosen for gpu in _partitions(tree, function, kfd_nodes)}
-    # A function that is there wins over a partition whose address would be the same.
+    # A function that exists wins over a partition that would have the same address.
     found.update((function.bdf, _describe(tree, function, kfd_nodes)) for function in chosen)
     return tuple(found.values())
 
@@ -86,7 +86,7 @@ def _describe(tree: Tree, function: PciFunction, kfd_nodes: Sequence[_KfdNode]) 
 
 
 def _partitions(tree: Tree, function: PciFunction, kfd_nodes: Sequence[_KfdNode]) -> Iterator[FoundGpu]:
-    """The partitions of a GPU but its first, which is the function itself: those that can be opened."""
+    """The partitions of a GPU, except the first, which is the function itself: those that can be opened."""
     model = one_line(tree.text(f"{_DEVICES}/{function.bdf}/product_name"))
     for number, node in enumerate(_own(function, kfd_nodes)):
         if number == 0 or number > _LAST_FUNCTION or node.render_minor is None:
@@ -102,7 +102,7 @@ def _partitions(tree: Tree, function: PciFunction, kfd_nodes: Sequence[_KfdNode]
 
 
 def _own(function: PciFunction, kfd_nodes: Sequence[_KfdNode]) -> list[_KfdNode]:
-    """The kfd nodes of a function, in the order of the partitions, whether or not they are numbered."""
+    """The kfd nodes of a function in the order of the partitions, even if these have no numbers."""
     own = (node for node in kfd_nodes if node.bdf == function.bdf)
     return sorted(own, key=lambda node: node.partition)
 
@@ -116,11 +116,11 @@ def _kfd_nodes(tree: Tree) -> tuple[_KfdNode, ...]:
         location = values.get("location_id")
         if not location or location < 0:
             continue
-        # Bus, device and function as PCI packs them; higher bits number the partition.
+        # Bus, device and function as PCI packs them; higher bits have the partition's number.
         bus, slot, function = location >> 8 & 0xFF, location >> 3 & 0x1F, location & 7
         bdf = f"{values.get('domain') or 0:04x}:{bus:02x}:{slot:02x}.{function:x}"
         render_minor = values.get("drm_render_minor")
-        # A partition without a render node of its own says 0 or -1.
+        # For a partition without a render node of its own this is 0 or -1.
         minor = render_minor if render_minor is not None and render_minor > 0 else None
         found.append(_KfdNode(bdf, location >> 28, minor, values.get("unique_id")))
     return tuple(found)

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 VENDOR = VENDORS["intel"].pci
 
-#: VGA, 3D and other display controllers. Not accelerators: those of Intel are FPGAs and NPUs.
+#: VGA, 3D and other display controllers. Accelerators are left out: Intel's are FPGAs and NPUs.
 _CLASSES = (0x0300, 0x0302, 0x0380)
 
 _DRIVERS = (None, "i915", "xe")
 
-#: Where the graphics of a processor sit, in every generation. They share the machine's memory
-#: and are no GPU that Slurm hands out.
+#: The address of a processor's integrated graphics in every generation. These share the machine's
+#: memory, and Slurm does not hand them out.
 _INTEGRATED = "0000:00:02.0"
 
 
 def find(tree: Tree, functions: Sequence[PciFunction]) -> tuple[FoundGpu, ...]:
-    """The discrete Intel GPUs among these PCI functions; their UUID is known to Level Zero only."""
+    """The discrete Intel GPUs among these PCI functions; only Level Zero knows their UUIDs."""
     return tuple(
         _describe(tree, function.bdf)
         for function in functions

@@ -1,4 +1,4 @@
-"""NVIDIA GPUs: from the driver's files, without initialising anything; by NVML only without them.
+"""NVIDIA GPUs, from the driver's files, without initialising anything; through NVML only without them.
 
 ``/proc/driver/nvidia/gpus/BDF/information`` has ``Model``, ``GPU UUID``, ``Bus Location`` and ``Device
 Minor``; ``numa_status`` beside it names the NUMA node that the kernel made of the GPU's memory.
@@ -27,7 +27,7 @@ _DEVICE = VENDORS["nvidia"].device
 #: VGA controller and 3D controller; audio functions and NVSwitches have others.
 _CLASSES = (0x0300, 0x0302)
 
-#: A function that another driver holds for a virtual machine is not this machine's GPU.
+#: A function that another driver holds for a virtual machine is not a GPU of this machine.
 _HANDED_OUT = ("vfio-pci", "pci-stub")
 
 _PROC = "proc/driver/nvidia"
@@ -36,10 +36,10 @@ _UUID_CHARACTERS = frozenset("0123456789abcdefABCDEF-")
 
 
 def find(tree: Tree, functions: Sequence[PciFunction]) -> tuple[FoundGpu, ...]:
-    """The NVIDIA GPUs: those the driver announces; without the driver's files, those PCI shows.
+    """The NVIDIA GPUs that the driver lists; without the driver's files, those that PCI shows.
 
-    What the driver announces is a GPU whatever its PCI class. On the live machine NVML is
-    asked where the driver's files are missing, as in containers that hide them.
+    What the driver lists is a GPU whatever its PCI class. On the live machine NVML is
+    asked if the driver's files are missing, as in containers that hide them.
     """
     announced = tuple(_announced(tree))
     if announced or tree.exists(f"{_PROC}/gpus"):
@@ -83,7 +83,7 @@ def _announced(tree: Tree) -> Iterator[FoundGpu]:
 
 
 def _uuid(text: Optional[str]) -> Optional[str]:
-    # Until somebody has opened the GPU the driver prints question marks in place of the digits.
+    # Until the GPU is first opened, the driver prints question marks instead of the digits.
     if not text or not text.startswith("GPU-") or not set(text[4:]) <= _UUID_CHARACTERS:
         return None
     return text

@@ -1,4 +1,4 @@
-"""PCI functions: their addresses, which of them are of a kind, where they hang, and their locality.
+"""PCI functions: their addresses, kinds, routes and locality.
 
 Source: Documentation/ABI/testing/sysfs-bus-pci (``class``, ``numa_node``, ``local_cpulist``) and
 sysfs-class-pci (``cpulistaffinity`` of a bus). An address, or BDF, is ``domain:bus:device.function`` in
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _DEVICES = "sys/bus/pci/devices/"
 
 #: Base classes (the highest byte of the class code) that a GPU may have: display controller,
-#: and processing accelerator, which FPGAs have as well.
+#: and processing accelerator, which FPGAs have too.
 _BASE_CLASSES = (0x03, 0x12)
 
 _MAX_BRIDGES = 32
@@ -34,21 +34,21 @@ class PciFunction(NamedTuple):
 
 
 class Way(NamedTuple):
-    """Where a function hangs (see `route`), and its PCI class as sysfs has it, ``0x030200``."""
+    """The route to a function (see `route`), and its PCI class as in sysfs, ``0x030200``."""
 
     route: tuple[str, ...]
     class_code: str
 
 
 class Clue(NamedTuple):
-    """What one device says: ``numa_node`` (-1: nothing), and its local CPUs; None: no file."""
+    """What one device reports: ``numa_node`` (-1: unknown), and its local CPUs; None: no file."""
 
     numa_node: Optional[int]
     local_cpus: Optional[tuple[int, ...]]
 
 
 class FoundGpu(NamedTuple):
-    """A GPU as its driver describes it, before anything is known about its locality.
+    """A GPU as its driver describes it, before its locality is known.
 
     ``memory_node`` is the NUMA node that the kernel made of the GPU's own memory. The other
     fields are those of `numa_align.topology.model.Gpu`.
@@ -64,12 +64,12 @@ class FoundGpu(NamedTuple):
 
 
 def normalise_bdf(text: str) -> Optional[str]:
-    """An address the way the kernel prints it; None if ``text`` is none.
+    """An address in the kernel's format; None if ``text`` is not an address.
 
     >>> normalise_bdf("00000000:3B:00.0")
     '0000:3b:00.0'
 
-    NVML prints eight digits in upper case, some tools leave out domain 0.
+    NVML prints eight digits in upper case, and some tools leave out domain 0.
     """
     head, dot, function_text = text.strip().rpartition(".")
     parts = head.split(":")
@@ -86,7 +86,7 @@ def normalise_bdf(text: str) -> Optional[str]:
 
 
 def bdf_key(bdf: str) -> tuple[int, str]:
-    """Sort key of a normalised address: domains have different numbers of digits."""
+    """Sort key of a normalised address, as domains have different numbers of digits."""
     domain, _, rest = bdf.partition(":")
     return int(domain, 16), rest
 
@@ -94,7 +94,7 @@ def bdf_key(bdf: str) -> tuple[int, str]:
 def candidates(tree: Tree, base_classes: Sequence[int] = _BASE_CLASSES) -> tuple[PciFunction, ...]:
     """The functions of these base classes, by default displays and accelerators, ascending by address.
 
-    One small file is read for each PCI function there is, and three more for those that qualify.
+    One small file is read for each PCI function, and three more for those that qualify.
     """
     found = []
     for name in tree.names("sys/bus/pci/devices"):
@@ -112,12 +112,12 @@ def candidates(tree: Tree, base_classes: Sequence[int] = _BASE_CLASSES) -> tuple
 
 
 def read_clue(tree: Tree, bdf: str) -> Clue:
-    """What the function itself says about its locality; a partition is where its GPU is."""
+    """What the function itself reports about its locality; a partition is where its GPU is."""
     return _clue(tree, _DEVICES + _function(tree, bdf))
 
 
 def _function(tree: Tree, bdf: str) -> str:
-    """The function of this address; of a partition of a GPU (see `amd`) the first of the device."""
+    """The function of this address; for a partition of a GPU (see `amd`) the first of the device."""
     return bdf if tree.exists(_DEVICES + bdf) else f"{bdf[:-1]}0"
 
 
@@ -129,9 +129,9 @@ def _clue(tree: Tree, path: str) -> Clue:
 
 
 def bridge_clues(tree: Tree, bdf: str) -> Iterator[Clue]:
-    """What the bridges above the function say, the nearest first, the root bus last.
+    """What the bridges above the function report, the nearest first, the root bus last.
 
-    Lazily: nearly always the function itself says enough.
+    Read lazily: nearly always the function itself reports enough.
     """
     parts = _device_path(tree.link(_DEVICES + _function(tree, bdf)) or "")
     for depth in range(len(parts) - 1, max(0, len(parts) - _MAX_BRIDGES), -1):
@@ -147,9 +147,9 @@ def bridge_clues(tree: Tree, bdf: str) -> Iterator[Clue]:
 
 
 def _device_path(link: str) -> list[str]:
-    """The directories below /sys of a link to a device.
+    """The directories below /sys in the target of a device's link.
 
-    The link is taken apart as text, so that a recorded machine is never left through it.
+    The link is split as text, so that it never leads out of a recorded machine.
     """
     parts = link.split("/")
     while parts and parts[0] in ("..", "."):
@@ -158,24 +158,23 @@ def _device_path(link: str) -> list[str]:
 
 
 def route(tree: Tree, bdf: str) -> tuple[str, ...]:
-    """The way from the host bridge to the function, both included: ``pci0000:3a``, bridges, the function.
+    """The route from the host bridge to the function, both included: ``pci0000:3a``, bridges, the function.
 
-    Just the function where the kernel does not say.
+    Only the function if the kernel does not show the route.
     """
     return route_of_link(tree.link(_DEVICES + _function(tree, bdf)) or "") or (bdf,)
 
 
 def read_way(tree: Tree, bdf: str) -> Way:
-    """The way to a function; the class is 0x000000 (unknown to PCI) where the kernel does not say."""
+    """The route to a function; the class is 0x000000 (unknown to PCI) if the kernel does not show it."""
     code = to_hex(tree.text(f"{_DEVICES}{_function(tree, bdf)}/class"))
     return Way(route(tree, bdf), f"0x{code or 0:06x}")
 
 
 def route_of_link(link: str) -> tuple[str, ...]:
-    """The same for a link to anything that hangs on a function (``/sys/class/net/eth0``); empty if it does
-    not hang on one.
+    """The route of a link to anything attached to a function (``/sys/class/net/eth0``); empty if it is not.
 
-    A domain of its own behind a bridge (Intel VMD) has a second host bridge on the way, which stays in it.
+    A separate domain behind a bridge (Intel VMD) has a second host bridge on the way, which is kept.
     """
     parts = _device_path(link)
     start = next((at for at, part in enumerate(parts) if part.startswith("pci")), len(parts))

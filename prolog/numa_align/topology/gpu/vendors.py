@@ -1,7 +1,7 @@
-"""What differs from one maker of GPUs to the next: a new one is a record here, a module, and a row in C.
+"""What differs between GPU vendors: a new one is a record here, a module, and a row in C.
 
-The row is that of `na_visible_variable`, and of `na_inner_variables`, in spank/placement/gpu_list.c; a test
-holds both together.
+The row is in `na_visible_variable`, and in `na_inner_variables`, of spank/placement/gpu_list.c; a test
+compares them.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 class Vendor(NamedTuple):
-    """``pci`` is the vendor's PCI id, and the name of the record that of its module beside this one.
+    """``pci`` is the vendor's PCI id; the record's name is also that of its module beside this one.
 
-    ``visible`` is the variable by which its runtime is shown some of the GPUs, ``order`` a variable that
-    makes the runtime count them by PCI address, None where it does anyway (CUDA: Programming Guide,
+    ``visible`` is the variable that shows its runtime some of the GPUs, ``order`` a variable that
+    makes the runtime count them by PCI address, None if it always does (CUDA: Programming Guide,
     "CUDA Environment Variables"; Level Zero: Core Programming Guide, "Environment Variables").
-    ``inner`` are the variables by which a library on top of that runtime shows some of what is left, of which
-    the first that is not empty counts (HIP: ROCm's "GPU isolation techniques").
-    ``device`` is how the path of a GPU's device file begins, before its minor; ``beside`` lists those that a
-    container needs besides. ``gres_flag`` is the Flags= of gres.conf that sets only this vendor's variable,
-    ``detector`` Slurm's AutoDetect= for it, ``resource`` how Kubernetes' device plugin calls a GPU,
-    ``cdi`` the kind of its devices in CDI files, None where no usual tool writes such a file.
+    ``inner`` are the variables that show a library above that runtime some of the rest; the first that is
+    not empty counts (HIP: ROCm's "GPU isolation techniques").
+    ``device`` is the path of a GPU's device file without its minor; ``beside`` lists other files that a
+    container needs. ``gres_flag`` is the Flags= of gres.conf that sets only this vendor's variable,
+    ``detector`` Slurm's AutoDetect= for it, ``resource`` the name of a GPU in Kubernetes' device plugin,
+    ``cdi`` the kind of its devices in CDI files, None if no usual tool writes such a file.
     """
 
     pci: int
