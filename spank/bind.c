@@ -5,11 +5,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* linux/mempolicy.h has it from 5.15 on. */
+/* linux/mempolicy.h defines it since 5.15. */
 #define PREFERRED_MANY 5
 
 /*
- * Raw system calls: glibc's cpu_set_t ends at 1024 CPUs, and libnuma is a library more in slurmstepd
+ * Raw system calls: glibc's cpu_set_t ends at 1024 CPUs, and libnuma would be another library in slurmstepd
  * for what takes one call.
  */
 int na_bind_get_cpus(struct na_set *cpus)

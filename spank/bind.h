@@ -10,8 +10,8 @@ int na_bind_get_cpus(struct na_set *cpus);
 int na_bind_set_cpus(const struct na_set *cpus);
 
 /*
- * Every CPU that this process could be bound to: sched_setaffinity(2) with all CPUs is cut to the
- * cpuset by the kernel. The mask is widened; the caller sets the final one.
+ * Every CPU to which this process could be bound: the kernel cuts sched_setaffinity(2) with all CPUs to the
+ * cpuset. The mask stays widened; the caller sets the final one.
  */
 int na_bind_widest_cpus(struct na_set *cpus);
 
@@ -19,14 +19,14 @@ int na_bind_widest_cpus(struct na_set *cpus);
 int na_bind_allowed_mems(struct na_set *mems);
 
 /*
- * The policy of get_mempolicy(2): its mode in our names, NA_POLICY_DEFAULT if it is none of them, and
- * its nodes, which default and local do not have.
+ * The policy that get_mempolicy(2) returns: its mode in our names, NA_POLICY_DEFAULT if it is none of them,
+ * and its nodes, which default and local do not have.
  */
 enum na_policy na_bind_get_policy(struct na_set *nodes);
 
 /*
- * set_mempolicy(2). Kernels before 5.15 refuse preferred-many; *policy then becomes the nearest that
- * they know: preferred for one node, local for several.
+ * set_mempolicy(2). Kernels before 5.15 refuse preferred-many; *policy is then set to the nearest that
+ * they have: preferred for one node, local for several.
  */
 int na_bind_set_memory(enum na_policy *policy, const struct na_set *mems);
 

@@ -9,13 +9,13 @@
 
 #include "bind.h"
 
-/* Slurm cuts the list of cores at 1023 characters: a list that long may not be whole. */
+/* Slurm cuts the list of cores at 1023 characters: a list of that length may be incomplete. */
 #define CORES_MAX 1000
 
-static struct na_set slurm_cpus; /* the step's cores as Slurm names them, empty if unknown */
-static struct na_set online; /* empty if unknown; read once a step, since opening a file is dear in a task */
+static struct na_set slurm_cpus; /* the step's cores according to Slurm, empty if unknown */
+static struct na_set online; /* empty if unknown; read once per step, as opening a file is slow in a task */
 
-/* The CPUs that are online; what an unconfined process can be bound to. */
+/* The CPUs that are online, to which an unconfined process can be bound. */
 static void read_online(void)
 {
 	char text[4096];
@@ -37,8 +37,8 @@ static void read_online(void)
 
 /*
  * Slurm counts cores in its own order. slurmstepd exports its own translation to Linux numbers,
- * the one that task/cgroup writes into cpuset.cpus; it is not a public interface, hence dlsym and
- * no complaint where it is missing.
+ * which task/cgroup uses for cpuset.cpus. It is not a public interface, hence dlsym, and no
+ * message if it is missing.
  */
 void na_cpuset_remember(spank_t spank)
 {
@@ -53,10 +53,10 @@ void na_cpuset_remember(spank_t spank)
 		return;
 	if (translate(cores, &cpus) != 0 || !cpus || !na_set_parse(&slurm_cpus, cpus))
 		na_set_clear(&slurm_cpus);
-	/* Slurm's allocator keeps a header before the text: it is freed with the process. */
+	/* Slurm's allocator keeps a header before the text, so free() cannot take it; it ends with the process. */
 }
 
-/* Adds one hexadecimal mask of SLURM_CPU_BIND_LIST, "0x" and commas between words allowed. */
+/* Adds one hexadecimal mask of SLURM_CPU_BIND_LIST, possibly with "0x" and with commas between words. */
 static bool add_mask(const char *digits, size_t length, struct na_set *cpus)
 {
 	int bit = 0;
@@ -81,7 +81,7 @@ static bool add_mask(const char *digits, size_t length, struct na_set *cpus)
 	return true;
 }
 
-/* The masks that task/affinity computed for all tasks of the step on this node, together. */
+/* The union of the masks that task/affinity computed for all tasks of the step on this node. */
 static void all_masks(spank_t spank, struct na_set *cpus)
 {
 	char list[16384];
@@ -105,11 +105,11 @@ void na_cpuset_of_step(spank_t spank, const struct na_set *mask, struct na_set *
 	if (na_bind_widest_cpus(&widest) != 0)
 		return;
 	if (!na_set_equal(&widest, &online)) {
-		/* The kernel cut it: a cpuset confines the step. */
+		/* The kernel cut the mask: a cpuset confines the step. */
 		*cpus = widest;
 		return;
 	}
-	/* Nothing confines the process, or the step has the whole node: Slurm's word. */
+	/* Nothing confines the process, or the step has the whole node: use what Slurm says. */
 	if (!na_set_empty(&slurm_cpus)) {
 		*cpus = slurm_cpus;
 		na_set_and(cpus, &widest);
@@ -119,8 +119,8 @@ void na_cpuset_of_step(spank_t spank, const struct na_set *mask, struct na_set *
 	if (na_set_empty(&slurm_cpus))
 		na_set_or(cpus, &masks);
 	/*
-	 * A mask that reaches past them was set by somebody who knew better, unless it is simply all
-	 * CPUs: then nobody set it (TaskPlugin has no task/affinity), and Slurm's word is all there is.
+	 * A mask that reaches beyond was set deliberately, unless it is simply all CPUs: then nothing
+	 * set it (TaskPlugin has no task/affinity), and only Slurm's own report is left.
 	 */
 	if (na_set_empty(cpus) || (!na_set_subset(mask, cpus) && !na_set_equal(mask, &widest)))
 		*cpus = *mask;

@@ -1,4 +1,4 @@
-/* The CPUs of the step, as Linux numbers: what a task may be bound to and never beyond. */
+/* The CPUs of the step, as Linux numbers: a task is never bound beyond them. */
 #ifndef NUMA_ALIGN_CPUSET_H
 #define NUMA_ALIGN_CPUSET_H
 
@@ -6,7 +6,7 @@
 
 #include "placement/bitset.h"
 
-/* Call in user_init: keeps what only slurmstepd itself is told. */
+/* Call in user_init: keeps what only slurmstepd itself receives. */
 void na_cpuset_remember(spank_t spank);
 
 /* Call in the task. The mask of the process is wide afterwards; the caller sets the final one. */

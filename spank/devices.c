@@ -8,12 +8,12 @@
 
 #include "placement/gpu_list.h"
 
-#define LIST_MAX 4096 /* 256 GPU UUIDs do not fit; nobody has a task with that many */
+#define LIST_MAX 4096 /* 256 GPU UUIDs do not fit; no task has that many */
 
 /*
- * access(2) asks the device cgroup, but with the real uid, which in user_init is root's; with AT_EACCESS
- * the file's mode counts for the user, but where the kernel is older than 5.8 glibc works that out itself
- * and asks no cgroup. In a task both uids are the user's.
+ * access(2) asks the device cgroup, but with the real uid, which is root's in user_init. With AT_EACCESS
+ * the file's mode is checked for the user, but on kernels before 5.8 glibc emulates that and does not ask
+ * the cgroup. In a task both uids are the user's.
  */
 static bool is_one_user(void)
 {
@@ -26,7 +26,7 @@ static bool may_open_file(const char *device, bool one_user)
 	       (one_user || faccessat(AT_FDCWD, device, R_OK | W_OK, AT_EACCESS) == 0);
 }
 
-/* A network namespace of its own shows the devices that are in it (rdma-system(8), "netns exclusive"). */
+/* A network namespace shows only the devices that are in it (rdma-system(8), "netns exclusive"). */
 static bool in_namespace(const struct na_nic *nic)
 {
 	char path[128];
@@ -47,7 +47,7 @@ na_nics na_devices_nics(const struct na_machine *machine)
 	return usable;
 }
 
-/* Which of the machine's GPUs may be opened: asked once, since asking is most of what a task costs. */
+/* Which of the machine's GPUs may be opened: asked once, since asking is most of a task's cost. */
 struct open_gpus {
 	bool may[NA_MAX_GPUS];
 	int count;
@@ -79,7 +79,7 @@ static const char *vendor_of(const struct na_machine *machine)
 	return machine->gpu_count ? machine->gpus[0].vendor : "";
 }
 
-/* The variable of the runtime that the machine's GPUs have. */
+/* The variable of the runtime for the machine's GPUs. */
 static const char *visible_variable(const struct na_machine *machine)
 {
 	return na_visible_variable(vendor_of(machine));
@@ -94,9 +94,9 @@ static bool has(const int *gpus, int count, int gpu)
 }
 
 /*
- * What a library on top of the runtime (HIP) shows of the GPUs that are left; its numbers count in these, and
- * its list ends at the first that is not among them. The runtime's own list once more is no second word:
- * Slurm writes one list into all variables where gres.conf has no Flags=amd_gpu_env.
+ * The part of the remaining GPUs that a library above the runtime (HIP) shows; its numbers count within
+ * these, and its list ends at the first entry outside them. A repetition of the runtime's own list adds nothing:
+ * Slurm writes one list into all variables if gres.conf has no Flags=amd_gpu_env.
  */
 static int shown_inside(spank_t spank, const struct na_machine *machine, int *gpus, int count)
 {
@@ -120,14 +120,14 @@ static bool hidden_by_variable(spank_t spank, const struct na_machine *machine)
 {
 	char list[LIST_MAX];
 
-	/* To Level Zero an empty mask is no mask. */
+	/* Level Zero treats an empty mask as none. */
 	if (strcmp(visible_variable(machine), "ZE_AFFINITY_MASK") == 0)
 		return false;
 	return spank_getenv(spank, visible_variable(machine), list, sizeof(list)) == ESPANK_SUCCESS &&
 	       na_gpu_list_hides_all(list);
 }
 
-/* The same GPUs, or none if not all of them may be opened: a variable is the user's, the devices are not. */
+/* The same GPUs, or none if one of them may not be opened: users can set variables, but not devices. */
 static int all_open(const struct open_gpus *open, const int *gpus, int count)
 {
 	for (int i = 0; i < count; i++)
@@ -136,7 +136,7 @@ static int all_open(const struct open_gpus *open, const int *gpus, int count)
 	return count;
 }
 
-/* Whether Slurm names the step's GPUs; if so `count` of them, 0 where its index is not known on this node. */
+/* Whether Slurm names the step's GPUs; if so, `count` of them, 0 if their indexes are unknown here. */
 static bool named_by_slurm(spank_t spank, const struct na_machine *machine, int gpus[NA_MAX_GPUS], int *count)
 {
 	static const char *const names[] = { "SLURM_STEP_GPUS", "SLURM_JOB_GPUS" };
@@ -152,7 +152,7 @@ static bool named_by_slurm(spank_t spank, const struct na_machine *machine, int 
 	return false;
 }
 
-/* What the user says, at a site that gives out whole nodes: it holds for all tasks of the step alike. */
+/* The user's own variable, on a site that gives out whole nodes: it applies to all tasks of the step. */
 static int named_by_user(spank_t spank, const struct na_machine *machine, const struct open_gpus *open,
 			 int gpus[NA_MAX_GPUS])
 {
@@ -163,7 +163,7 @@ static int named_by_user(spank_t spank, const struct na_machine *machine, const 
 	return all_open(open, gpus, na_gpu_list(machine, list, NULL, 0, true, gpus));
 }
 
-/* Parts of GPUs (shards, MPS) are given out without naming the GPU as the job's. */
+/* Parts of GPUs (shards, MPS) are given out without listing the GPU as the job's. */
 static bool has_part_of_gpu(spank_t spank)
 {
 	char text[32];
@@ -172,7 +172,7 @@ static bool has_part_of_gpu(spank_t spank)
 	       get_list(spank, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", text, sizeof(text));
 }
 
-/* Where Slurm gives out the GPUs, a job for which neither it nor the prolog names one has none. */
+/* If Slurm gives out the GPUs, a job for which neither it nor the prolog lists one has none. */
 static bool given_out_to_others(spank_t spank, const struct na_machine *machine)
 {
 	bool in_use = false;
@@ -205,7 +205,7 @@ int na_devices_of_step(spank_t spank, const struct na_machine *machine, int gpus
 		qsort(gpus, (size_t)count, sizeof(*gpus), compare_positions);
 		return count;
 	}
-	/* Slurm's index is not known on this node, or nobody names any: what the job may open. */
+	/* Slurm's index is unknown on this node, or no GPU is listed: take those that the job may open. */
 	for (int i = 0; i < machine->gpu_count; i++)
 		if (open.may[i] && machine->gpus[i].in_job != 0)
 			gpus[kept++] = i;
@@ -240,7 +240,7 @@ static int entries(const char *list)
 	return count;
 }
 
-/* What the task may open of the step's GPUs; without a device cgroup that is all of them. */
+/* Those of the step's GPUs that the task may open; without a device cgroup that is all of them. */
 static int open_in_step(const struct open_gpus *open, const int *step_gpus, int step_count,
 			int gpus[NA_MAX_GPUS])
 {
@@ -253,10 +253,10 @@ static int open_in_step(const struct open_gpus *open, const int *step_gpus, int 
 }
 
 /*
- * What a runtime's list says in a task. With a device cgroup it has as many entries as devices can be
- * opened, so a shorter one means that the cgroup did not tell: then the list decides. Its numbers count
- * within the step where the step has all that can be opened, otherwise they are Slurm's indexes. A list of
- * the same length says in which order the program counts. UUIDs are never relative.
+ * What a runtime's list means in a task. With a device cgroup it has as many entries as devices can be
+ * opened, so a shorter one means that the cgroup does not confine devices: then the list decides. Its numbers
+ * count within the step if the step has all that can be opened, otherwise they are Slurm's indexes. A list of
+ * the same length gives the order in which the program counts. UUIDs are never relative.
  */
 static int named_in_task(const struct na_machine *machine, const char *list, int open_count, int step_count,
 			 const int *mine, int mine_count, int gpus[NA_MAX_GPUS])

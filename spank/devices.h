@@ -1,4 +1,4 @@
-/* Which GPUs a process has: by what it may open, then by what the variables say. */
+/* Which GPUs a process has: those that it may open, then those that the variables name. */
 #ifndef NUMA_ALIGN_DEVICES_H
 #define NUMA_ALIGN_DEVICES_H
 
@@ -9,26 +9,26 @@
 /*
  * The GPUs of the whole step on this node, as positions in machine->gpus, ascending. Called in
  * user_init, where SLURM_STEP_GPUS is still the step's (in a task it names the first GPU of the
- * step whichever the task has: gres_g_task_set_env in Slurm). Returns how many.
+ * step, whichever the task has: gres_g_task_set_env in Slurm). Returns how many.
  */
 int na_devices_of_step(spank_t spank, const struct na_machine *machine, int gpus[NA_MAX_GPUS]);
 
 /*
  * The GPUs that the calling task can use, in the order in which it counts them. access(2) asks
- * the device cgroup without opening, and so without waking, the GPU.
+ * the device cgroup without opening the GPU, which would wake it.
  */
 int na_devices_of_task(spank_t spank, const struct na_machine *machine, const int *step_gpus, int step_count,
 		       int gpus[NA_MAX_GPUS]);
 
 /*
- * Whether Slurm names no GPU of the step itself. It names the job's all the same: a task that may open
- * none of them then belongs to a step without GPUs (--gres=none in a job with --exclusive, 26.05).
+ * Whether Slurm lists no GPU for the step itself, but does for the job: a task that may open none of these
+ * belongs to a step without GPUs (--gres=none in a job with --exclusive, 26.05).
  */
 bool na_devices_not_named(spank_t spank);
 
 /*
- * Whether Slurm was told which task is to see which GPUs (--gpu-bind, --gpus-per-task): then one may see
- * all while others do not. Called in a task. Without that all see the same.
+ * Whether Slurm was told which GPUs each task sees (--gpu-bind, --gpus-per-task): then one task may see
+ * all while others do not. Called in a task. Otherwise all see the same.
  */
 bool na_devices_told_apart(spank_t spank);
 

@@ -8,7 +8,7 @@
 
 #include "placement/explicit.h"
 
-/* srun's options come first; a longer command line has them in its beginning all the same. */
+/* srun's options come first, so the beginning of a longer command line has them too. */
 #define COMMAND_LINE_MAX 65536
 
 static const char *const words[] = { "option", "variable", "enclosing" };
@@ -28,9 +28,9 @@ static size_t command_line(char *text)
 }
 
 /*
- * Whether an argument is --cpu-bind (--cpu_bind, or as short as getopt_long(3) takes it) with a value
- * that binds: "verbose" leaves what the environment says. The program's own arguments are not told
- * from srun's; if one of them reads so, the binding counts as the user's and stays.
+ * Whether an argument is --cpu-bind (--cpu_bind, or any abbreviation that getopt_long(3) accepts) with a
+ * value that binds: "verbose" leaves the environment's choice. The program's own arguments are not distinguished
+ * from srun's; if one of them looks like it, the binding counts as the user's and is kept.
  */
 static bool option_given(const char *text, size_t length, const char *start, bool (*binds)(const char *))
 {
@@ -82,7 +82,7 @@ void na_enclosing_tell(void)
 		by_mem = NA_BY_ENCLOSING_STEP;
 	free(line);
 	snprintf(text, sizeof(text), "cpus=%s,mem=%s", words[by_cpus], words[by_mem]);
-	/* Without memory the step is aligned less well, and that is all. */
+	/* Without memory the step is only aligned less well. */
 	(void)setenv(NA_ENCLOSING_VARIABLE, text, 1);
 }
 

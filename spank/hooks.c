@@ -23,9 +23,9 @@
 #include "placement/place.h"
 #include "table_file.h"
 
-#define INTERACTIVE_STEP 0xfffffffaU /* the lowest of the numbers that are no step of srun's own */
+#define INTERACTIVE_STEP 0xfffffffaU /* the lowest of the numbers that srun's own steps do not have */
 #define BATCH_STEP 0xfffffffbU
-#define EXTERN_STEP 0xfffffffcU /* SLURM_EXTERN_CONT: no task of the user's */
+#define EXTERN_STEP 0xfffffffcU /* SLURM_EXTERN_CONT: has no task of the user's */
 
 /* Filled in user_init, inherited by the tasks through fork. */
 static struct {
@@ -37,7 +37,7 @@ static struct {
 	bool by_user; /* somebody asked for this step, not only the site's default */
 	bool dry; /* decide and set nothing */
 	uint64_t memory_limit_mb;
-	struct na_meeting *meeting; /* of the tasks of this node, NULL if it cannot be had */
+	struct na_meeting *meeting; /* of the tasks of this node, NULL if it cannot be made */
 	char failure[320]; /* why no task can be aligned, "" otherwise */
 } context;
 
@@ -50,7 +50,7 @@ static long cpu_microseconds(void)
 	return now.tv_sec * 1000000L + now.tv_nsec / 1000;
 }
 
-/* Up to user_init the variable is srun's request; in the tasks Slurm sets it to what it chose itself. */
+/* Until user_init the variable is srun's request; in the tasks it is what Slurm itself chose. */
 static bool requested(spank_t spank, const char *variable, char *value, size_t size, bool *too_long)
 {
 	const spank_err_t status = spank_getenv(spank, variable, value, (int)size);
@@ -59,7 +59,7 @@ static bool requested(spank_t spank, const char *variable, char *value, size_t s
 	return status == ESPANK_SUCCESS || *too_long;
 }
 
-/* A grain is kept as it was meant, at the place near the GPUs; the site's default yields to any word. */
+/* A granularity is kept at the place near the GPUs; the site's default gives way to any explicit word. */
 static void read_cpu_bind(spank_t spank, enum na_decider decider, bool by_user)
 {
 	char value[256];
@@ -69,7 +69,7 @@ static void read_cpu_bind(spank_t spank, enum na_decider decider, bool by_user)
 	if (decider == NA_BY_ENCLOSING_STEP ||
 	    !requested(spank, "SLURM_CPU_BIND", value, sizeof(value), &too_long))
 		return;
-	/* Slurm 22.05 writes "quiet,corescores": the type, and the user's text where a list would be. */
+	/* Slurm 22.05 writes "quiet,corescores": the type, and the user's text in place of a list. */
 	if (spank_getenv(spank, "SLURM_CPU_BIND_TYPE", value, sizeof(value)) == ESPANK_SUCCESS)
 		too_long = false;
 	bind = too_long ? NA_CPU_BIND_EXPLICIT : na_cpu_bind(value);
@@ -80,8 +80,8 @@ static void read_cpu_bind(spank_t spank, enum na_decider decider, bool by_user)
 }
 
 /*
- * Slurm took `local` from the CPUs before they were moved, so it is asked for again. Where the CPUs
- * stay, Slurm's own is right; and mem=none leaves it alone as everything else.
+ * Slurm took `local` from the CPUs before they were moved, so it has to be set again. If the CPUs
+ * stay, Slurm's own setting is right; and mem=none leaves the policy alone in any case.
  */
 static void read_mem_bind(spank_t spank, enum na_decider decider)
 {
@@ -131,7 +131,7 @@ static void find_step(spank_t spank)
 		context.step.gpu_count = na_devices_of_step(spank, context.machine, context.step.gpus);
 }
 
-/* A site that says "on" means work on GPUs: what has none stays exactly as Slurm placed it. */
+/* A site's "on" is meant for work on GPUs: a step without any stays exactly as Slurm placed it. */
 static bool not_meant(void)
 {
 	return context.machine && context.step.gpu_count == 0 && !context.by_user &&
@@ -148,7 +148,7 @@ void na_stepd_begin(spank_t spank)
 		return;
 	context.step.spec = na_option_resolve(spank, &context.by_user, warning, sizeof(warning));
 	if (!context.step.spec.on) {
-		/* "off" said aloud, or for this user, inside an aligned job: what the script has is not ours. */
+		/* An explicit "off", or one for this user, inside an aligned job: the script's variables do not apply. */
 		if (na_option_given() || na_option_site_on())
 			na_report_nothing(spank);
 		return;
@@ -179,7 +179,7 @@ static bool first_to_warn(void)
 	return na_meeting_first_to_warn(context.meeting);
 }
 
-/* Tells the others what this task sees, and learns what they see where that is not all the same. */
+/* Tells the others what this task sees, and learns what they see if that differs. */
 static void meet(spank_t spank, const struct na_task *task)
 {
 	struct na_sight sight = { .count = (uint16_t)task->visible_count };
@@ -199,7 +199,7 @@ static void fail_with(struct na_placement *placement, const char *what, int erro
 	snprintf(placement->reason, sizeof(placement->reason), "%s: %s", what, strerror(error));
 }
 
-/* Binds the CPUs, or gives back the mask that was widened to see the step's CPUs. */
+/* Binds the CPUs, or restores the mask that was widened to find the step's CPUs. */
 static void apply_cpus(const struct na_task *task, struct na_placement *placement)
 {
 	struct na_set got;
@@ -216,7 +216,7 @@ static void apply_cpus(const struct na_task *task, struct na_placement *placemen
 	fail_with(placement, "binding the CPUs failed", error);
 }
 
-/* A task that is bound to nodes is killed when they are full, so what counts is what they have left. */
+/* A task that is bound to nodes is killed when they are full, so what they have left counts. */
 static void warn_of_bind(const struct na_set *mems)
 {
 	struct na_node_memory memory;
@@ -247,7 +247,7 @@ static void apply_memory(struct na_placement *placement)
 		warn_of_bind(&placement->mems);
 }
 
-/* Finds out what the task has and what it gets, and binds it. */
+/* Determines what the task has and what it should get, and binds it. */
 static void align(spank_t spank, int id, struct na_placement *placement)
 {
 	struct na_step *step = &context.step;
@@ -283,7 +283,7 @@ static void align(spank_t spank, int id, struct na_placement *placement)
 		placement->set_cpus = placement->set_memory = false;
 	}
 	if (context.dry) {
-		na_bind_set_cpus(&task.mask); /* widened to see the step's CPUs */
+		na_bind_set_cpus(&task.mask); /* it was widened to find the step's CPUs */
 		if (!task.mem_explicit)
 			return;
 	} else {
@@ -294,7 +294,7 @@ static void align(spank_t spank, int id, struct na_placement *placement)
 	na_judge_memory(&task, placement, &nodes);
 }
 
-/* One line per step and node where the cause is one, said by the first task that meets it. */
+/* One line per step and node for a common cause, written by the first task that meets it. */
 static void warn(const struct na_placement *placement, uint32_t global_id)
 {
 	const bool strict = context.step.spec.strict;
@@ -306,7 +306,7 @@ static void warn(const struct na_placement *placement, uint32_t global_id)
 			strict ? "; strict was asked for, so it does not start" : "");
 }
 
-/* What the task's nodes have where that is less than the step may use: cache then has to make room. */
+/* What the task's nodes have, if that is less than the step may use: then cache has to be dropped. */
 static void describe_memory(const struct na_set *mems, char *text, size_t size)
 {
 	struct na_node_memory memory;
@@ -347,8 +347,8 @@ static bool runs_numa_align(spank_t spank)
 }
 
 /*
- * A single task with GPUs on several nodes is rightly aligned and still places no worker that it
- * starts. A batch script or a shell that is to start srun gets no such line.
+ * A single task with GPUs on several nodes is aligned, but that places none of the workers that it
+ * starts. A batch script, or a shell that will start srun, gets no such line.
  */
 static void advise_launcher(spank_t spank, const struct na_placement *placement)
 {
@@ -393,7 +393,7 @@ void na_stepd_task(spank_t spank)
 		return;
 	}
 	warn(&placement, global_id);
-	/* Of an optional plugin Slurm ignores the status of a hook, so strict has to end the task itself. */
+	/* Slurm ignores the status of an optional plugin's hook, so strict has to end the task itself. */
 	if (context.step.spec.strict && placement.state != NA_ALIGNED)
 		_exit(1);
 	advise_launcher(spank, &placement);

@@ -7,10 +7,10 @@
 #define LOOK_AGAIN_NS 200000L
 
 struct na_meeting {
-	int came; /* tasks that have left their word */
-	int missed; /* one went on without the others: then all do, by the same rule */
+	int came; /* tasks that have written what they see */
+	int missed; /* one task did not wait for the others: then all decide alone */
 	int warned;
-	struct na_sight sights[NA_MAX_TASKS]; /* touched page by page: a step pays for its own tasks */
+	struct na_sight sights[NA_MAX_TASKS]; /* pages are used only as far as the step has tasks */
 };
 
 struct na_meeting *na_meeting_new(void)

@@ -1,4 +1,4 @@
-/* The tasks of a step on one node tell one another which GPUs they see, over memory that they share. */
+/* The tasks of a step on one node tell each other which GPUs they see, through shared memory. */
 #ifndef NUMA_ALIGN_MEETING_H
 #define NUMA_ALIGN_MEETING_H
 
@@ -10,15 +10,15 @@ struct na_meeting;
 struct na_meeting *na_meeting_new(void);
 
 /*
- * Leaves what task `id` sees, and with `wait` waits for the others: Slurm has forked all tasks of a node
- * before it lets the first one go on. Returns what each sees, or NULL if not all have come within
- * two seconds (one has died on the way) or without `wait`. A busy node takes its time: waiting is cheaper than
+ * Writes what task `id` sees, and with `wait` waits for the others: Slurm has forked all tasks of a node
+ * before it lets the first one continue. Returns what each sees, or NULL without `wait`, or if not all have
+ * written within two seconds (one has died). A busy node is slow, and waiting is better than
  * two tasks on one core.
  */
 const struct na_sight *na_meeting_meet(struct na_meeting *meeting, int id, int tasks,
 				       const struct na_sight *sight, bool wait);
 
-/* True for one task of the step: what all would say is said once. */
+/* True for only one task of the step, so that a message that applies to all is printed once. */
 bool na_meeting_first_to_warn(struct na_meeting *meeting);
 
 #endif

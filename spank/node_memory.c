@@ -8,10 +8,10 @@
 
 #include "placement/machine.h"
 
-/* An attribute of sysfs has a page at most; meminfo has less than two kilobytes (Linux 6.18). */
+/* An attribute of sysfs has at most a page; meminfo has less than two kilobytes (Linux 6.18). */
 #define MEMINFO_MAX 4096
 
-/* Kilobytes of the line "Node 0 NAME:   N kB", 0 without it. `name` has a blank before and a colon behind. */
+/* Kilobytes in the line "Node 0 NAME:   N kB", 0 if there is none. `name` is " NAME:". */
 static uint64_t line_kb(const char *text, const char *name)
 {
 	const char *line = strstr(text, name);

@@ -8,7 +8,7 @@
 
 #include "site.h"
 
-/* slurm_spank_init may run several times in one process, and the callback too: set, never add. */
+/* slurm_spank_init may run several times in one process, and so may the callback: set, never add. */
 static struct na_site site = { .spec = { .smt = true, .tell = true } };
 static char given_text[NA_SPEC_MAX + 1];
 static bool given;
@@ -18,7 +18,7 @@ static bool has_value(const char *text)
 	return text && *text && strcmp(text, "(null)") != 0;
 }
 
-/* Of a process that a user sits before: the words are checked before anything is submitted. */
+/* For srun, sbatch and salloc: the words are checked before anything is submitted. */
 static int check_words(const char *text)
 {
 	struct na_spec spec = na_spec_built_in;
@@ -47,7 +47,7 @@ static int on_option(int value, const char *text, int remote)
 	}
 	/*
 	 * 22.05 calls the remote callback twice, with the words and then with "" (from the
-	 * environment): an empty value does not take the words back.
+	 * environment): an empty value does not revoke the words.
 	 */
 	if (remote && given && !has_value(text))
 		return 0;
@@ -88,12 +88,12 @@ void na_option_site(int count, char **arguments)
 				error);
 			understood = false;
 		}
-	/* "on dyr" was to be a rehearsal, "on exept-users=…" to leave somebody alone: not to align everybody. */
+	/* A misspelt "on dyr" or "on exept-users=…" was not meant to align everybody. */
 	if (!understood)
 		site.spec.on = false;
 }
 
-/* What the user turns on in the environment. */
+/* What the user's environment turns on. */
 static bool on_in(const char *text)
 {
 	struct na_spec spec = na_spec_built_in;
@@ -123,7 +123,7 @@ struct na_spec na_option_resolve(spank_t spank, bool *by_user, char *warning, si
 		snprintf(warning, size, "NUMA_ALIGN in the environment is ignored: %s", error);
 	*by_user = given || (status == ESPANK_SUCCESS && on_in(text));
 	if (given && !na_spec_request(&spec, given_text, error, sizeof(error))) {
-		/* Whoever sets _SLURM_SPANK_OPTION_... by hand gets past srun's check. */
+		/* Setting _SLURM_SPANK_OPTION_... by hand bypasses srun's check. */
 		snprintf(warning, size, "--numa-align: %s; taken as --numa-align", error);
 		spec.on = true;
 	}

@@ -1,7 +1,7 @@
-/* What Slurm calls. Every hook returns 0 whatever happens: a plugin of ours fails no job. */
+/* What Slurm calls. Every hook returns 0 whatever happens: this plugin never fails a job. */
 #include <slurm/slurm.h>
 
-/* Everything is compiled hidden; what Slurm looks up by name is declared by this header and macro. */
+/* Everything is compiled hidden; this header and macro declare what Slurm looks up by name. */
 #pragma GCC visibility push(default)
 #include <slurm/spank.h>
 SPANK_PLUGIN(numa_align, 1)
@@ -21,7 +21,7 @@ int slurm_spank_init(spank_t spank, int count, char **arguments)
 		na_option_register(spank);
 		break;
 	default:
-		/* slurmd keeps the plugin mapped for life: do nothing there. */
+		/* slurmd keeps the plugin loaded all its life: do nothing there. */
 		break;
 	}
 	return 0;

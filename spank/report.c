@@ -45,7 +45,7 @@ void na_report_rehearsed(spank_t spank, const struct na_machine *machine,
 
 void na_report_programs(spank_t spank, const struct na_machine *machine, const struct na_placement *placement)
 {
-	/* A task with all CPUs has no place to lose, and a program that starts workers may well place them. */
+	/* A task with all CPUs has no placement to lose, and if it starts workers, the program may place them. */
 	if (!placement->set_cpus || na_set_equal(&placement->cpus, &machine->cpus))
 		return;
 	for (const struct na_program *program = na_programs; program->variable; program++)
@@ -76,7 +76,7 @@ void na_report_libraries(spank_t spank, int global_id, const struct na_machine *
 				global_id);
 }
 
-/* " (8 on the nodes of its GPUs, 24 beside)" where both occur: it explains "local". */
+/* " (8 on the nodes of its GPUs, 24 beside)" if both occur: it explains "local". */
 static void describe_cpus(const struct na_placement *placement, char *text, size_t size)
 {
 	text[0] = '\0';

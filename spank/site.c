@@ -21,7 +21,7 @@ static bool begins(struct word word, const char *with)
 	return word.length >= strlen(with) && memcmp(word.at, with, strlen(with)) == 0;
 }
 
-/* The list behind the key; false if it does not fit. */
+/* Reads the list after the key; false if it does not fit. */
 static bool take_list(struct word word, const char *key, char *list)
 {
 	const size_t length = word.length - strlen(key);
@@ -33,7 +33,7 @@ static bool take_list(struct word word, const char *key, char *list)
 	return true;
 }
 
-/* Adds a word to those that are not the site's alone. */
+/* Adds a word to those that are not only the site's. */
 static bool pass_on(struct word word, char *rest, size_t size)
 {
 	const size_t used = strlen(rest);
@@ -57,7 +57,7 @@ static bool take_word(struct na_site *site, struct word word, char *rest, size_t
 	return pass_on(word, rest, size);
 }
 
-/* The site's own word that one which --numa-align lacks may have been meant for, or NULL. */
+/* The site's own word that was probably meant by one that --numa-align does not have, or NULL. */
 static const char *meant(const char *argument)
 {
 	static const char *const own[] = { "dry", USERS, PARTITIONS };
@@ -73,7 +73,7 @@ static const char *meant(const char *argument)
 	return NULL;
 }
 
-/* A word that nobody knows: what was meant, else what --numa-align says of it, and the site's own words. */
+/* For an unknown word: what was meant, else the error of --numa-align, and the site's own words. */
 static void explain(const char *argument, const char *error_of_words, char *error, size_t size)
 {
 	const char *known = meant(argument);
@@ -121,7 +121,7 @@ static bool listed(const char *list, const char *name)
 	return false;
 }
 
-/* As Slurm says it; before 23.11 a batch script's environment has no name of the user yet. */
+/* The name that Slurm gives; before 23.11 a batch script's environment does not have it yet. */
 static bool user_name(spank_t spank, uid_t uid, char *name, size_t size)
 {
 	char text[4096];
@@ -146,8 +146,8 @@ static bool user_listed(const char *users, spank_t spank)
 }
 
 /*
- * Slurm's own variables first: to ask NSS in every slurmstepd of a large job is a storm for its server. Whoever
- * forges them turns his own alignment on or off, as he may.
+ * Slurm's own variables first: asking NSS in every slurmstepd of a large job overloads its server. Users who
+ * forge them turn their own alignment on or off, as they may.
  */
 bool na_site_stands_down(const struct na_site *site, spank_t spank)
 {

@@ -1,4 +1,4 @@
-/* What the site says behind the plugin's path in plugstack.conf: the words of --numa-align, and its own. */
+/* The site's words after the plugin's path in plugstack.conf: those of --numa-align, and its own. */
 #ifndef NUMA_ALIGN_SITE_H
 #define NUMA_ALIGN_SITE_H
 
@@ -12,13 +12,13 @@
 
 struct na_site {
 	struct na_spec spec;
-	bool dry; /* a rehearsal: where only the site asked, decide and set nothing */
-	/* "NAME:NAME", users also by number: for these the site's "on" does not hold */
+	bool dry; /* a rehearsal: if only the site asked, decide but set nothing */
+	/* "NAME:NAME", users also by number: the site's "on" does not apply to these */
 	char users[NA_SITE_LIST_MAX];
 	char partitions[NA_SITE_LIST_MAX];
 };
 
-/* Reads one argument over what `site` holds. False, with a sentence, and nothing changed, if it is wrong. */
+/* Reads one argument into `site`. If it is wrong: false, with a sentence, and nothing changed. */
 bool na_site_parse(struct na_site *site, const char *argument, char *error, size_t size);
 
 /* In slurmstepd: whether this job's user or partition is left alone. */

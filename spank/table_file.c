@@ -16,7 +16,7 @@ static bool only_root_writes(const struct stat *status)
 	return status->st_uid == 0 && !(status->st_mode & (S_IWGRP | S_IWOTH));
 }
 
-/* Opens the table, or returns -1 and writes why not. */
+/* Opens the table, or returns -1 and writes why it cannot. */
 static int open_table(const char *name, off_t *length, char *error, size_t size)
 {
 	const int folder = open(NA_RUN_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -30,7 +30,7 @@ static int open_table(const char *name, off_t *length, char *error, size_t size)
 	if (fstat(folder, &status) != 0 || !only_root_writes(&status)) {
 		snprintf(error, size, "the folder can be written by users other than root");
 	} else {
-		/* O_NONBLOCK: a fifo in its place must not hold the step up. */
+		/* O_NONBLOCK: a fifo in its place must not block the step. */
 		file = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 		if (file < 0)
 			snprintf(error, size, "%s",
@@ -70,7 +70,7 @@ static bool read_all(int file, char *text, size_t length, size_t *got)
 	return true;
 }
 
-/* A table outlives its boot where /run is not a tmpfs; device numbers may then have moved. */
+/* If /run is not a tmpfs, a table survives a reboot; device numbers may then have changed. */
 static bool is_of_this_boot(const struct na_machine *machine)
 {
 	char boot[sizeof(machine->boot)] = "";
@@ -90,7 +90,7 @@ out:
 	return same;
 }
 
-/* The name of a device that is not what it was when the table was written, or NULL. */
+/* The name of a device that is not the same as when the table was written, or NULL. */
 static const char *changed_device(const struct na_machine *machine)
 {
 	for (int i = 0; i < machine->gpu_count; i++) {
@@ -105,7 +105,7 @@ static const char *changed_device(const struct na_machine *machine)
 	return NULL;
 }
 
-/* What the text says must also be true of this job, this boot and these devices. */
+/* The text must also match this job, this boot and these devices. */
 static bool is_current(const struct na_machine *machine, uint32_t job, char *error, size_t size)
 {
 	const char *device = changed_device(machine);

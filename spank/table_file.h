@@ -1,4 +1,4 @@
-/* Finding and reading the table of a job: the only file that the plugin opens below /run. */
+/* Finds and reads the table of a job, the only file that the plugin opens below /run. */
 #ifndef NUMA_ALIGN_TABLE_FILE_H
 #define NUMA_ALIGN_TABLE_FILE_H
 
@@ -9,9 +9,9 @@
 #endif
 
 /*
- * Reads NA_RUN_DIR/<job>. The folder and the file must belong to root and be writable by nobody
- * else; links are not followed. Returns NULL and a sentence in `error` (what was tried and why it
- * failed) otherwise. Free with na_machine_free().
+ * Reads NA_RUN_DIR/<job>. The folder and the file must belong to root and be writable by root
+ * only; links are not followed. Otherwise returns NULL and a sentence in `error` (what was tried and why it
+ * failed). Free with na_machine_free().
  */
 struct na_machine *na_table_read(uint32_t job, char *error, size_t size);
 

@@ -36,7 +36,7 @@ static void link_lines(struct line *lines, size_t count)
 	}
 }
 
-/* Of the time that this thread has run: what others take on a busy machine is none of the memory. */
+/* The time that this thread ran: what others take on a busy machine is not the memory's latency. */
 static double now(void)
 {
 	struct timespec at;
@@ -56,7 +56,7 @@ bool na_chase(size_t size, size_t loads, int runs, double *nanoseconds)
 	lines = mmap(NULL, count * LINE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (lines == MAP_FAILED)
 		return false;
-	/* Without huge pages a load has the walk of the page tables in it; where there are none it stays so. */
+	/* Without huge pages a load includes the walk of the page tables; if there are none, so be it. */
 	(void)madvise(lines, count * LINE, MADV_HUGEPAGE);
 	link_lines(lines, count);
 
@@ -67,7 +67,7 @@ bool na_chase(size_t size, size_t loads, int runs, double *nanoseconds)
 
 		for (size_t i = 0; i < loads; i++) {
 			at = at->next;
-			/* The compiler is to keep the load. */
+			/* Keeps the compiler from removing the load. */
 			__asm__ volatile("" : "+r"(at));
 		}
 		nanoseconds[run] = (now() - begin) / (double)loads;

@@ -45,13 +45,13 @@ int na_set_next(const struct na_set *set, int from);
 
 /*
  * The kernel's list format, "0-3,8" (cpuset(7), "Formats"). An empty text or "-" is the empty
- * set. Returns false where the text is not a list or names a number past NA_SET_BITS.
+ * set. Returns false if the text is not a list or names a number past NA_SET_BITS.
  */
 bool na_set_parse(struct na_set *set, const char *text);
 
 /*
- * Writes the list format, "" for the empty set. Returns false, and writes what fits cut at a
- * comma, if `size` is too small.
+ * Writes the list format, "" for the empty set. If `size` is too small, returns false and writes the
+ * entries that fit.
  */
 bool na_set_format(const struct na_set *set, char *text, size_t size);
 

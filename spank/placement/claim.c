@@ -4,22 +4,22 @@
 
 #include "share.h"
 
-/* A claim: shared out, then laid out. */
+/* A claim: cores are first shared out, then laid out. */
 struct claim {
 	const struct na_machine *machine;
 	const struct na_request *request;
 	struct na_units units; /* whole cores */
 	struct na_shares shares;
 	int *numbers; /* room for the arrays below */
-	int *next; /* a pool: where its grants are in sorted[] */
-	int *sorted, *size, *start; /* a grant */
-	/* Where the result goes: to a set for each owner, or those `wanted` to one. */
+	int *next; /* per pool: where its grants are in sorted[] */
+	int *sorted, *size, *start; /* per grant */
+	/* Where the result goes: into one set per owner, or those of `wanted` into one set. */
 	struct na_set *slices;
 	const bool *wanted;
 	struct na_set *idle;
 };
 
-/* The set that an owner's units go to, NULL if nobody asks for them. */
+/* The set that an owner's units go to, NULL if they are not asked for. */
 static struct na_set *slice_of(const struct claim *claim, int owner)
 {
 	if (claim->wanted)

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* More memory nodes a package than any firmware makes for the sake of the memory controllers. */
+/* More memory nodes per package than firmware ever makes for memory controllers. */
 #define MANY_NODES_A_PACKAGE 4
 
 static void say(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -21,7 +21,7 @@ static void say(char *text, size_t size, const char *format, ...)
 #define REASON(placement, ...) say((placement)->reason, sizeof((placement)->reason), __VA_ARGS__)
 #define ADVICE(placement, ...) say((placement)->advice, sizeof((placement)->advice), __VA_ARGS__)
 
-/* A task can be aligned and still run out of memory, if its program works by the node. */
+/* A task can be aligned and still run out of memory, if its program counts on the whole node. */
 static void mention_many_nodes(const struct na_machine *machine, struct na_placement *placement)
 {
 	const size_t used = strlen(placement->advice);
@@ -38,7 +38,7 @@ static void mention_many_nodes(const struct na_machine *machine, struct na_place
 	    used ? "; " : "", nodes, nodes);
 }
 
-/* How it could get more local cores: by a request, unless the step has all of them already. */
+/* How it could get more local cores: by a request, unless the step already has all of them. */
 static const char *more_local(const struct na_step *step, const struct na_set *local)
 {
 	if (na_set_subset(local, &step->cpus))
@@ -48,7 +48,7 @@ static const char *more_local(const struct na_step *step, const struct na_set *l
 	       "--exclusive";
 }
 
-/* No task is advised to give up more than half of its CPUs. */
+/* A task is not advised to give up more than half of its CPUs. */
 static const char *keep_or_request(const struct na_step *step, const struct na_placement *placement,
 				   const struct na_set *local, int all)
 {
@@ -224,7 +224,7 @@ void na_mention_fewer(const struct na_step *step, struct na_placement *placement
 {
 	const int cpus = na_set_count(&placement->cpus);
 
-	/* smt=off and cpus=node are the user's own words for fewer; if none of its CPUs is local, the reason says so. */
+	/* With smt=off and cpus=node the user asked for fewer; if none of its CPUs is local, the reason says so. */
 	if (cpus >= placement->given || !step->spec.smt || step->spec.cpus == NA_CPUS_NODE ||
 	    placement->own + placement->beside == 0)
 		return;

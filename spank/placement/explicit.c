@@ -77,7 +77,7 @@ bool na_bind_inherited(const char *value, const char *verbose, const char *type,
 
 	if (!verbose || !type)
 		return false;
-	/* Between them there may be "prefer," and "sort,". */
+	/* "prefer," and "sort," may come between them. */
 	return ends_with(value, &length, list ? list : "") && ends_with(value, &length, type) &&
 	       length > strlen(verbose) && strncmp(value, verbose, strlen(verbose)) == 0 &&
 	       value[length - 1] == ',' && value[strlen(verbose)] == ',';

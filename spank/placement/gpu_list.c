@@ -53,13 +53,13 @@ static bool is_number(const char *text, size_t length, int *value)
 	return true;
 }
 
-/* A number of Slurm's; a runtime's counts by address where Slurm numbers nothing. */
+/* By Slurm's number; a runtime's number counts by address if Slurm numbers no GPU. */
 static int by_number(const struct na_machine *machine, int number, bool of_runtime)
 {
 	bool numbered = false;
 
 	if (number < machine->gpu_count && machine->gpus[number].index == number)
-		return number; /* as nearly always: no search for each entry of a long list */
+		return number; /* the usual case, which saves a search per entry */
 	for (int i = 0; i < machine->gpu_count; i++) {
 		if (machine->gpus[i].index == number)
 			return i;
@@ -68,7 +68,7 @@ static int by_number(const struct na_machine *machine, int number, bool of_runti
 	return of_runtime && !numbered && number < machine->gpu_count ? number : -1;
 }
 
-/* CUDA takes any unique start of a UUID; MIG-GPU-<uuid>/x/y names the GPU that the instance is of. */
+/* CUDA accepts any unique beginning of a UUID; MIG-GPU-<uuid>/x/y names the GPU that has the instance. */
 static int by_uuid(const struct na_machine *machine, const char *name, size_t length)
 {
 	const char *slash;

@@ -12,7 +12,7 @@ const char *na_library_variable(enum na_library library)
 	return (unsigned)library < NA_LIBRARIES ? names[library] : "";
 }
 
-/* All cards of a task are of one fabric. */
+/* All cards of a task have the same fabric. */
 static enum na_fabric fabric_of(const struct na_machine *machine, na_nics nics)
 {
 	for (int i = 0; i < machine->nic_count; i++)
@@ -59,7 +59,7 @@ bool na_library_text(const struct na_machine *machine, const struct na_placement
 		return (fabric == NA_INFINIBAND || fabric == NA_ROCE) &&
 		       list_ports(machine, placement->nics, text, size);
 	case NA_LIBRARY_CRAY_MPICH:
-		/* The card of the node that the rank is bound to, which is that of its GPUs. */
+		/* The card on the node to which the rank is bound, which is the node of its GPUs. */
 		snprintf(text, size, "NUMA");
 		return fabric == NA_SLINGSHOT && on_one_node(machine, &placement->cpus);
 	}

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the kernel assumes of two nodes of which no SLIT tells more (REMOTE_DISTANCE, linux/topology.h). */
+/* What the kernel assumes for two nodes without a SLIT (REMOTE_DISTANCE, linux/topology.h). */
 #define REMOTE_DISTANCE 20
 
 int na_node_position(const struct na_machine *machine, int id)
@@ -31,7 +31,7 @@ bool na_same_place(const struct na_machine *machine, int home, int node)
 		return true;
 	if (!same_package(machine, home, node))
 		return false;
-	/* Memory alone lies where its nearest CPUs are, however slow it is. */
+	/* A node with memory only is placed where its nearest CPUs are, however slow it is. */
 	if (!machine->nodes[home].has_cpus || !machine->nodes[node].has_cpus)
 		return true;
 	return na_distance(machine, home, node) < REMOTE_DISTANCE;
@@ -47,7 +47,7 @@ int na_rank(const struct na_machine *machine, int home, int node)
 	       na_distance(machine, home, node);
 }
 
-/* The distance from a node to the nearest that has CPUs; more than any distance if none has. */
+/* The distance from a node to the nearest one with CPUs; more than any distance if none has. */
 static int nearest_cpus(const struct na_machine *machine, int node)
 {
 	int nearest = INT_MAX;
@@ -105,7 +105,7 @@ static int compare_gpus(const void *a, const void *b)
 		return length_x < length_y ? -1 : 1;
 	if (strcmp(x->bdf, y->bdf) != 0)
 		return strcmp(x->bdf, y->bdf);
-	/* No address, then: anything that does not depend on the order of lines. */
+	/* Not an address: any order will do that does not depend on the order of lines. */
 	if (x->minor != y->minor)
 		return x->minor < y->minor ? -1 : 1;
 	return strcmp(x->uuid, y->uuid);
@@ -118,7 +118,7 @@ static int compare_packages(const void *a, const void *b)
 	return x->package < y->package ? -1 : x->package > y->package;
 }
 
-/* Package ids are any numbers; in the nodes' bit sets they are counted from 0 in ascending order. */
+/* Package ids are arbitrary numbers; in the nodes' bit sets they are counted from 0 in ascending order. */
 static void find_packages(struct na_machine *machine, struct na_core **cores)
 {
 	int ordinal = 0;
@@ -129,7 +129,7 @@ static void find_packages(struct na_machine *machine, struct na_core **cores)
 	for (int i = 0; i < machine->core_count; i++) {
 		if (i > 0 && cores[i]->package != cores[i - 1]->package && ordinal < NA_MAX_PACKAGES - 1)
 			ordinal++;
-		/* Two nodes whose package is unknown are not known to share one. */
+		/* Two nodes whose packages are unknown may not share one. */
 		if (cores[i]->node >= 0 && cores[i]->package >= 0)
 			machine->nodes[cores[i]->node].packages[ordinal / 64] |= UINT64_C(1)
 										 << (ordinal % 64);
@@ -137,7 +137,7 @@ static void find_packages(struct na_machine *machine, struct na_core **cores)
 	machine->package_count = ordinal + 1;
 }
 
-/* A node's CPUs are those of its cores: one list to believe, whatever the other says. */
+/* A node's CPUs are those of its cores: a single source, whatever the node's own list says. */
 static void find_cpus(struct na_machine *machine)
 {
 	for (int i = 0; i < machine->node_count; i++)

@@ -1,4 +1,4 @@
-/* A node of the cluster in memory: what the binding table says about it. */
+/* A node of the cluster in memory: the contents of the binding table. */
 #ifndef NUMA_ALIGN_MACHINE_H
 #define NUMA_ALIGN_MACHINE_H
 
@@ -6,17 +6,17 @@
 
 #include "bitset.h"
 
-/* Bounds of what is believed; a table that exceeds one is refused as a whole. */
+/* Limits: a table that exceeds one is refused as a whole. */
 #define NA_MAX_NODES 1024 /* CONFIG_NODES_SHIFT is at most 10 */
 #define NA_MAX_CORES NA_SET_BITS
 #define NA_MAX_SMT 16 /* POWER has 8 */
 #define NA_MAX_GPUS 256
 #define NA_MAX_NICS 64 /* a set of them is one word */
 #define NA_MAX_TASKS 4096
-/* Packages beyond this count as one; the most that was seen is a VM with one package for each CPU. */
+/* Packages beyond this number count as one; the most that was seen is a VM with one package for each CPU. */
 #define NA_MAX_PACKAGES 1024
 
-#define NA_DISTANCE_UNKNOWN 255 /* what the SLIT says of a node that cannot be reached */
+#define NA_DISTANCE_UNKNOWN 255 /* the SLIT's value for an unreachable node */
 
 enum na_node_kind {
 	NA_NODE_CPU, /* CPUs and memory */
@@ -31,8 +31,8 @@ struct na_node {
 	uint64_t memory_bytes;
 	struct na_set cpus; /* of its cores */
 	bool has_cpus;
-	bool has_gpu; /* one of the machine is attached to it, whoever uses it */
-	/* Of its cores, or without cores those of the nearest nodes that have some. */
+	bool has_gpu; /* some GPU of the machine is attached to it, whoever uses it */
+	/* Those of its cores; without cores, those of the nearest nodes that have some. */
 	uint64_t packages[NA_MAX_PACKAGES / 64];
 };
 
@@ -44,19 +44,19 @@ struct na_core {
 	uint16_t cpu[NA_MAX_SMT]; /* ascending */
 };
 
-/* What two cards have to share to reach each other. */
+/* Cards reach each other only within one fabric. */
 enum na_fabric { NA_INFINIBAND, NA_ROCE, NA_IWARP, NA_EFA, NA_SLINGSHOT, NA_FABRICS };
 
 /* How far a card is from a GPU, in the words of nvidia-smi topo, nearest first. */
 enum na_path { NA_PATH_PIX, NA_PATH_PXB, NA_PATH_PHB, NA_PATH_NODE, NA_PATH_SYS, NA_PATHS };
 
-/* A network card that can do RDMA now: its port is up, and it is no virtual function and in no bond. */
+/* A network card that can do RDMA now: its port is up, and it is neither a virtual function nor in a bond. */
 struct na_nic {
 	char name[64]; /* mlx5_0, cxi0 */
 	char bdf[24];
 	char device[64]; /* the file that a program opens to use it, "" unknown */
 	enum na_fabric fabric;
-	int port; /* the lowest that is active, -1 where there are no ports */
+	int port; /* the lowest that is active, -1 if it has no ports */
 	int node; /* position in nodes[], -1 unknown */
 };
 
@@ -73,7 +73,7 @@ struct na_gpu {
 	int minor; /* -1 unknown */
 	int index; /* Slurm's gres index, -1 unknown */
 	int node; /* position in nodes[], -1 unknown */
-	int in_job; /* the job holds it: 1, 0; -1 unknown */
+	int in_job; /* whether the job has it: 1, 0; -1 unknown */
 	struct na_set memory_nodes; /* node ids */
 	uint8_t path[NA_MAX_NICS]; /* enum na_path to each card */
 };
@@ -89,10 +89,10 @@ struct na_machine {
 	struct na_set cpus; /* of all cores */
 	uint32_t job;
 	char boot[40];
-	char note[160]; /* why the prolog could not resolve GPUs, "" otherwise */
+	char note[160]; /* why the prolog could not find GPUs, "" otherwise */
 };
 
-/* SLIT distance between two positions in nodes[]; unknown where one is -1. */
+/* SLIT distance between two positions in nodes[]; unknown if one is -1. */
 static inline int na_distance(const struct na_machine *machine, int from, int to)
 {
 	if (from < 0 || to < 0)
@@ -101,15 +101,15 @@ static inline int na_distance(const struct na_machine *machine, int from, int to
 }
 
 /*
- * Whether two nodes are one place: a package, and no farther apart than nodes of one package are (a SLIT
- * distance below 20). A guest's two cells in one socket, at distance 20, are two places.
+ * Whether two nodes are one place: in one package, and at a SLIT distance below 20, as nodes of one
+ * package are. A virtual machine's two nodes in one socket, at distance 20, are two places.
  */
 bool na_same_place(const struct na_machine *machine, int home, int node);
 
 /*
- * How far the cores of `node` are from something that sits on `home` (positions; `home` is known).
+ * How far the cores of `node` are from something on `home` (positions; `home` is known).
  * A node is nearest to itself, whatever the firmware's table says; a node of the same place is
- * always nearer than one of another; within that the SLIT decides. A node that is not known is
+ * always nearer than one of another; apart from that the SLIT decides. An unknown node is
  * farthest. Ranks are below NA_RANKS.
  */
 #define NA_RANK_OTHER_PLACE 257
@@ -121,14 +121,14 @@ void na_own_cpus(const struct na_machine *machine, int node, struct na_set *cpus
 
 /*
  * Adds the CPUs that are local to a GPU on `node`: its own, and those of the nodes of the same place to
- * which no GPU of the machine is attached. They are nobody else's: on a package of four nodes and two
+ * which no GPU of the machine is attached. These belong to no other GPU: on a package of four nodes and two
  * GPUs, each GPU has the cores of two.
  */
 void na_local_cpus(const struct na_machine *machine, int node, struct na_set *cpus);
 
 /*
  * Sorts cores and GPUs and derives what follows from the rest: the nodes' CPUs and packages. Call
- * once all is filled in; false without memory.
+ * it when everything is filled in; false without memory.
  */
 bool na_machine_finish(struct na_machine *machine);
 

@@ -27,7 +27,7 @@ static bool has(na_nics set, int nic)
 
 na_nics na_nics_of_one_fabric(const struct na_machine *machine, na_nics usable)
 {
-	/* Ethernet last: beside a fabric for the computation it is what leads to the storage and outside. */
+	/* Ethernet last: beside a compute fabric it usually leads to the storage and outside. */
 	static const enum na_fabric order[NA_FABRICS] = { NA_INFINIBAND, NA_SLINGSHOT, NA_EFA, NA_ROCE,
 							  NA_IWARP };
 
@@ -67,12 +67,12 @@ na_nics na_nearest_nics(const struct na_machine *machine, int gpu, na_nics usabl
 	return found;
 }
 
-/* Users of the same cards are alike: what is decided first is how many of each kind have which card. */
+/* Users of the same cards form a kind: first it is decided how many of each kind have which card. */
 struct kind {
 	na_nics near;
 	int users, weight;
-	int at[NA_MAX_NICS]; /* how many of them have the card */
-	int slots; /* all of these together */
+	int at[NA_MAX_NICS]; /* how many of its users have the card */
+	int slots; /* the sum of at[] */
 };
 
 struct deal {
@@ -102,11 +102,11 @@ static void give(struct deal *deal, struct kind *kind, int nic, int count)
 	deal->load[nic] += count;
 }
 
-/* The ways on which users could give up a card for another one, from the card of a new user on. */
+/* The chains by which users could give up a card for another, beginning with the card of a new user. */
 struct ways {
 	int order[NA_MAX_NICS], count; /* cards in the order in which they were reached */
-	int from[NA_MAX_NICS]; /* the card that is given up for this one, -1: none */
-	struct kind *who[NA_MAX_NICS]; /* one of them does */
+	int from[NA_MAX_NICS]; /* the card that would be given up for this one, -1: none */
+	struct kind *who[NA_MAX_NICS]; /* the kind of user that would do so */
 	na_nics reached;
 };
 
@@ -122,7 +122,7 @@ static void reach(struct ways *ways, na_nics cards, int from, struct kind *who)
 	}
 }
 
-/* Of the cards that were reached, the first that has the fewest users. */
+/* Of the cards that were reached, the first with the fewest users. */
 static int least_loaded(const struct deal *deal, const struct ways *ways)
 {
 	int best = ways->order[0];
@@ -134,8 +134,8 @@ static int least_loaded(const struct deal *deal, const struct ways *ways)
 }
 
 /*
- * Seats one more user: at the card with the fewest users that can be reached when others step aside. Done so
- * for each in turn, no card has more users than it must (an optimal semi-matching).
+ * Gives one more user a card: the one with the fewest users that can be reached when others change theirs. If
+ * this is done for each in turn, no card has more users than necessary (an optimal semi-matching).
  */
 static void seat(struct deal *deal, struct kind *kind)
 {
@@ -143,7 +143,7 @@ static void seat(struct deal *deal, struct kind *kind)
 	int nic;
 
 	reach(&ways, kind->near, -1, kind);
-	/* The first card that is idle ends the search; most have one among their own. */
+	/* The first idle card ends the search; most users have one among their own. */
 	for (int i = 0; i < ways.count && deal->load[least_loaded(deal, &ways)] > 0; i++)
 		for (int k = 0; k < deal->count; k++)
 			if (deal->kinds[k].at[ways.order[i]] > 0)
@@ -155,7 +155,7 @@ static void seat(struct deal *deal, struct kind *kind)
 	}
 }
 
-/* Gives a card that nobody needs to the kind that has least for its weight. */
+/* Gives an unused card to the kind that has least for its weight. */
 static void give_spare(struct deal *deal, int nic)
 {
 	struct kind *poorest = NULL;
@@ -171,7 +171,7 @@ static void give_spare(struct deal *deal, int nic)
 		give(deal, poorest, nic, 1);
 }
 
-/* The users of one kind: which they are, and how many cards each gets. */
+/* The users of one kind, and how many cards each gets. */
 static void count_cards(const struct kind *kind, const struct na_nic_user *users, const int *members,
 			int *cards)
 {

@@ -6,7 +6,7 @@
 #include "explain.h"
 #include "tasks.h"
 
-/* Memory without CPUs (HBM, CXL) is for host memory only where there is no other; a GPU's never is. */
+/* Memory without CPUs (HBM, CXL) is used for host memory only if there is no other; a GPU's never is. */
 static enum na_node_kind host_memory(const struct na_machine *machine)
 {
 	for (int i = 0; i < machine->node_count; i++)
@@ -16,8 +16,8 @@ static enum na_node_kind host_memory(const struct na_machine *machine)
 }
 
 /*
- * Where host memory for something on `node` goes: that node, or the nearest one that is for host
- * memory and that the step may use.
+ * Where host memory for something on `node` goes: to that node, or to the nearest one that is suitable for
+ * host memory and that the step may use.
  */
 static void local_memory(const struct na_step *step, int node, struct na_set *mems)
 {
@@ -43,7 +43,7 @@ void na_gpu_memory(const struct na_step *step, int gpu, struct na_set *mems)
 	const enum na_node_kind kind = host_memory(machine);
 	bool found = false;
 
-	/* What the table says is what `topo` shows; a step that may not use that has the nearest it may use. */
+	/* Use the table's node, which `topo` shows; a step that may not use it gets the nearest that it may use. */
 	for (int i = 0; i < machine->node_count; i++) {
 		const struct na_node *node = &machine->nodes[i];
 
@@ -75,7 +75,7 @@ static void near_gpus(const struct na_step *step, const struct na_placement *pla
 
 /*
  * preferred-many also for a single node: MPOL_PREFERRED takes a free page of another node before it
- * reclaims the page cache of the preferred one, MPOL_PREFERRED_MANY first tries its nodes alone and
+ * reclaims the page cache of the preferred one; MPOL_PREFERRED_MANY first tries its nodes alone and
  * wakes their kswapd (mm/mempolicy.c, alloc_pages_preferred_many).
  */
 static void choose_policy(const struct na_step *step, const struct na_task *task,
@@ -138,8 +138,8 @@ static bool place_with_gpus(const struct na_step *step, const struct na_task *ta
 		if (!na_cpus_of_gpus(step, task, placement, &wanted, &idle))
 			return false;
 		/*
-		 * Tasks whose GPUs have no CPU in the step keep the masks that Slurm gave them, unless others
-		 * of the step are aligned: then each keeps to its part of the claim, so that no core is held
+		 * Tasks whose GPUs have no CPU in the step keep the masks that Slurm gave them, unless other tasks
+		 * of the step are aligned: then each keeps to its part of the claim, so that no core is used
 		 * twice.
 		 */
 		if (!na_set_empty(&wanted) &&

@@ -1,6 +1,6 @@
 /*
  * A step on one node: what its tasks get. Pure; the plugin, `numa-align plan` and `numa-align run`
- * all come through here, so that a dry run cannot differ from the real one.
+ * all call this, so that a dry run cannot differ from the real one.
  */
 #ifndef NUMA_ALIGN_PLACE_H
 #define NUMA_ALIGN_PLACE_H
@@ -10,11 +10,11 @@
 /* Decides for one task. False only if there is no memory. */
 bool na_step_place(const struct na_step *step, const struct na_task *task, struct na_placement *placement);
 
-/* The parts of its CPUs that each of its GPUs has, for NUMA_ALIGN_MAP: slices[i] of placement->gpus[i]. */
+/* For NUMA_ALIGN_MAP, the parts of its CPUs for each of its GPUs: slices[i] for placement->gpus[i]. */
 bool na_placement_slices(const struct na_step *step, const struct na_placement *placement,
 			 struct na_set *slices);
 
-/* Adds the node that host memory for a GPU (a position in machine->gpus) comes from in this step. */
+/* Adds the node from which host memory for a GPU (a position in machine->gpus) is taken in this step. */
 void na_gpu_memory(const struct na_step *step, int gpu, struct na_set *mems);
 
 #endif

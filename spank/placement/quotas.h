@@ -3,8 +3,8 @@
 #define NUMA_ALIGN_QUOTAS_H
 
 /*
- * Lowers the largest of quota[list[0 .. count - 1]] to a common level, so that they add up to
- * `supply` at most. Those that stay one above the level are the first of the list.
+ * Lowers the largest of quota[list[0 .. count - 1]] to a common level, so that their sum is at most
+ * `supply`. Those that stay one above the level are the first in the list.
  */
 void na_lower_quotas(int *quota, const int *list, int count, int supply);
 

@@ -41,7 +41,7 @@ int na_seats_of_pool(const struct na_units *units, int pool, struct na_seating s
 	return seats;
 }
 
-/* Seat number `seat` of `seats` at a core: an even part of its threads, or one that is shared. */
+/* Seat number `seat` of `seats` at a core: an equal part of its threads, or a shared thread. */
 static void take_threads(const struct na_units *units, int unit, int seat, int seats, struct na_set *cpus)
 {
 	const int threads = na_units_threads(units, unit);
@@ -55,7 +55,7 @@ void na_seats_take(const struct na_units *units, int pool, struct na_seating sea
 		   struct na_set *cpus)
 {
 	const int first = units->pools[pool].first;
-	/* Those beyond the seating sit on the next thread of the first cores that have one. */
+	/* Owners beyond the seating get the next thread of the first cores that have one. */
 	int more = count - na_seats_of_pool(units, pool, seating, false);
 
 	for (int i = first; i < first + units->pools[pool].count; i++) {

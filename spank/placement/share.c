@@ -15,22 +15,22 @@ struct group {
 struct pair {
 	int rank; /* na_rank() */
 	int pool, group;
-	bool shared; /* done with */
+	bool shared; /* already shared out */
 };
 
 /*
- * Sharing out. Nearest pairs come first: once without looking at other places, and if that leaves an
- * owner empty once more with a bound for each (find_quotas). Whatever the bounds, giving the nearest
- * pairs first makes sure that nobody holds a remote unit while a nearer one is unused or with somebody
- * who is farther from it.
+ * Sharing out. The nearest pairs come first: once without cores of other places and, if that leaves an
+ * owner without any, once more with a bound for each owner (find_quotas). With any bounds, giving to the
+ * nearest pairs first ensures that no owner has a remote unit while a nearer one is unused or belongs to
+ * an owner that is farther from it.
  */
 struct sharing {
 	const struct na_machine *machine;
 	const struct na_request *request;
 	const struct na_claimant *claimants;
 	const struct na_units *units; /* whole cores */
-	int live; /* owners of whom a node is known: owners[0 .. live - 1] */
-	bool crowded; /* fewer cores than those: what is shared out are seats */
+	int live; /* owners with a known node: owners[0 .. live - 1] */
+	bool crowded; /* fewer cores than live owners: seats are shared out */
 	struct na_seating seating;
 	struct group *groups;
 	struct pair *pairs; /* by rank, then pool, then group */
@@ -38,11 +38,11 @@ struct sharing {
 	int group_count, pair_count, grant_count;
 	int *numbers; /* room for the arrays below */
 	int *owners;
-	int *quota, *total, *weight; /* an owner: units that it may have, has; of all its claimants */
-	int *got; /* a claimant: units that it has of the pools at hand */
+	int *quota, *total, *weight; /* per owner: units that it may have, has; of all its claimants */
+	int *got; /* per claimant: units that it has of the present pools */
 	int *members, *takers; /* claimants group after group, each in its order; scratch */
-	int *left; /* a pool: units that nobody has */
-	int *seats; /* a pool: how many in all, if crowded */
+	int *left; /* per pool: unused units */
+	int *seats; /* per pool: how many in all, if crowded */
 	int *tied; /* pools that are shared as one: scratch */
 };
 
@@ -76,7 +76,7 @@ static bool find_groups(struct sharing *sharing)
 	return true;
 }
 
-/* Who claims at all, and with which weight; in the order of their nodes, whatever that of the claimants is. */
+/* Who claims at all, and with which weight; in the order of their nodes, not of the claimants. */
 static void find_owners(struct sharing *sharing)
 {
 	const struct group *last = sharing->groups + sharing->group_count - 1;
@@ -118,7 +118,7 @@ static bool find_pairs(struct sharing *sharing)
 	return true;
 }
 
-/* What a claimant's owner may still have. */
+/* How many more units a claimant's owner may have. */
 static int room_of(const struct sharing *sharing, int claimant)
 {
 	const int owner = sharing->claimants[claimant].owner;
@@ -126,7 +126,7 @@ static int room_of(const struct sharing *sharing, int claimant)
 	return sharing->quota[owner] - sharing->total[owner];
 }
 
-/* Takes those who have their quota out of a list of claimants, which keeps its order. */
+/* Removes claimants that have their quota from a list, and keeps its order. */
 static int drop_full(const struct sharing *sharing, int *list, int count)
 {
 	int kept = 0;
@@ -143,15 +143,15 @@ static void give(struct sharing *sharing, int claimant, int units)
 	sharing->total[sharing->claimants[claimant].owner] += units;
 }
 
-/* Whether the first of two owners has less, by its weight. */
+/* Whether the first of two owners has less for its weight. */
 static bool has_less(const struct sharing *sharing, int a, int b)
 {
 	return (long)sharing->total[a] * sharing->weight[b] < (long)sharing->total[b] * sharing->weight[a];
 }
 
 /*
- * One unit each to those who have least by their weight, the first of equals first; there are more
- * takers than units. So owners alike never differ by more than one unit over all their pools.
+ * Gives one unit each to those with the least for their weight, the first among equals first; there are
+ * more takers than units. So similar owners never differ by more than one unit over all their pools.
  */
 static int give_left_overs(struct sharing *sharing, int units, int *takers, int count)
 {
@@ -166,7 +166,7 @@ static int give_left_overs(struct sharing *sharing, int units, int *takers, int 
 		for (int i = 0; i < count; i++) {
 			const int owner = sharing->claimants[takers[i]].owner;
 
-			/* Those with as much for their weight as `least` had before this round. */
+			/* Those that had as much for their weight as `least` before this round. */
 			if (units == 0 || (long)sharing->total[owner] * sharing->weight[least] !=
 						  (long)total * sharing->weight[owner]) {
 				takers[kept++] = takers[i];
@@ -204,7 +204,7 @@ static int share_evenly(struct sharing *sharing, int units, int *takers, int cou
 	return give_left_overs(sharing, units, takers, count);
 }
 
-/* The pairs of one pool and one rank start at `from`; gives where they end. */
+/* The pairs of one pool and one rank begin at `from`; returns where they end. */
 static int end_of_pool(const struct sharing *sharing, int from)
 {
 	const struct pair *pairs = sharing->pairs;
@@ -229,7 +229,7 @@ static bool same_groups(const struct sharing *sharing, int a, int b)
 	return true;
 }
 
-/* Writes down what a claimant got, from the first of these pools that has units left on. */
+/* Records what a claimant got, beginning with the first of these pools that has units left. */
 static void grant(struct sharing *sharing, int claimant, const int *pools, int count)
 {
 	int units = sharing->got[claimant];
@@ -248,8 +248,8 @@ static void grant(struct sharing *sharing, int claimant, const int *pools, int c
 }
 
 /*
- * Shares the pools that are as near to the same groups as the one at pairs[from], as if they were one:
- * each claimant then has whole nodes where the numbers allow, and not a part of every node.
+ * Shares the pools that are as near to the same groups as the one at pairs[from], as if they were one pool:
+ * each claimant then has whole nodes if the numbers allow, rather than a part of every node.
  */
 static void share_tied_pools(struct sharing *sharing, int from)
 {
@@ -283,7 +283,7 @@ static void share_tied_pools(struct sharing *sharing, int from)
 	}
 }
 
-/* Shares what is left of all pools, as far as pairs are nearer than `limit`. */
+/* Shares what is left of all pools, for pairs that are nearer than `limit`. */
 static void share_pools(struct sharing *sharing, int limit)
 {
 	struct pair *pairs = sharing->pairs;
@@ -296,7 +296,7 @@ static void share_pools(struct sharing *sharing, int limit)
 			share_tied_pools(sharing, from);
 }
 
-/* Takes back what was shared; `units` of each pool are there again, NULL: all its cores. */
+/* Undoes the sharing; each pool then has `units` again, NULL: all its cores. */
 static void start_again(struct sharing *sharing, const int *units)
 {
 	sharing->grant_count = 0;
@@ -313,10 +313,10 @@ static void set_quotas(struct sharing *sharing, int quota)
 }
 
 /*
- * How many units each owner may have, after share_pools() has left some empty though there are
- * units enough. An owner without a pool of its own place is due an even share, one whose pools
- * were too small one unit. If the units that nobody has are enough for them, they share those and
- * the others keep all they have; otherwise the richest give.
+ * How many units each owner may have, after share_pools() has left some owners empty although there are
+ * enough units. An owner without a pool of its own place is due an even share, one whose pools
+ * were too small one unit. If the unused units are enough for them, they share those and
+ * the others keep all they have; otherwise the richest give some up.
  */
 static void find_quotas(struct sharing *sharing)
 {
@@ -354,7 +354,7 @@ static bool somebody_is_empty(const struct sharing *sharing)
 	return false;
 }
 
-/* Near cores first, then the nearest that nobody has, up to what each is to be filled to. */
+/* Near cores first, then the nearest unused ones, up to each owner's limit. */
 static void fill(struct sharing *sharing)
 {
 	for (int i = 0; i < sharing->live; i++) {
@@ -380,8 +380,8 @@ static void share_cores(struct sharing *sharing)
 }
 
 /*
- * More owners than cores. First every core has as many as each core must have at least; then it is
- * known which pools have the others, and with these numbers all are seated anew, nearest first.
+ * More owners than cores. First every core gets as many owners as each core must have at least; this shows
+ * which pools have the others, and with these numbers all are seated again, nearest first.
  */
 static void share_seats(struct sharing *sharing)
 {
@@ -412,7 +412,7 @@ static bool make_room(struct sharing *sharing)
 				 &sharing->seats,  &sharing->tied };
 	const size_t sizes[] = { owners, owners, owners, owners, claimants, claimants, claimants + owners,
 				 pools,	 pools,	 pools };
-	/* A grant has at least one unit, or is the seat of an owner. */
+	/* A grant has at least one unit, or is an owner's seat. */
 	const size_t grants = (size_t)sharing->units->count + owners + pools;
 	size_t at = 0, all = 0;
 

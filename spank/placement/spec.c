@@ -63,7 +63,7 @@ const char *na_cpus_name(enum na_cpus cpus)
 	return (int)cpus < COUNT(cpus_names) ? cpus_names[cpus] : "";
 }
 
-/* The part of a text from `at`, `length` long, not ended by a NUL. */
+/* The part of a text from `at` on with this `length`, without a final NUL. */
 struct word {
 	const char *at;
 	size_t length;
@@ -84,7 +84,7 @@ static bool choose(struct word value, const char *const *names, int count, int *
 	return false;
 }
 
-/* Does "key" stand before the "=" of this word? Then *value is what stands behind it. */
+/* Whether "key" comes before the "=" of this word; then *value is what comes after it. */
 static bool has_key(struct word word, const char *key, struct word *value)
 {
 	const size_t length = strlen(key);
@@ -128,7 +128,7 @@ static bool apply(struct na_spec *spec, struct word word)
 	return true;
 }
 
-/* The known word that this one may have been meant for; false if there is none. */
+/* The known word that was probably meant; false if there is none. */
 static bool suggest(struct word word, char *known, size_t size)
 {
 	static const char *const plain[] = { "on", "off", "strict", "verbose", "nic", "help" };
@@ -156,7 +156,7 @@ static bool suggest(struct word word, char *known, size_t size)
 	return false;
 }
 
-/* Names the bad word: cut to a line's worth, and without bytes that could write to a terminal. */
+/* Names the bad word: shortened, and without bytes that control a terminal. */
 static void explain(struct word word, char *error, size_t size)
 {
 	char shown[41], known[41];

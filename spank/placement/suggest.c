@@ -9,7 +9,7 @@ static int least(int a, int b)
 	return a < b ? a : b;
 }
 
-/* Slips from the first `length` characters of `text` to all of `known`; both are at most LONGEST long. */
+/* How many slips turn the first `length` characters of `text` into `known`; both have at most LONGEST. */
 static int slips(const char *text, size_t length, const char *known, size_t other)
 {
 	int cost[LONGEST + 1][LONGEST + 1];

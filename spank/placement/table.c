@@ -15,8 +15,8 @@
 /* The text being read: a private copy, cut into lines and fields in place. */
 struct reader {
 	struct na_machine *machine;
-	char *next; /* first byte not read yet */
-	int line; /* number of the line read last, from 1 */
+	char *next; /* the next byte to read */
+	int line; /* number of the last line read, from 1 */
 	int nodes, cores, gpus, nics; /* read so far */
 	bool boot, job;
 	char *error;
@@ -37,7 +37,7 @@ static bool refuse(struct reader *reader, const char *format, ...)
 	return false;
 }
 
-/* The next line without its newline; NULL at the end. A last line without newline is not whole. */
+/* The next line without its newline; NULL at the end. A last line without newline is incomplete. */
 static char *next_line(struct reader *reader)
 {
 	char *line = reader->next;
@@ -65,7 +65,7 @@ static int split(char *line, char *fields[MAX_FIELDS])
 	return count;
 }
 
-/* A decimal number in low..high; "-" is `missing` where that is allowed (below low). */
+/* A decimal number in low..high; "-" is `missing` if that is allowed (below low). */
 static bool number(const char *text, long long low, long long high, long long missing, long long *value)
 {
 	char *end;
@@ -107,7 +107,7 @@ static bool copy_word(char *to, size_t size, const char *text)
 	return true;
 }
 
-/* Only what is below /dev is ever opened, or asked about. */
+/* Only files below /dev are ever opened or asked about. */
 static bool copy_device(char *to, size_t size, const char *text)
 {
 	return copy_word(to, size, text) && (!to[0] || (strncmp(to, "/dev/", 5) == 0 && !strstr(to, "..")));
@@ -179,7 +179,7 @@ static bool read_node(struct reader *reader, char **field)
 	return true;
 }
 
-/* Node records come before those that name them, so that a name can be checked at once. */
+/* Node records come before those that refer to them, so that references can be checked at once. */
 static bool read_node_name(struct reader *reader, const char *text, int *position)
 {
 	int id;
@@ -255,7 +255,7 @@ static bool read_gpu(struct reader *reader, char **field)
 		return refuse(reader, "not a minor or index");
 	if (!read_node_name(reader, field[5], &gpu->node))
 		return false;
-	/* field[6], the rung of the chain that found the node, is for people. */
+	/* field[6], the source of the GPU's node, is for people. */
 	if (!na_set_parse(&gpu->memory_nodes, field[7]))
 		return refuse(reader, "not a list of nodes");
 	if (!read_in_job(field[8], &gpu->in_job) || !read_rdev(field[9], &gpu->rdev))
@@ -288,7 +288,7 @@ static bool read_path(const char *text, size_t length, uint8_t *path)
 	return false;
 }
 
-/* The GPUs that were read so far have to be all: their order is that of the paths. */
+/* All GPUs have been read by now: the paths are in their order. */
 static bool read_paths(struct reader *reader, const char *text)
 {
 	struct na_machine *machine = reader->machine;
@@ -359,7 +359,7 @@ static bool read_record(struct reader *reader, char *line)
 	}
 	if (strcmp(field[0], "job") == 0 && count == 2 && !reader->job) {
 		reader->job = true;
-		/* A federation puts the number of the cluster into the upper bits of a job id. */
+		/* A federation puts the cluster's number into the upper bits of a job id. */
 		if (!number(field[1], 0, UINT32_MAX, 0, &job))
 			return refuse(reader, "not a job id");
 		machine->job = (uint32_t)job;
@@ -368,7 +368,7 @@ static bool read_record(struct reader *reader, char *line)
 	return refuse(reader, "not a record of a binding table");
 }
 
-/* How many of the lines from here on start with this word. */
+/* How many lines from here on begin with this word. */
 static int count_records(const char *line, const char *word)
 {
 	const size_t length = strlen(word);

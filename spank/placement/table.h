@@ -1,7 +1,7 @@
 /*
  * The binding table: the text that the job prolog leaves for the plugin.
  *
- * One record a line, fields separated by one space, "-" for a field that is not known:
+ * One record per line, fields separated by one space, "-" for an unknown field:
  *
  *   numa-align-table 1
  *   boot ID                                        /proc/sys/kernel/random/boot_id
@@ -15,9 +15,9 @@
  *
  * CPUS and MEMORY_NODES are in the kernel's list format, RDEV is MAJOR:MINOR of DEVICE; PATHS are PIX, PXB,
  * PHB, NODE or SYS, separated by commas, in the order of the lines of the GPUs, which come before. Cards are
- * notes because a plugin that knows of no cards passes over notes, and refuses any word that is new.
- * prolog/numa_align/placement/table.py writes it; both sides are held together by tests. What an older or
- * newer plugin would not read gets another number in the first line.
+ * notes because a plugin that does not know cards skips notes, but refuses any unknown word.
+ * prolog/numa_align/placement/table.py writes it; tests compare the two sides. A change that an older or
+ * newer plugin would not understand gets another number in the first line.
  */
 #ifndef NUMA_ALIGN_TABLE_H
 #define NUMA_ALIGN_TABLE_H
@@ -30,11 +30,11 @@
 
 /*
  * Makes a machine from a table. Returns NULL and a sentence in `error` if the text is not a
- * whole table of this version; any bytes at all are survived. Free with na_machine_free().
+ * whole table of this version; any input is safe. Free with na_machine_free().
  */
 struct na_machine *na_table_parse(const char *text, size_t length, char *error, size_t size);
 
-/* A node's KIND in the table, "" for what is none; Python has the same words in names.py. */
+/* A node's KIND in the table, "" for any other number; Python has the same words in names.py. */
 const char *na_node_kind_name(enum na_node_kind kind);
 
 #endif

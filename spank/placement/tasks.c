@@ -29,7 +29,7 @@ struct na_choice na_task_choice(const struct na_step *step, int id, int visible)
 
 	if (visible >= step->gpu_count)
 		return na_choose_gpus(id, step->task_count, visible);
-	/* Rounded down where a task sees several: a socket with more GPUs than the other is no crowd. */
+	/* Rounded down if a task sees several: a socket with more GPUs than the other is not crowded. */
 	if (visible > 1 && (long)step->task_count * visible < 2L * step->gpu_count)
 		return choice;
 	choice.first = visible > 0 ? id % visible : 0;
@@ -57,7 +57,7 @@ void na_usable_cpus(const struct na_step *step, struct na_set *cpus)
 	}
 }
 
-/* How many cores of a set are on each node; returns how many there are on all nodes together. */
+/* How many cores of a set are on each node; returns their number on all nodes together. */
 static int count_cores(const struct na_machine *machine, const struct na_set *cpus,
 		       int per_node[NA_MAX_NODES])
 {
@@ -99,7 +99,7 @@ void na_cpus_on_nodes(const struct na_step *step, const struct na_placement *pla
 		na_own_cpus(step->machine, step->machine->gpus[placement->gpus[i]].node, cpus);
 }
 
-/* Where a task knows only what it sees itself: the GPUs of the step claim, and it has what its own have. */
+/* If a task knows only what it sees itself: the GPUs of the step claim, and it gets the shares of its own. */
 static bool claim_by_gpus(const struct na_step *step, const struct na_placement *placement,
 			  struct na_set *slice)
 {
@@ -121,11 +121,11 @@ static bool claim_by_gpus(const struct na_step *step, const struct na_placement 
 	return na_claim_some(step->machine, &request, wanted, slice, NULL);
 }
 
-/* The GPUs of any task of the step: what it sees, as far as it is known. */
+/* The GPUs of any task of the step: those that it sees, as far as that is known. */
 static int seen_by(const struct na_step *step, const struct na_task *task, int id, int *gpus)
 {
 	const struct na_sight *sight = step->sights ? &step->sights[id] : NULL;
-	/* All see the same, or this task's own word is as good as what the others know of it. */
+	/* All see the same, or what this task itself sees is as good as what the others know of it. */
 	const bool own = !sight || id == task->id;
 	const int count = own ? task->visible_count : sight->count;
 
@@ -139,7 +139,7 @@ static bool tasks_are_known(const struct na_step *step, const struct na_task *ta
 	return step->sights || task->visible_count >= step->gpu_count;
 }
 
-/* One task's claims: a record for each node that its GPUs are on. Returns how many. */
+/* One task's claims: one record for each node of its GPUs. Returns how many. */
 static int claims_of(const struct na_step *step, int id, const int *gpus, int count,
 		     struct na_claimant *claimants)
 {
@@ -158,7 +158,7 @@ static int claims_of(const struct na_step *step, int id, const int *gpus, int co
 	return nodes;
 }
 
-/* A task and the first GPU that it uses: neighbours among the GPUs get neighbouring cores. */
+/* A task and the first GPU that it uses: users of neighbouring GPUs get neighbouring cores. */
 struct arrival {
 	int gpu, id;
 };
@@ -170,7 +170,7 @@ static int compare_arrivals(const void *a, const void *b)
 	return x->gpu != y->gpu ? (x->gpu > y->gpu) - (x->gpu < y->gpu) : x->id - y->id;
 }
 
-/* The GPUs that a task uses, of those that it sees. */
+/* Those of its visible GPUs that a task uses. */
 static int used_by(const struct na_step *step, const struct na_task *task, int id, int *gpus)
 {
 	int seen[NA_MAX_GPUS];
@@ -208,7 +208,7 @@ static int all_claims(const struct na_step *step, const struct na_task *task, st
 	return count;
 }
 
-/* Up to how many cores each task is filled: as many as the CPUs that Slurm gave it make. */
+/* Up to how many cores each task may be filled: those of the CPUs that Slurm gave it. */
 static void find_fill(const struct na_step *step, const struct na_task *task, const struct na_set *usable,
 		      int *fill)
 {
@@ -222,13 +222,13 @@ static void find_fill(const struct na_step *step, const struct na_task *task, co
 	}
 }
 
-/* The tasks claim, each by the GPUs that it uses. */
+/* The tasks claim, each through the GPUs that it uses. */
 static bool claim_by_tasks(const struct na_step *step, const struct na_task *task, struct na_set *cpus,
 			   struct na_set *idle)
 {
 	const size_t tasks = (size_t)step->task_count;
 	/* A task has at most one record for each of the GPUs that it uses, and for each node. */
-	const int nodes = step->machine->node_count + 1; /* and one for GPUs of which none is known */
+	const int nodes = step->machine->node_count + 1; /* and one for GPUs whose node is unknown */
 	const int gpus = step->gpu_count < nodes ? step->gpu_count : nodes;
 	const size_t most = tasks * (size_t)(gpus ? gpus : 1);
 	struct na_claimant *claimants = calloc(most, sizeof(*claimants));
@@ -248,7 +248,7 @@ static bool claim_by_tasks(const struct na_step *step, const struct na_task *tas
 		}
 		wanted[task->id] = true;
 		done = na_claim_some(step->machine, &request, wanted, cpus, NULL);
-		/* Who has what Slurm gave it does not ask what is left. */
+		/* Tasks that have what Slurm gave them need nothing of what is left. */
 		if (done && na_set_count(cpus) < na_given_cpus(step, task, task->id))
 			done = na_claim_some(step->machine, &request, wanted, cpus, idle);
 	}
@@ -265,7 +265,7 @@ int na_given_cpus(const struct na_step *step, const struct na_task *task, int id
 	const int given = own ? na_set_count(&task->mask) : step->sights[id].cpus;
 	const int all = na_set_count(&step->cpus);
 
-	/* A mask of the whole step is no part of it: --cpu-bind=none. */
+	/* A mask of the whole step is not a task's part of it: --cpu-bind=none. */
 	return given >= all ? all / step->task_count : given;
 }
 
@@ -287,18 +287,18 @@ bool na_cpus_of_gpus(const struct na_step *step, const struct na_task *task,
 
 /*
  * The tasks of a step without GPUs are spread over its nodes, as many on each as it has cores for.
- * With more nodes than tasks, each task has several nodes that lie together.
+ * With more nodes than tasks, each task has several neighbouring nodes.
  */
 /*
  * Gives each task of a step without GPUs a home: the node of the core in the middle of its even part. False
- * if that leaves a node without a task, whose cores nobody would have.
+ * if that leaves a node without a task, whose cores would be unused.
  */
 static bool find_homes(const int *per_node, int nodes, int cores, int tasks, struct na_claimant *claimants)
 {
 	int homes = 0;
 
 	for (int i = 0, node = 0, before = 0; i < tasks; i++) {
-		/* Of an even number of cores it is the lower one in the middle. */
+		/* With an even number of cores, the lower of the two in the middle. */
 		const int core = (int)(((2L * i + 1) * cores - 1) / (2L * tasks));
 
 		while (core >= before + per_node[node])
@@ -330,12 +330,12 @@ bool na_cpus_without_gpus(const struct na_step *step, const struct na_task *task
 	return na_claim_some(step->machine, &request, wanted, cpus, NULL);
 }
 
-/* What the GPUs of a step have nearest; `near` is by positions in machine->gpus. */
+/* The nearest cards of a step's GPUs; `near` is by positions in machine->gpus. */
 struct near_nics {
 	na_nics near[NA_MAX_GPUS];
 };
 
-/* One user's claims to cards: a record for each set of cards that is nearest to some of its GPUs. */
+/* One user's claims to cards: one record for each set of cards that is nearest to some of its GPUs. */
 static int nic_claims_of(const struct near_nics *all, int id, const int *gpus, int count,
 			 struct na_nic_user *users)
 {
@@ -354,7 +354,7 @@ static int nic_claims_of(const struct near_nics *all, int id, const int *gpus, i
 	return sets;
 }
 
-/* The tasks are users of cards where it is known what each uses, else the GPUs of the step are. */
+/* The users of cards are the tasks if it is known what each uses, else the step's GPUs. */
 static int all_nic_claims(const struct na_step *step, const struct na_task *task,
 			  const struct near_nics *near, struct arrival *arrivals, struct na_nic_user *users)
 {

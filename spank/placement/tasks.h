@@ -1,4 +1,4 @@
-/* The tasks of a step: which GPUs each uses, and what it claims by them. */
+/* The tasks of a step: which GPUs each uses, and what it claims through them. */
 #ifndef NUMA_ALIGN_TASKS_H
 #define NUMA_ALIGN_TASKS_H
 
@@ -7,8 +7,8 @@
 
 /*
  * Which of `visible` GPUs task `id` of `tasks` uses: GPUs number first to first + count - 1, the
- * first one shared by `sharers` tasks of which this is number `share`. That is how programs use
- * SLURM_LOCALID.
+ * first one shared by `sharers` tasks of which this is number `share`. Programs that use
+ * SLURM_LOCALID choose in this way.
  */
 struct na_choice {
 	int first, count, share, sharers;
@@ -17,26 +17,26 @@ struct na_choice na_choose_gpus(int id, int tasks, int visible);
 
 /*
  * Which of the `visible` GPUs that it sees task number `id` uses. If the tasks do not all see all GPUs
- * of the step, Slurm has told them apart already: a task has all that it sees, unless that many tasks
+ * of the step, Slurm has told them apart already: a task uses all that it sees, unless that many tasks
  * with that many GPUs each cannot all have their own.
  */
 struct na_choice na_task_choice(const struct na_step *step, int id, int visible);
 
-/* One claimant for each of some GPUs (positions in machine->gpus), where each has a part of its own. */
+/* One claimant for each of some GPUs (positions in machine->gpus), if each has a part of its own. */
 void na_claimants_of_gpus(const struct na_machine *machine, const int *gpus, int count,
 			  struct na_claimant *claimants);
 
-/* The CPUs on the nodes of the GPUs that a task uses, in the step or not. */
+/* The CPUs on the nodes of the GPUs that a task uses, inside the step or not. */
 void na_cpus_on_nodes(const struct na_step *step, const struct na_placement *placement, struct na_set *cpus);
 
-/* The CPUs of the step that are dealt out: with smt=off one hardware thread of each core. */
+/* The CPUs of the step that are dealt out: with smt=off, one hardware thread per core. */
 void na_usable_cpus(const struct na_step *step, struct na_set *cpus);
 
-/* How many CPUs Slurm gave task number `id`; of a step that it did not divide, an even share. */
+/* How many CPUs Slurm gave task number `id`; in a step that it did not divide, an even share. */
 int na_given_cpus(const struct na_step *step, const struct na_task *task, int id);
 
 /*
- * The CPUs that a task with GPUs gets, by what cpus= asks for, and those that no task gets, as far as
+ * The CPUs that a task with GPUs gets according to cpus=, and those that no task gets, as far as
  * that is known. `placement` has its GPUs. False if there is no memory.
  */
 bool na_cpus_of_gpus(const struct na_step *step, const struct na_task *task,

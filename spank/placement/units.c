@@ -61,7 +61,7 @@ bool na_units_init(struct na_units *units, const struct na_machine *machine, con
 		na_units_free(units);
 		return false;
 	}
-	/* The machine's cores are in the order that is wanted here. */
+	/* The machine's cores already are in the required order. */
 	for (int i = 0; i < machine->core_count; i++)
 		add_core(units, &machine->cores[i], cores >= claimants);
 	find_pools(units);
@@ -110,8 +110,8 @@ void na_units_take_threads(const struct na_units *units, int unit, int from, int
 }
 
 /*
- * How many units from `at` on, `limit` at most, are of one last-level cache. A cache that serves
- * several nodes (sub-NUMA clusters) counts as one a node.
+ * How many units from `at` on, at most `limit`, share one last-level cache. A cache that serves
+ * several nodes (sub-NUMA clusters) counts as one per node.
  */
 static int cache_length(const struct na_units *units, int at, int limit)
 {
@@ -127,8 +127,8 @@ static int cache_length(const struct na_units *units, int at, int limit)
 /*
  * A cache of L units holds k runs exactly if k * small <= L <= k * (small + 1); it then holds
  * L - k * small of the larger ones. A layout without crossing exists exactly if every cache has
- * such a k and the k can add up to the number of runs, since each k may be any number of an
- * interval. Hence no search: start from the least and raise the first caches.
+ * such a k and these can add up to the number of runs, as each k may be any number in an
+ * interval. So no search is needed: start from the least k and raise those of the first caches.
  */
 static bool caches_can_hold(const struct na_units *units, int first, int total, int small, int runs,
 			    int *spare)
@@ -150,7 +150,7 @@ static bool caches_can_hold(const struct na_units *units, int first, int total, 
 	return least <= runs && runs <= most;
 }
 
-/* The next run of this size that has no place yet, from *cursor on. */
+/* The next run of this size without a place, from *cursor on. */
 static int next_of_size(const int *size, int runs, int wanted, int *cursor)
 {
 	while (*cursor < runs && size[*cursor] != wanted)

@@ -23,7 +23,7 @@ struct na_units {
 };
 
 /*
- * Cuts a set into units for `claimants`: cores while there are enough of them, so that SMT
+ * Cuts a set into units for `claimants`: cores if there are enough of them, so that SMT
  * siblings stay together, otherwise CPUs. False if there is no memory.
  */
 bool na_units_init(struct na_units *units, const struct na_machine *machine, const struct na_set *cpus,

@@ -70,7 +70,7 @@ static void list_slices(const struct na_step *step, const struct na_placement *p
 			break;
 		na_set_clear(&nodes);
 		na_gpu_memory(step, placement->gpus[i], &nodes);
-		/* An entry that does not fit is no entry: half a list of CPUs reads like a whole one. */
+		/* An entry that does not fit is left out: half a list of CPUs would look like a whole one. */
 		if (!na_set_format(&slices[i], cpus, sizeof(cpus)) ||
 		    !na_set_format(&nodes, mems, sizeof(mems)))
 			continue;
