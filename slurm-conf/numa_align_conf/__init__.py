@@ -1,5 +1,5 @@
 """Slurm's configuration for machines with GPUs: generated, compared, checked.
 
-Facts in (`facts`, `live`), text out (`gres`, `slurm`, `cgroup`, `plugstack`, `lua`); what is between is
-pure. Nothing here writes a file.
+It takes facts (`facts`, `live`) and returns text (`gres`, `slurm`, `cgroup`, `plugstack`, `lua`); everything
+in between is pure. Nothing here writes a file.
 """

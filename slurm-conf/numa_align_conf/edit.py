@@ -1,4 +1,4 @@
-"""What an existing file would be with the generated lines in it; shown as a difference, never written."""
+"""An existing file with the generated lines in it; shown as a difference, never written."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .gres_words import entries_of, wanted_gpus
 from .others import CGROUP_SETTINGS
 from .slurm import NodeLine, Setting
 
-# Words of which only one can be in a list: what resources the selector counts.
+# Words of which a list can have only one: the resources that the selector counts.
 _SELECTOR = "cr_"
 
 
 def difference(file: ConfFile, new: Mapping[str, str]) -> str:
-    """What would change in a file and those that it includes, as diff -u prints it; empty if nothing would.
+    """The changes to a file and to those that it includes, as by diff -u; empty if there are none.
 
-    ``new`` has the texts by path; a file that is not in it stays.
+    ``new`` has the texts by path; a file that is not in it is unchanged.
     """
     return "".join(_unified(one, new.get(one.path, one.text)) for one in file.files)
 
@@ -40,10 +40,10 @@ def _unified(file: ConfFile, new: str) -> str:
 
 
 class _Draft:
-    """The physical lines of a file and of those it includes, while lines of them are replaced."""
+    """The physical lines of a file and of those it includes, in which lines are replaced."""
 
     def __init__(self, file: ConfFile, without: Collection[str] = ()) -> None:
-        """``without``: lines that are to go, wherever they stand."""
+        """``without``: lines to remove, wherever they are."""
         self._first = file.path
         self._physical: dict[str, list[Optional[str]]] = {
             one.path: [None if line in without else line for line in physical_lines(one.text)]
@@ -51,7 +51,7 @@ class _Draft:
         }
 
     def replace(self, line: Line, new: Sequence[str]) -> None:
-        """Put lines in the place of a logical one."""
+        """Put lines in place of a logical one."""
         physical = self._physical[line.path]
         for number in range(line.first, line.end):
             physical[number] = None
@@ -59,7 +59,7 @@ class _Draft:
             physical[line.first] = "\n".join(new)
 
     def has(self, text: str) -> bool:
-        """Whether a line stands in one of the files: a reason that an earlier run has written."""
+        """Whether one of the files has this line: a reason that an earlier run has written."""
         return any(text in physical for physical in self._physical.values())
 
     def append(self, lines: Iterable[str]) -> None:
@@ -75,9 +75,9 @@ class _Draft:
 
 
 def edited_slurm(file: ConfFile, settings: Sequence[Setting], nodes: Sequence[NodeLine]) -> dict[str, str]:
-    """slurm.conf with the settings and the NodeName lines; keys that are not ours stay on the latter.
+    """slurm.conf with the settings and the NodeName lines; other keys of the latter are kept.
 
-    Texts by path: a line is changed in the file where it stands, what is new comes into slurm.conf itself.
+    Texts by path: a line is changed in the file that has it, new lines go to slurm.conf itself.
     """
     draft = _Draft(file)
     for setting in settings:
@@ -96,7 +96,7 @@ def edited_slurm(file: ConfFile, settings: Sequence[Setting], nodes: Sequence[No
 
 
 def _add_script(draft: _Draft, lines: Sequence[Line], setting: Setting) -> None:
-    """Our prolog or epilog beside the site's, which stays."""
+    """Add our prolog or epilog beside the site's, which is kept."""
     name = Path(setting.value).name
     ours = [line for line in lines if Path(line.value).name == name]
     if ours and ours[-1].value != setting.value:
@@ -109,7 +109,7 @@ def _add_script(draft: _Draft, lines: Sequence[Line], setting: Setting) -> None:
 
 
 def edited_cgroup(file: ConfFile) -> dict[str, str]:
-    """cgroup.conf with what is to be constrained."""
+    """cgroup.conf with what should be constrained."""
     settings = [Setting(key, value, reason) for key, value, reason in CGROUP_SETTINGS]
     return edited_slurm(file, settings, ())
 
@@ -123,13 +123,13 @@ def edited_gres(
     cards: Optional[Mapping[str, str]] = None,
     types: Collection[Optional[str]] = (),
 ) -> dict[str, str]:
-    """gres.conf with our lines in place of those about the GPUs of these nodes; other nodes keep theirs.
+    """gres.conf with our lines instead of those about the GPUs of these nodes; other nodes keep theirs.
 
-    A type that the site uses stays, since jobs, QOS and accounting name it. A line ``Name=gpu`` without
-    NodeName= holds for all nodes: it goes only where ``others``, the other nodes with GPUs, are known to be
-    none. Raises ConfError where it would have to go from under others. AutoDetect= for all nodes stays, and
-    ours switch it off for themselves. ``cards``: the render node of each /dev/dri/cardN. ``types``:
-    those of slurm.conf, which hold where gres.conf has none; a type in one of the files alone is a fault.
+    A type that the site uses is kept, since jobs, QOS and accounting name it. A line ``Name=gpu`` without
+    NodeName= applies to all nodes: it is only removed if ``others``, the other nodes with GPUs, are known to
+    be none. Raises ConfError if other nodes would lose it. AutoDetect= for all nodes is kept, and
+    our lines turn it off for their nodes. ``cards``: the render node of each /dev/dri/cardN. ``types``: those
+    of slurm.conf, which apply if gres.conf has none; a type in only one of the files is a fault.
     """
     cards = cards or {}
     ours = set(names)
@@ -145,7 +145,7 @@ def edited_gres(
     if all(_says_the_same(file, new, name, cards) for name in ours):
         return {}
     _refuse_what_others_need(old, others)
-    # Comments of an earlier run of ours would be there twice.
+    # Comments of an earlier run of ours would otherwise be repeated.
     draft = _Draft(file, without={line for line in new if line.startswith("#")})
     if not old:
         draft.append(["", *new])
@@ -156,9 +156,9 @@ def edited_gres(
 
 
 def _says_the_same(file: ConfFile, new: Sequence[str], node: str, cards: Mapping[str, str]) -> bool:
-    """Whether the file already has what our lines say of a node's GPUs: devices, in this order, and cores.
+    """Whether the file already says the same of a node's GPUs: devices, in this order, and cores.
 
-    How the lines are divided, for whom else they hold, and their flags are the site's to choose.
+    How the lines are divided, to which other nodes they apply, and their flags are the site's choice.
     """
     wanted = gpu_lines(parse_conf("\n".join(new), file.path, "gres.conf"), node)
     lines = with_render_nodes(gpu_lines(file, node), cards)
@@ -201,7 +201,7 @@ def _is_off(line: Line) -> bool:
 
 
 def _without_detection(lines: Sequence[str], names: Collection[str]) -> list[str]:
-    """Ours, with AutoDetect=off for these nodes before the first record that names files."""
+    """Our lines, with AutoDetect=off for these nodes before the first record that names files."""
     first = next(
         (i for i, line in enumerate(lines) if line.startswith("NodeName=") and " File=" in line), None
     )
@@ -214,7 +214,7 @@ def _without_detection(lines: Sequence[str], names: Collection[str]) -> list[str
 def _with_types(
     lines: Sequence[str], old: Sequence[Line], cards: Mapping[str, str], declared: Collection[Optional[str]]
 ) -> list[str]:
-    """Our lines with the types that the site gives the same device files; with none where it gives none."""
+    """Our lines with the types that the site gives the same device files; without a type if it gives none."""
     types: dict[str, Optional[str]] = {}
     for line in old:
         if line.get("name") is not None and line.get("file") is not None:
@@ -239,7 +239,7 @@ def _with_type(line: str, types: Mapping[str, Optional[str]]) -> str:
 
 
 def _contradict(listed: Iterable[Optional[str]], declared: Optional[str]) -> bool:
-    """Whether slurm.conf asks for a type and gres.conf has none, or one other: the node has no GPU then."""
+    """Whether slurm.conf asks for a type and gres.conf has none, or another: the node then has no GPU."""
     found = {(kind or "").lower() for kind in listed}
     return declared is not None and len(found) == 1 and found != {declared.lower()}
 
@@ -262,7 +262,7 @@ def _about_gpus(line: Line) -> bool:
 
 
 def _other_nodes(line: Line, ours: set[str]) -> Optional[list[str]]:
-    """Nodes of a line that are not ours; None if none of ours is in it."""
+    """The nodes of a line that are not ours; None if none of ours is in it."""
     hostlist = line.get("nodename")
     if hostlist is None:
         return []
@@ -278,7 +278,7 @@ def _with_pairs(names: Sequence[str], line: Line) -> str:
 
 
 def _merged(old: str, setting: Setting) -> str:
-    """The value with our words; of a list all old words stay."""
+    """The value with our words; of a list, all old words are kept."""
     if setting.rule == "replace":
         same = sorted(old.lower().split(",")) == sorted(setting.value.lower().split(","))
         return old if same else setting.value
@@ -299,7 +299,7 @@ def _merged(old: str, setting: Setting) -> str:
 
 
 def _edited_nodes(file: ConfFile, draft: _Draft, nodes: Sequence[NodeLine]) -> list[str]:
-    """Change the lines of our nodes in place; what is to be added for nodes that no line has."""
+    """Change the lines of our nodes in place; returns what to add for nodes without a line."""
     found: set[str] = set()
     remarks: list[str] = []
     for line, declared in declarations(file.lines):
@@ -325,7 +325,7 @@ def _edited_nodes(file: ConfFile, draft: _Draft, nodes: Sequence[NodeLine]) -> l
 
 
 def _dynamic(missing: Sequence[tuple[NodeLine, Sequence[str]]]) -> list[str]:
-    """Nodes that register by themselves (MaxNodeCount=, `slurmd -Z`) have no line; slurmd is told instead."""
+    """Nodes that register themselves (MaxNodeCount=, `slurmd -Z`) have no line; slurmd gets it instead."""
     lines = [
         "",
         *comment("MaxNodeCount= is set: nodes that are not declared register themselves. For slurmd there:"),
@@ -342,7 +342,7 @@ def _with_names(node: NodeLine, names: Sequence[str]) -> str:
 
 
 def _shape(values: Mapping[str, str]) -> tuple[int, int, int, int]:
-    """Sockets, cores, threads and CPUs, with Slurm's defaults, whichever words say it."""
+    """Sockets, cores, threads and CPUs, with Slurm's defaults, from any of the keys that give them."""
 
     def number(key: str, default: int) -> int:
         return int(values[key]) if values.get(key, "").isdigit() else default
@@ -354,7 +354,7 @@ def _shape(values: Mapping[str, str]) -> tuple[int, int, int, int]:
 
 
 def _one_cpu_a_core(values: Mapping[str, str]) -> bool:
-    """CPUs= equal to the cores is how a site gives out cores and not threads (slurm.conf(5), CPUs)."""
+    """Whether CPUs= equals the cores, by which a site gives out cores, not threads (slurm.conf(5), CPUs)."""
     sockets, cores, threads, cpus = _shape(values)
     return threads > 1 and cpus == sockets * cores
 
@@ -364,7 +364,7 @@ def _same_shape(old: Mapping[str, str], new: Mapping[str, str]) -> bool:
 
 
 def _agrees(old: Mapping[str, str], node: NodeLine) -> bool:
-    """Whether a line says of a node what ours says; less memory than there is may be meant."""
+    """Whether a line says the same of a node as ours; less memory than it has may be intended."""
     new = {key.lower(): value for key, value in node.values}
     memory = int(old["realmemory"]) if old.get("realmemory", "").isdigit() else 0
     return (
@@ -376,10 +376,10 @@ def _agrees(old: Mapping[str, str], node: NodeLine) -> bool:
 
 
 def merged_gres(old: str, new: str) -> str:
-    """Gres= with our count of GPUs and all else as the site has it.
+    """Gres= with our count of GPUs and everything else as the site has it.
 
-    Other gres stay (shard, mps, nvme). Types stay too: users' --gres, QOS and AccountingStorageTRES name
-    them, and where there are several, MIG profiles among them, only the site knows which GPU is which.
+    Other gres are kept (shard, mps, nvme). Types are kept too: users' --gres, QOS and AccountingStorageTRES
+    name them, and if there are several, MIG profiles among them, only the site knows which GPU is which.
     """
     entries = entries_of(old)
     gpus = [entry for entry in entries if entry.for_gpus]
@@ -395,7 +395,7 @@ def merged_gres(old: str, new: str) -> str:
 
 
 def _changes(old: Mapping[str, str], node: NodeLine) -> dict[str, str]:
-    """What is to be written into a line: the shape if it differs, our gres within the site's, the rest."""
+    """What to write into a line: the shape if it differs, our gres within the site's, the rest."""
     values = dict(node.values)
     new = {key.lower(): value for key, value in node.values}
     if "Gres" in values or old.get("gres"):
@@ -411,7 +411,7 @@ def _changes(old: Mapping[str, str], node: NodeLine) -> dict[str, str]:
 
 
 def with_type(node: NodeLine, types: Collection[Optional[str]]) -> NodeLine:
-    """The node with the one type, or none, that gres.conf gives its GPUs: else Slurm does not find them."""
+    """The node with the one type, or none, that gres.conf gives its GPUs; with another Slurm finds none."""
     if len(types) != 1:
         return node
     (kind,) = types
@@ -425,15 +425,15 @@ def _of_type(gres: str, kind: Optional[str]) -> str:
 
 
 class _NotDividedError(Exception):
-    """A key of the line has something for each node, and cannot be divided with the names."""
+    """A key of the line has one entry per node, and cannot be divided with the names."""
 
 
-#: Keys whose lists run along with the names of the line (slurm.conf(5)).
+#: Keys whose lists are parallel to the names of the line (slurm.conf(5)).
 _ALONG = ("nodeaddr", "nodehostname", "bcastaddr", "port")
 
 
 def _node_text(line: Line, all_names: Sequence[str], names: Sequence[str], values: Mapping[str, str]) -> str:
-    """The line for some of its names with these values; other keys stay."""
+    """The line for some of its names with these values; other keys are kept."""
     shape = any(key.lower() in _SHAPE for key in values)
     ours = {key.lower() for key in values} | (_SHAPE if shape else set())
     kept = []
@@ -456,7 +456,7 @@ def _divided(key: str, value: str, all_names: Sequence[str], names: Sequence[str
         raise _NotDividedError(f"{_KEYS.get(key, key)}={value} does not run along with the names")
     chosen = dict(zip(all_names, each))
     text = fold([chosen[name] for name in names])
-    # The order is what ties an address to its name.
+    # Addresses belong to names by their order.
     ordered = tuple(chosen[name] for name in expand(fold(names), len(all_names)))
     return text if expand(text, len(all_names)) == ordered else ",".join(ordered)
 
@@ -468,7 +468,7 @@ def _quoted(value: str) -> str:
 #: Keys of a NodeName line that say the same as ours in other words.
 _SHAPE = {"sockets", "boards", "socketsperboard", "corespersocket", "threadspercore", "cpus", "procs"}
 
-# Slurm does not care for the case of keys; people do.
+# Slurm ignores the case of keys, but people do not.
 _NODE_KEYS = """
     NodeAddr NodeHostname CPUs Boards Sockets SocketsPerBoard CoresPerSocket ThreadsPerCore RealMemory TmpDisk
     Weight State Feature Features Gres Reason Port Procs CoreSpecCount CpuSpecList MemSpecLimit Parameters

@@ -1,7 +1,7 @@
 """The Slurm that a plugin was built for: the number ``plugin_version`` in its file.
 
-Loading the file to ask would run its code, and fail outside Slurm for want of Slurm's functions. Source:
-elf(5); SPANK_PLUGIN in slurm/spank.h; SLURM_VERSION_NUM is year, month and fix, a byte each.
+Loading the file would run its code, and fail outside Slurm, which has the functions that it needs. Source:
+elf(5); SPANK_PLUGIN in slurm/spank.h; SLURM_VERSION_NUM is year, month and fix, one byte each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class _Section(NamedTuple):
 
 
 def built_for(path: Path) -> Optional[tuple[int, int]]:
-    """Year and month of the Slurm release; None for what is not a 64-bit plugin of Slurm."""
+    """Year and month of the Slurm release; None for anything but a 64-bit plugin of Slurm."""
     try:
         if path.stat().st_size > _SIZE_LIMIT:
             return None
@@ -35,7 +35,7 @@ def built_for(path: Path) -> Optional[tuple[int, int]]:
 
 
 def _number(data: bytes, name: bytes) -> Optional[int]:
-    """The 32-bit number behind a dynamic symbol."""
+    """The 32-bit number at a dynamic symbol."""
     if data[:5] != b"\x7fELF\x02":
         return None
     order = "<" if data[5] == 1 else ">"

@@ -1,4 +1,4 @@
-"""What is known of each node: ``numa-align topo --json`` of one or of ten thousand.
+"""What is known of each node, from ``numa-align topo --json`` of one node or of ten thousand.
 
 Nodes of a cluster come in a few kinds. The text of each file, without what differs between equal nodes (name,
 UUIDs, sizes of memory), is the kind's key, so that only one file of each kind is parsed.
@@ -24,19 +24,19 @@ _NAME = re.compile(r'^(\{"version": ?\d+,\s*)"name": ?(?:null|"([^"\\]*)"),\s*')
 _UUID = re.compile(r'"uuid": ?(?:null|"[^"\\]*")')
 _MEMORY = re.compile(r'"memory_bytes": ?(\d+)')
 
-# Characters of a name that Slurm could take for a list or a comment, and control characters.
+# Characters of a name that Slurm could take as a list or a comment, and control characters.
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
-# Memory of equal nodes differs by what their firmware and kernel keep; more is another node.
+# Equal nodes differ by the memory that firmware and kernel keep; with more difference they are not equal.
 _SAME_MEMORY = 0.03
 
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """A machine with what only its own software can say.
+    """A machine, with what only its own software can tell.
 
-    ``links[i][j]``: NVLinks between the GPUs i and j in the order of ``topology.gpus``, None where nobody
-    asked NVML. ``divided``: minors of GPUs that have MIG instances. ``render_nodes``: by ``/dev/dri/cardN``.
+    ``links[i][j]``: NVLinks between the GPUs i and j in the order of ``topology.gpus``, None if NVML was not
+    asked. ``divided``: minors of GPUs that have MIG instances. ``render_nodes``: by ``/dev/dri/cardN``.
     """
 
     topology: Topology
@@ -47,7 +47,7 @@ class NodeFacts:
 
 @dataclass(frozen=True)
 class Kind:
-    """Nodes that are alike: their names, one machine that stands for all, the least memory of all in MiB."""
+    """Nodes that are alike: their names, one machine that represents all, the least memory of all in MiB."""
 
     names: tuple[str, ...]
     machine: NodeFacts
@@ -55,7 +55,7 @@ class Kind:
 
     @property
     def topology(self) -> Topology:
-        """The machine's."""
+        """The machine's topology."""
         return self.machine.topology
 
     @cached_property
@@ -65,7 +65,7 @@ class Kind:
 
 
 def unfold(hostlist: str) -> tuple[str, ...]:
-    """The names of a hostlist in its order. Raises ConfError for what is none."""
+    """The names of a hostlist in its order. Raises ConfError for anything else."""
     try:
         return expand(hostlist, MAX_NODES)
     except HostlistError as error:
@@ -73,7 +73,7 @@ def unfold(hostlist: str) -> tuple[str, ...]:
 
 
 def host_memory_mib(topology: Topology) -> int:
-    """MiB that Slurm may give out: the memory of all nodes but that of GPUs, as slurmd rounds it."""
+    """MiB that Slurm may give out: the memory of all nodes except that of GPUs, as slurmd rounds it."""
     return sum(node.memory_bytes for node in topology.nodes if node.kind != "gpu-memory") >> 20
 
 
@@ -83,7 +83,7 @@ def kind_of_one(name: str, machine: NodeFacts) -> Kind:
 
 
 def check_name(name: str, where: str) -> str:
-    """The name, if Slurm can take it for a node's."""
+    """The name, if Slurm can accept it as a node's."""
     if not _NODE_NAME.fullmatch(name):
         raise ConfError(f"{where}: {name[:60]!r} is not the name of a node")
     return name
@@ -91,7 +91,7 @@ def check_name(name: str, where: str) -> str:
 
 @dataclass(frozen=True)
 class _File:
-    """One node's file: its kind's key and what was taken out of it."""
+    """One node's file: its kind's key, and what was taken out of it."""
 
     path: Path
     name: str
@@ -123,8 +123,8 @@ def _load(path: Path) -> _File:
 def read_kinds(paths: Iterable[Path]) -> tuple[Kind, ...]:
     """The kinds of node among files, and folders of files, of ``numa-align topo --json``; sorted by name.
 
-    A file that says no name has it from its own, ``gpu01.json`` or ``gpu01``. Raises ConfError for what is
-    not such a file, and for a node of which two files differ.
+    A file without a name gets it from its own name, ``gpu01.json`` or ``gpu01``. Raises ConfError for any
+    other file, and for a node with two files that differ.
     """
     loaded: dict[str, _File] = {}
     for path in paths:
@@ -145,7 +145,7 @@ def read_kinds(paths: Iterable[Path]) -> tuple[Kind, ...]:
 
 
 def _kinds(files: Sequence[_File]) -> Iterable[Kind]:
-    """Nodes of one key, divided where their memory differs by more than equal nodes' does."""
+    """Nodes of one key, divided if their memory differs by more than that of equal nodes does."""
     topology = parse_topology(files[0].key, files[0].path)
     host = [i for i, node in enumerate(topology.nodes) if node.kind != "gpu-memory"]
     sized = sorted((sum(file.memory[i] for i in host) >> 20, file.name) for file in files)
@@ -170,7 +170,7 @@ def parse_topology(text: str, path: Path) -> Topology:
 
 
 def check_topology(topology: Topology, path: str) -> None:
-    """Raises ConfError for contradictions that would otherwise end in wrong configuration."""
+    """Raises ConfError for contradictions that would lead to wrong configuration."""
     online, nodes = set(topology.online), {node.id for node in topology.nodes}
     in_cores = [cpu for core in topology.cores for cpu in core.cpus]
     if not online or sorted(in_cores) != sorted(online) or not all(core.cpus for core in topology.cores):

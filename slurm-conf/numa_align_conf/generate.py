@@ -1,4 +1,4 @@
-"""From facts to text: what ``numa-align conf`` prints."""
+"""From facts to the text that ``numa-align conf`` prints."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FILES = (
 
 @dataclass(frozen=True)
 class ConfRequest:
-    """What to generate for: nodes, version, where numa-align is installed, the site's words."""
+    """The input of generators: nodes, version, where numa-align is installed, the site's words."""
 
     kinds: tuple[Kind, ...]
     version: Version
@@ -57,7 +57,7 @@ class ConfRequest:
 
 
 def read_machine(root: str) -> NodeFacts:
-    """The machine below ``root``; on the live one NVML is asked too. Raises ConfError where there is none."""
+    """The machine below ``root``; the live one's NVML is asked too. Raises ConfError if there is none."""
     if not Path(root).is_dir():
         raise ConfError(f"{root}: is not a directory; --root names the one to take for /")
     topology = read_at(root, strict=True)
@@ -121,7 +121,7 @@ def _rule(file: str, part: str) -> str:
 
 
 def other_gpu_nodes(gres_conf_path: Path, names: Sequence[str]) -> Optional[frozenset[str]]:
-    """The nodes that slurm.conf beside gres.conf gives GPUs to, but for these; None where it cannot tell."""
+    """The other nodes with GPUs in slurm.conf beside gres.conf; None if they cannot be determined."""
     try:
         file = read_conf(gres_conf_path.with_name("slurm.conf"), "slurm.conf")
     except ConfError:
@@ -146,7 +146,7 @@ def listed_types(slurm_conf_path: Path, names: Sequence[str]) -> frozenset[Optio
     """The types of these nodes' GPUs in gres.conf beside slurm.conf, None for a line without one."""
     try:
         file = read_conf(slurm_conf_path.with_name("gres.conf"), "gres.conf")
-        # Nodes of a kind are written alike: the first and the last stand for ten thousand.
+        # Nodes of a kind are written alike: the first and the last represent ten thousand.
         lines = [line for name in {names[0], names[-1]} for line in gpu_lines(file, name)]
     except ConfError:
         return frozenset()
@@ -154,7 +154,7 @@ def listed_types(slurm_conf_path: Path, names: Sequence[str]) -> frozenset[Optio
 
 
 def compare(part: str, request: ConfRequest, path: Path) -> str:
-    """What would change in the file at ``path`` and its includes, as diff -u prints it; empty if nothing."""
+    """The changes to the file at ``path`` and its includes, as by diff -u; empty if there are none."""
     kinds, version = request.kinds, request.version
     if part == "plugstack":
         stack = read_stack(path)

@@ -1,8 +1,7 @@
-"""gres.conf: which device files are GPUs, and which cores are near to each.
+"""gres.conf: which device files are GPUs, and which cores are near each.
 
-Source: gres.conf(5). Records of a node are in the order of the PCI addresses, which is that of NVML and of
-CUDA with CUDA_DEVICE_ORDER=PCI_BUS_ID: without AutoDetect the order of the records is Slurm's numbering of
-the GPUs.
+Source: gres.conf(5). Records of a node are in the order of the PCI addresses, as in NVML and in CUDA with
+CUDA_DEVICE_ORDER=PCI_BUS_ID: without AutoDetect, the order of the records is Slurm's numbering of the GPUs.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from .facts import Kind
 from .layout import Layout, choose_kind, cores_of, layout_of
 from .version import Version
 
-#: Words of a model that tell nothing: makers, families, form factors, memory.
+#: Words of a model that do not identify it: vendors, families, form factors, memory.
 _NOISE = re.compile(
     r"nvidia|amd|intel|instinct|radeon|geforce|quadro|tesla|graphics|data center gpu|pro\b|"
     r"\b(sxm|pcie?|nvl|oam|hbm)\w*|\b\d+ ?gb\b|\(r\)|\(tm\)",
@@ -32,7 +31,7 @@ _NOISE = re.compile(
 def type_of(gpu: Gpu) -> str:
     """Slurm's Type= of a GPU: the short name of its model in lower case, ``h100``; else its vendor.
 
-    A part of the name that AutoDetect would find, as Slurm compares the two (gres.conf(5), Type).
+    It is a part of the name that AutoDetect would find, as Slurm compares the two (gres.conf(5), Type).
 
     >>> type_of_model("NVIDIA A100-SXM4-80GB")
     'a100'
@@ -41,13 +40,13 @@ def type_of(gpu: Gpu) -> str:
 
 
 def type_of_model(model: str) -> str:
-    """See `type_of`; empty if nothing remains."""
+    """As `type_of`; empty if nothing remains."""
     return "_".join(re.findall(r"[a-z0-9]+", _NOISE.sub(" ", model.lower())))
 
 
 @dataclass(frozen=True)
 class Record:
-    """A line of gres.conf about devices that follow each other; ``cores`` None leaves Cores= out."""
+    """A line of gres.conf about consecutive devices; if ``cores`` is None there is no Cores=."""
 
     type: str
     files: tuple[int, ...]
@@ -69,7 +68,7 @@ class Record:
 
     @property
     def file(self) -> str:
-        """The device files, a range where there are several."""
+        """The device files, as a range if there are several."""
         if len(self.files) == 1:
             return f"{self.prefix}{self.files[0]}"
         return f"{self.prefix}[{format_cpulist(self.files)}]"
@@ -89,13 +88,13 @@ class Gres:
     def in_slurm_conf(self) -> str:
         """Gres= of the NodeName line, ``gpu:h100:8``; empty without GPUs.
 
-        As many as the records have: a node with fewer than declared is not taken by slurmctld.
+        The count is that of the records: slurmctld does not accept a node with fewer than declared.
         """
         counts: Counter[str] = Counter()
         if self.autodetect is None:
             for record in self.records:
                 counts[f"{record.type}:"] += len(record.files)
-        else:  # what a GPU without a known model is called by AutoDetect is not known either
+        else:  # AutoDetect's name for a GPU without a known model is unknown, too
             counts.update(f"{type_of(gpu)}:" if gpu.model else "" for gpu in self.kind.topology.gpus)
         return ",".join(f"gpu:{name}{count}" for name, count in counts.items())
 
@@ -125,7 +124,7 @@ def comment(text: str, width: int = 110) -> Iterator[str]:
 def layouts(kinds: Sequence[Kind], version: Version) -> tuple[Layout, ...]:
     """How Slurm is to count each kind of node.
 
-    Before 25.11 what counts as a socket is said once for all nodes (SlurmdParameters): if one kind needs NUMA
+    Before 25.11, what counts as a socket is set once for all nodes (SlurmdParameters): if one kind needs NUMA
     nodes, all get them; for most that changes nothing.
     """
     chosen = [choose_kind(kind.topology, version) if kind.topology.gpus else "package" for kind in kinds]
@@ -175,13 +174,13 @@ def gres_of(kind: Kind, layout: Layout, version: Version) -> Gres:
 
 
 def _divided(gpus: Sequence[Gpu]) -> int:
-    """How many AMD GPUs have several partitions, which differ by the number in the function's place."""
+    """How many AMD GPUs have several partitions, which differ in the number that replaces the function."""
     cards = Counter(gpu.bdf.rpartition(".")[0] for gpu in gpus if gpu.vendor == "amd")
     return sum(count > 1 for count in cards.values())
 
 
 def _autodetect(kind: Kind) -> Optional[tuple[str, str]]:
-    """Where AutoDetect serves better: its value, and why."""
+    """If AutoDetect is better: its value, and why."""
     if kind.machine.divided:
         minors = format_cpulist(kind.machine.divided)
         return "nvml", (
@@ -200,7 +199,7 @@ def _autodetect(kind: Kind) -> Optional[tuple[str, str]]:
 
 
 def _with_cores(kind: Kind, layout: Layout, remarks: list[str]) -> bool:
-    """Whether Cores= is written; why not, or why sockets are as they are, goes to the remarks."""
+    """Whether to write Cores=; the reason if not, or for the kind of sockets, is added to the remarks."""
     if layout.flaw is not None:
         remarks.append(f"No Cores=: {layout.flaw}. Jobs cannot ask for cores near their GPUs here.")
         return False
@@ -224,12 +223,12 @@ def _with_cores(kind: Kind, layout: Layout, remarks: list[str]) -> bool:
 
 
 def _links(row: Sequence[int], self_position: int) -> tuple[int, ...]:
-    """Links= of a GPU: NVLinks to each, -1 at its own place."""
+    """Links= of a GPU: the number of NVLinks to each, -1 for itself."""
     return tuple(-1 if i == self_position else count for i, count in enumerate(row))
 
 
 def _append(records: list[Record], record: Record) -> None:
-    """Add a device to the line before if it follows it and is otherwise equal."""
+    """Add a device to the previous line if it follows it and is otherwise equal."""
     last = records[-1] if records else None
     follows = last is not None and record.links is None and record.files[0] == last.files[-1] + 1
     if last is not None and follows and replace(last, files=record.files) == record:

@@ -1,6 +1,6 @@
 """Gres= of slurm.conf, ``gpu:h100:8(S:0-1),shard:64``, read as Slurm reads it.
 
-Source: _parse_gres_config and _get_gres_cnt in src/interfaces/gres.c; held against Slurm in
+Source: _parse_gres_config and _get_gres_cnt in src/interfaces/gres.c; compared with Slurm in
 tests/native/test_doctor_oracle.py.
 """
 
@@ -13,12 +13,12 @@ from typing import NamedTuple, Optional
 _SUFFIXES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 _COUNT = re.compile(r"(\d{1,15})([kmgtp]?)", re.IGNORECASE | re.ASCII)
 
-# A comma stands in the brackets behind a count too: gpu:8(S:0,1).
+# The brackets after a count may contain commas too: gpu:8(S:0,1).
 _COMMA = re.compile(r",(?![^(]*\))")
 
 
 class Entry(NamedTuple):
-    """One entry: the text, the name and the type as they are written (None without one), and how many."""
+    """One entry: the text, the name and the type as written (None without one), and how many."""
 
     text: str
     name: str
@@ -27,7 +27,7 @@ class Entry(NamedTuple):
 
     @property
     def for_gpus(self) -> bool:
-        """Whether a person means GPUs by it: Slurm knows no ``GPU:8``."""
+        """Whether a person means GPUs by it: Slurm does not know ``GPU:8``."""
         return self.name.lower() == "gpu"
 
 
@@ -39,7 +39,7 @@ class Wanted(NamedTuple):
 
 
 def count_of(text: str) -> Optional[int]:
-    """A count with Slurm's suffixes, ``8`` or ``2K``; None for what Slurm does not take for one."""
+    """A count with Slurm's suffixes, ``8`` or ``2K``; None for text that Slurm does not accept as one."""
     match = _COUNT.fullmatch(text)
     return int(match[1]) * _SUFFIXES[match[2].lower()] if match else None
 
@@ -55,19 +55,19 @@ def _entry(text: str) -> Entry:
 
 
 def _type_and_count(words: Sequence[str]) -> tuple[Optional[str], int]:
-    """The count is what stands last, be it behind ``no_consume``; without a number there it is one."""
+    """The count comes last, even after ``no_consume``; without a number there it is one."""
     count = count_of(words[-1]) if words else None
     kinds = [word for word in (words if count is None else words[:-1]) if word.lower() != "no_consume"]
     return (kinds[0] if kinds else None), (1 if count is None else count)
 
 
 def wanted_gpus(gres: str) -> tuple[Wanted, ...]:
-    """The entries about GPUs, in order, as Slurm takes them: the name counts as written."""
+    """The entries about GPUs, in order, as Slurm reads them: the case of the name matters."""
     gpus = (entry for entry in entries_of(gres) if entry.name == "gpu")
     return tuple(Wanted(entry.type.lower() if entry.type else None, entry.number) for entry in gpus)
 
 
 def misspelt(gres: str) -> Optional[str]:
-    """The first entry of Gres= that is about GPUs for a person and not for Slurm."""
+    """The first entry of Gres= that means GPUs to a person but not to Slurm."""
     wrong = (entry.text for entry in entries_of(gres) if entry.for_gpus and entry.name != "gpu")
     return next((re.sub(r"\([^)]*\)", "", text) for text in wrong), None)

@@ -1,7 +1,7 @@
 """Where this machine's Slurm is: its programs and its slurm.conf.
 
-sudo's secure_path has no /opt/slurm/bin, and most sites install Slurm below a prefix of its own, so that PATH
-alone does not find it. What runs here is the best witness: slurmd's own executable and command line.
+sudo's secure_path does not have /opt/slurm/bin, and most sites install Slurm below a prefix of its own, so
+PATH alone does not find it. The best evidence is what runs here: slurmd's own executable and command line.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from numa_align.slurm_files import which_conf
 from numa_align.slurm_files.which_conf import running_slurmd
 from numa_align.sysfs import Tree
 
-#: Prefixes below which Slurm is where neither SLURM=, slurmd nor PATH says it.
+#: Prefixes to search for Slurm if neither SLURM=, slurmd nor PATH leads to it.
 USUAL_PREFIXES = ("/usr", "/usr/local", "/opt/slurm", "/cm/shared/apps/slurm/current")
 
 
 def prefixes() -> Iterator[Path]:
-    """Where Slurm may be installed, the surest first: SLURM=, as for make, then the slurmd that runs."""
+    """Where Slurm may be installed, the most certain first: SLURM=, as for make, then the running slurmd."""
     if os.environ.get("SLURM"):
         yield Path(os.environ["SLURM"])
     running = running_slurmd()
@@ -30,7 +30,7 @@ def prefixes() -> Iterator[Path]:
 
 
 def command(name: str) -> Optional[str]:
-    """The path of a program of Slurm's; None if it is nowhere."""
+    """The path of one of Slurm's programs; None if it is not found."""
     found = (_executable(prefix, name) for prefix in prefixes())
     usual = (_executable(Path(prefix), name) for prefix in USUAL_PREFIXES)
     return next(filter(None, found), None) or shutil.which(name) or next(filter(None, usual), None)

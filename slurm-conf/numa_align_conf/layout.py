@@ -1,12 +1,12 @@
-"""Sockets and cores as Slurm numbers them, and the ones near to a GPU.
+"""Sockets and cores as Slurm numbers them, and those near a GPU.
 
 Slurm's core numbers are abstract: slurmd walks hwloc's objects, sockets first, and counts the cores
 below each (xcpuinfo_hwloc_topo_get). hwloc orders objects by their lowest CPU at every level, a larger object
-above a smaller one. With numa_node_as_socket slurmd takes as sockets what is directly above the NUMA nodes,
+above a smaller one. With numa_node_as_socket, slurmd takes as sockets what is directly above the NUMA nodes,
 with l3cache_as_socket the L3 caches.
 
-slurmd's map from these numbers to Linux CPUs holds only where the online CPUs are 0 to n-1 and all sockets
-and cores are of equal size; where they are not, no Cores= is better than a wrong one.
+slurmd's map from these numbers to Linux CPUs is only right if the online CPUs are 0 to n-1 and all sockets
+and cores are of equal size; otherwise no Cores= is better than a wrong one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Layout:
     """A machine as Slurm counts it.
 
     ``sockets`` have their cores in abstract order: the first core of the first socket is core 0. ``kind`` is
-    a key of `PARAMETERS`. ``flaw`` says why core numbers cannot be relied upon, None if they can.
+    a key of `PARAMETERS`. ``flaw`` says why core numbers are unreliable, None if they are not.
     """
 
     kind: str
@@ -46,12 +46,12 @@ class Layout:
 
     @property
     def cores_per_socket(self) -> int:
-        """As slurmd counts: by division."""
+        """As slurmd counts them: by division."""
         return len(self.cores) // len(self.sockets)
 
     @property
     def threads(self) -> int:
-        """Threads of a core, as slurmd counts: by division, 1 where some cores have one and some two."""
+        """Threads per core, as slurmd counts them: by division, 1 if some cores have one and some two."""
         return self.cpus // len(self.cores)
 
     @property
@@ -66,12 +66,12 @@ class Layout:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Sockets, cores of each, threads of each: what slurm.conf has to declare."""
+        """Sockets, cores per socket, threads per core: what slurm.conf has to declare."""
         return len(self.sockets), self.cores_per_socket, self.threads
 
     @property
     def socket_name(self) -> str:
-        """What a socket is here: ``a NUMA node``."""
+        """The kind of a socket here: ``a NUMA node``."""
         return _NAMES[self.kind]
 
     def numbers(self, cpus: Iterable[int]) -> tuple[int, ...]:
@@ -80,11 +80,11 @@ class Layout:
         return tuple(n for n, core in enumerate(self.cores) if not wanted.isdisjoint(core.cpus))
 
     def sockets_of(self, numbers: Iterable[int]) -> tuple[int, ...]:
-        """The sockets that these abstract cores touch, ascending."""
+        """The sockets of these abstract cores, ascending."""
         return tuple(sorted({number // self.cores_per_socket for number in numbers}))
 
     def whole(self, numbers: Iterable[int]) -> tuple[int, ...]:
-        """All cores of the sockets that these abstract cores touch."""
+        """All cores of the sockets that have one of these abstract cores."""
         size = self.cores_per_socket
         return tuple(
             core for socket in self.sockets_of(numbers) for core in range(socket * size, (socket + 1) * size)
@@ -92,7 +92,7 @@ class Layout:
 
 
 def accepted(layout: Layout, numbers: tuple[int, ...], version: Version) -> Optional[str]:
-    """Why this version refuses these Cores=, None if it takes them.
+    """Why this version refuses these Cores=; None if it accepts them.
 
     Source: _check_core_range_matches_sock, in slurmctld since 24.11, stricter since 25.11.
     """
@@ -121,14 +121,14 @@ def layout_of(machine: Topology, kind: str) -> Layout:
     sockets: dict[object, list[Core]] = {}
     for core in ordered:
         sockets.setdefault(by[kind](core), []).append(core)
-    # A node may be spread over packages or a package over nodes: sockets follow each other by lowest CPU.
+    # Nodes may span packages, and packages nodes: sockets are in the order of their lowest CPU.
     rows = sorted(sockets.values(), key=lambda cores: min(core.cpus[0] for core in cores))
     layout = Layout(kind, tuple(map(tuple, rows)))
     return Layout(kind, layout.sockets, _flaw(machine, layout))
 
 
 def _in_hwloc_order(cores: Iterable[Core]) -> list[Core]:
-    """Packages by lowest CPU; in them nodes and caches, the larger above the smaller; then cores."""
+    """Packages by lowest CPU; within them nodes and caches, the larger above the smaller; then cores."""
     every = list(cores)
 
     def first(key: Callable[[Core], object]) -> Callable[[Core], int]:
@@ -175,9 +175,9 @@ def _flaw_of_sockets(machine: Topology, layout: Layout) -> Optional[str]:
 
 
 def choose_kind(machine: Topology, version: Version) -> str:
-    """The kind of socket with which the GPUs' cores are what this version accepts.
+    """The kind of socket with which this version accepts the GPUs' cores.
 
-    Packages if that is precise; else NUMA nodes; else, where several sockets are accepted, L3 caches; else
+    Packages if that is precise; else NUMA nodes; else, if several sockets are accepted, L3 caches; else
     packages, which is coarser.
     """
     for kind in PARAMETERS:
@@ -191,20 +191,20 @@ def _precise(layout: Layout, gpu: Gpu, version: Version) -> bool:
     numbers = layout.numbers(gpu.cpus)
     if not numbers:
         return True
-    # Before 24.11 nothing is checked, but the scheduler thinks in whole sockets all the same.
+    # Before 24.11 nothing is checked, but the scheduler works with whole sockets nevertheless.
     return layout.whole(numbers) == numbers and accepted(layout, numbers, version) is None
 
 
 @dataclass(frozen=True)
 class GpuCores:
-    """Cores= of a GPU: abstract numbers, and what is to be said about them (None: nothing)."""
+    """Cores= of a GPU: abstract numbers, and a remark about them (None: no remark)."""
 
     numbers: tuple[int, ...]
     remark: Optional[str] = None
 
 
 def cores_of(layout: Layout, gpu: Gpu, version: Version) -> GpuCores:
-    """The cores near to a GPU, as this version accepts them: whole sockets, or all cores."""
+    """The cores near a GPU, in a form that this version accepts: whole sockets, or all cores."""
     everything = tuple(range(len(layout.cores)))
     exact = layout.numbers(gpu.cpus)
     if not exact:
@@ -222,9 +222,9 @@ def cores_of(layout: Layout, gpu: Gpu, version: Version) -> GpuCores:
 
 
 def restricted_at_most(layout: Layout, gpus: Iterable[Gpu]) -> int:
-    """The greatest RestrictedCoresPerGPU= of a node: cores of its own for each GPU, among those near to it.
+    """The greatest RestrictedCoresPerGPU= of a node: cores for each GPU alone, among those near it.
 
-    0 where a GPU has no core that is nearer than others, as Slurm wants Cores= that tell them apart. Source:
+    0 if a GPU has no core nearer than others, as Slurm requires Cores= that tell them apart. Source:
     _set_gpu_spec in src/slurmctld/node_mgr.c, "doesn't have access to that many unique cores".
     """
     groups: dict[tuple[int, ...], int] = {}

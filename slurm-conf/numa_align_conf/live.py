@@ -1,9 +1,9 @@
-"""A node as the running Slurm has it declared: through pyslurm where it fits, else scontrol.
+"""A node's declaration in the running Slurm: through pyslurm if it fits, else scontrol.
 
-pyslurm is built for one release of Slurm. Its libslurm ends the process that calls it where slurm.conf is
-missing or has a key that it does not know, and waits for a slurmctld that is down, so that a process of its
-own asks, for five seconds: any end of it means that pyslurm is not there. scontrol prints JSON since 21.08 if
-it was built with it, as Debian's 22.05 was not: then its text is read.
+pyslurm is built for one release of Slurm. Its libslurm ends the calling process if slurm.conf is
+missing or has an unknown key, and waits for a slurmctld that is down. So it is called in a separate process,
+for five seconds: if that fails in any way, pyslurm is treated as missing. scontrol prints JSON since 21.08 if
+it was built with it, which Debian's 22.05 was not: then its text is read.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from numa_align.cpulist import parse_cpulist
 from .installed import command
 from .model import Declared
 
-#: Seconds for each question: what has not answered then is not asked in other words.
+#: Seconds per query: if there is no answer by then, no other way is tried.
 _LIMIT = 5
 
-# What libslurm prints on its way does not matter: the answer is the last line.
+# libslurm may print other lines before; the answer is the last line.
 _ASK_PYSLURM = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
@@ -42,12 +42,12 @@ class _NoAnswerError(Exception):
 
 
 def declared_node(name: str) -> Optional[Declared]:
-    """What the running Slurm says of a node; None if none runs, or it does not know the node."""
+    """The running Slurm's declaration of a node; None if none runs, or it does not know the node."""
     try:
         found = _by_pyslurm(name)
         if found is None:
             return _by_json(name) or _by_text(name)
-        # pyslurm has no CPU where CpuSpecList is 0; scontrol says it as it is.
+        # pyslurm reads CpuSpecList=0 as no CPU; scontrol reports it as it is.
         said = _by_text(name)
         return found if said is None else replace(found, spec_cpus=said.spec_cpus)
     except _NoAnswerError:
@@ -69,7 +69,7 @@ def _by_pyslurm(name: str) -> Optional[Declared]:
 
 
 def _output(words: list[str]) -> Optional[str]:
-    """What a program prints; None if it fails. Raises _NoAnswerError if it waits for too long."""
+    """What a program prints; None if it fails. Raises _NoAnswerError if it takes too long."""
     try:
         done = subprocess.run(
             words,
@@ -101,9 +101,9 @@ def _by_text(name: str) -> Optional[Declared]:
 
 
 def parse_json(text: str, name: str) -> Optional[Declared]:
-    """A node in the output of ``scontrol show node --json``; None if it is not there.
+    """A node in the output of ``scontrol show node --json``; None if it is missing.
 
-    Numbers are plain up to 23.02 and objects with ``number`` since.
+    Numbers are plain up to 23.02, and objects with ``number`` since.
     """
     try:
         nodes = json.loads(text)["nodes"]
@@ -125,7 +125,7 @@ def _plain(value: Any) -> int:
 
 
 def parse_text(text: str, name: str) -> Optional[Declared]:
-    """A node in the output of ``scontrol -o show node``; None if it is not there."""
+    """A node in the output of ``scontrol -o show node``; None if it is missing."""
     for line in text.splitlines():
         pairs = dict(re.findall(r"(\w+)=(\S*)", line))
         if pairs.get("NodeName") == name:

@@ -1,4 +1,4 @@
-"""What Slurm was told about a node: frozen values that readers fill and checks look at."""
+"""What Slurm was told about a node: frozen values that readers fill and checks examine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Declared:
-    """A node as Slurm has it declared; ``source`` says who said so."""
+    """A node as it is declared to Slurm; ``source`` is where that was read."""
 
     sockets: int
     cores_per_socket: int

@@ -1,4 +1,4 @@
-"""What only the driver's library knows: NVLinks between GPUs. Asked on the live machine, when it is there."""
+"""What only the driver's library knows: NVLinks between GPUs. Asked on the live machine, if possible."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _MAX_LINKS = 36
 
 
 def nvlinks(gpus: tuple[Gpu, ...]) -> Optional[tuple[tuple[int, ...], ...]]:
-    """Number of active NVLinks from each GPU straight to each other one, in the order of ``gpus``.
+    """Number of active NVLinks from each GPU directly to each other one, in the order of ``gpus``.
 
     GPUs behind NVSwitches have links to these and none to each other: all zeros, as in Slurm's own NVML
-    plugin. None where NVML is missing, fails, or knows other GPUs; nothing may go wrong for want of an
-    ornament.
+    plugin. None if NVML is missing, fails, or knows other GPUs: nothing may fail because of this
+    addition.
     """
     try:
         nvml = import_module("pynvml")

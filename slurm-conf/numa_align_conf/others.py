@@ -1,4 +1,4 @@
-"""cgroup.conf, plugstack.conf, and the Lua of 22.05: the same for every machine.
+"""cgroup.conf, plugstack.conf, and the Lua script for 22.05: the same for every machine.
 
 Source: cgroup.conf(5), spank(8), and etc/cli_filter.lua.example of Slurm.
 """

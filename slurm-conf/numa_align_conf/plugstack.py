@@ -14,13 +14,13 @@ from numa_align.slurm_files.conffile import ConfFile, physical_lines
 
 _MAX_DEPTH = 8
 
-#: Part of the path by which our plugin is known, wherever it is installed.
+#: Part of the path by which our plugin is recognised, wherever it is installed.
 NAME = "numa-align"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line that names a plugin: where it stands (``number`` from 1), and its words, two at least."""
+    """A line that names a plugin: its place (``number`` from 1), and its words, at least two."""
 
     path: Path
     number: int
@@ -39,9 +39,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Stack:
-    """The entries in the order in which plugins are called, and the files that have them, named one first.
+    """The entries in the order in which plugins are called, and their files, the named one first.
 
-    ``patterns`` are the places of includes with a pattern: slurmctld does not send what they stand for.
+    ``patterns`` are the places of includes with a pattern: slurmctld does not send the files that match.
     """
 
     entries: tuple[Entry, ...]
@@ -50,7 +50,7 @@ class Stack:
 
 
 def read_stack(path: Path, root: str = "/") -> Stack:
-    """plugstack.conf and what it includes; absolute patterns are below ``root``. Raises ConfError."""
+    """plugstack.conf and its includes; absolute patterns are below ``root``. Raises ConfError."""
     files: dict[str, ConfFile] = {}
     patterns: list[str] = []
     entries = tuple(_entries(path, root, files, patterns, 0))
@@ -91,7 +91,7 @@ def edited_plugstack(stack: Stack, generated: str) -> dict[str, str]:
     texts = {file.path: physical_lines(file.text) for file in stack.files}
     if not ours:
         texts[stack.files[0].path] += generated.splitlines()
-    # The last first, since numbers behind a line that goes change.
+    # The last first, since the numbers of lines after a removed one change.
     for entry in reversed(ours):
         texts[str(entry.path)][entry.number - 1 : entry.number] = [line] if entry == ours[0] else []
     return {path: "\n".join([*lines, ""]) for path, lines in texts.items()}

@@ -1,7 +1,7 @@
-"""slurm.conf: the nodes, and what has to be set so that jobs can be placed near their GPUs.
+"""slurm.conf: the nodes, and the settings with which jobs can be placed near their GPUs.
 
-Source: slurm.conf(5) of the versions named. The settings are those for this program and for GPUs; the rest of
-a site's slurm.conf is the site's.
+Source: slurm.conf(5) of the versions named. Only settings for this program and for GPUs are made; the rest of
+slurm.conf belongs to the site.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .gres import comment, gres_of, layouts
 from .layout import PARAMETERS, Layout, restricted_at_most
 from .version import Version
 
-#: Seconds. The scripts limit themselves to 10; Slurm's own limit, the last resort, drains the node.
+#: Seconds. The scripts stop after 10; Slurm's own limit is the last resort, as it drains the node.
 PROLOG_LIMIT = 60
 
 
@@ -23,10 +23,10 @@ PROLOG_LIMIT = 60
 class Setting:
     """One line of slurm.conf with its reason.
 
-    ``rule`` says what becomes of a line that a site has already: ``replace`` it; ``add`` words that are
-    missing; ``names``: the same, where the case of a word counts; ``keep`` it, as a value that is chosen is
-    as good; ``raise`` a number that is smaller; ``beside``: Slurm runs the scripts of several lines, so that
-    ours comes as one more; ``call``: Slurm runs one script, and the site's has to call ours.
+    ``rule`` says what happens to a line that a site already has: ``replace`` it; ``add`` words that are
+    missing; ``names``: the same, if the case of a word matters; ``keep`` it, as any chosen value is as
+    good; ``raise`` a smaller number; ``beside``: Slurm runs the scripts of several lines, so ours is
+    added as another; ``call``: Slurm runs one script, and the site's has to call ours.
     """
 
     key: str
@@ -181,7 +181,7 @@ def node_line(kind: Kind, layout: Layout, version: Version) -> NodeLine:
 
 
 def node_lines(kinds: Sequence[Kind], version: Version) -> tuple[NodeLine, ...]:
-    """A line for each kind of node."""
+    """One line per kind of node."""
     return tuple(node_line(kind, layout, version) for kind, layout in zip(kinds, layouts(kinds, version)))
 
 

@@ -1,7 +1,7 @@
 """Slurm's versions, as far as configuration depends on them.
 
 The source of each date is the file of the version in Slurm's CHANGELOG/, or the commit in Slurm's repository
-that brought it; what was seen with real daemons is said so."""
+that made the change; it is noted if something was seen with real daemons."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Version(NamedTuple):
 
     @property
     def has_node_parameters(self) -> bool:
-        """SlurmdParameters' words may stand in the NodeName line, as Parameters= (25.11).
+        """SlurmdParameters' words may be in the NodeName line, as Parameters= (25.11).
 
         Commit 30b844f5bc, "Add per-node SlurmdParameters support".
         """
@@ -55,7 +55,7 @@ class Version(NamedTuple):
 
     @property
     def has_cons_res(self) -> bool:
-        """select/cons_res is there (until 23.02): "Removed select/cons_res" in CHANGELOG/slurm-23.11.md."""
+        """select/cons_res exists (until 23.02): "Removed select/cons_res" in CHANGELOG/slurm-23.11.md."""
         return self < (23, 11)
 
     @property
@@ -65,7 +65,7 @@ class Version(NamedTuple):
 
     @property
     def runs_several_scripts(self) -> bool:
-        """Prolog= and Epilog= may stand on several lines (24.05); before, the last line counts alone.
+        """Prolog= and Epilog= may be on several lines (24.05); before, only the last line counts.
 
         Commit ce7b61f6a6, "Allow multiple Pro/Epilog scripts"; seen with 22.05.8, 24.11.5 and 26.05.5; a
         comma is part of a path in all of them.
@@ -74,7 +74,7 @@ class Version(NamedTuple):
 
     @property
     def has_two_time_limits(self) -> bool:
-        """PrologTimeout and EpilogTimeout in place of PrologEpilogTimeout (25.05).
+        """PrologTimeout and EpilogTimeout replace PrologEpilogTimeout (25.05).
 
         Commit 60be338225; CHANGELOG/slurm-25.05.md.
         """
@@ -82,7 +82,7 @@ class Version(NamedTuple):
 
     @property
     def compares_batch_start(self) -> bool:
-        """slurmctld warns at each start where BatchStartTimeout is less than the prolog's limit (26.11).
+        """slurmctld warns at each start if BatchStartTimeout is less than the prolog's limit (26.11).
 
         Commit 81ac96b985, "Warn when BatchStartTimeout is below the prolog timeout".
         """
@@ -102,8 +102,8 @@ _PATTERN = re.compile(r"(?:slurm\S*\s+)?(\d{2})\.(\d{2})(?:[.-].*)?", re.ASCII)
 def parse_version(text: str) -> Version:
     """``24.11``, ``24.11.5`` or what ``scontrol --version`` prints.
 
-    A release that is newer than all that are known is taken: of each rule the newest form holds then. Raises
-    ConfError for any other.
+    A release newer than all known ones is accepted: the newest form of each rule then applies. Raises
+    ConfError for any other text.
     """
     match = _PATTERN.fullmatch(text.strip())
     version = Version(int(match[1]), int(match[2])) if match else None
@@ -114,14 +114,14 @@ def parse_version(text: str) -> Version:
 
 
 def remark_on(version: Version) -> Optional[str]:
-    """What is to be said of a release that came after this program; None for one that is known."""
+    """A remark about a release that is newer than this program; None for a known release."""
     if version in KNOWN:
         return None
     return f"Slurm {version} is newer than any release that is known here: the rules of {KNOWN[-1]} hold"
 
 
 def installed_version() -> Optional[Version]:
-    """The release of the Slurm on this machine; None if no program of Slurm's tells it."""
+    """The release of the Slurm on this machine; None if none of Slurm's programs tells it."""
     for name in ("scontrol", "slurmd", "slurmctld"):
         path = command(name)
         if path is None:
@@ -135,7 +135,7 @@ def installed_version() -> Optional[Version]:
 
 
 def needed_version() -> Version:
-    """The release of this machine's Slurm; raises ConfError if it is not known, as a guess breaks daemons."""
+    """The release of this machine's Slurm; raises ConfError if unknown, as a wrong guess breaks daemons."""
     version = installed_version()
     if version is None:
         raise ConfError(

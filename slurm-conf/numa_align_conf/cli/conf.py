@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PARTS = ("gres", "slurm", "cgroup", "plugstack", "lua", "all")
 
-#: What is the same for every release and every machine: neither is asked for.
+#: Parts that are the same for every release and every machine, so that neither has to be known.
 ALIKE = ("cgroup", "plugstack")
 
 
@@ -118,7 +118,7 @@ def _request(
     defaults: str,
     prefix: Optional[str],
 ) -> tuple[ConfRequest, Optional[Version]]:
-    """What to generate, and for which release: None where it is not known and does not matter."""
+    """What to generate, and for which release: None if it is unknown and does not matter."""
     from ..generate import ConfRequest, kinds_of_files, kinds_of_machine  # noqa: PLC0415
     from ..prefix import installed_prefix  # noqa: PLC0415
     from ..version import KNOWN, installed_version, needed_version, parse_version, remark_on  # noqa: PLC0415

@@ -64,7 +64,7 @@ def command(
 
 
 def to_json(name: str, findings: Sequence[Finding]) -> str:
-    """The findings, one line each."""
+    """The findings as JSON, one per line."""
     import json  # noqa: PLC0415 (the lines need none)
     from dataclasses import asdict  # noqa: PLC0415
 
@@ -73,7 +73,7 @@ def to_json(name: str, findings: Sequence[Finding]) -> str:
 
 
 def show(findings: Sequence[Finding]) -> None:
-    """One line a finding, on a terminal in colour; never folded, so that grep and scripts see whole lines."""
+    """Print one line per finding, in colour on a terminal; never wrapped, so that grep sees whole lines."""
     from rich.console import Console  # noqa: PLC0415 (--json need not wait for it)
 
     console = Console(highlight=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from .model import Facts, Finding
 def nearest_is_up(facts: Facts) -> Iterator[Finding]:
     """GPUs whose nearest card is down while a farther one of the same fabric is up.
 
-    Where all cards of a fabric are down it is not in use, and that is no fault.
+    If all cards of a fabric are down it is not in use, which is fine.
     """
     alone = [nic for nic in facts.topology.nics if nic.is_alone]
     up = [nic for nic in alone if nic.is_choosable]
@@ -44,7 +44,7 @@ _ROOT_COMPLEX = (
 
 
 def peer_traffic(facts: Facts) -> Iterator[Finding]:
-    """IOMMU and ACS on the way between GPUs: the site's choice, which is reported and not judged."""
+    """IOMMU and ACS between GPUs: this is the site's choice, so it is reported but not judged."""
     peers = facts.peers
     said = f" ({' '.join(peers.words)})" if peers.words else ""
     if peers.domains:
@@ -62,7 +62,7 @@ def peer_traffic(facts: Facts) -> Iterator[Finding]:
 
 
 def scratch(facts: Facts) -> Iterator[Finding]:
-    """Scratch on a disk of another node than GPUs: reported, since few machines have a disk on each."""
+    """Scratch on a disk of another node than GPUs: only reported, since few machines have a disk on each."""
     for place in facts.scratch:
         nodes = {disk.node for disk in place.disks}
         far = [gpu.bdf for gpu in facts.topology.gpus if gpu.node not in nodes]

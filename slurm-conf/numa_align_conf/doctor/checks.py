@@ -61,7 +61,7 @@ def examine(facts: Facts) -> tuple[Finding, ...]:
 
 
 def _at_the_original(facts: Facts, finding: Finding) -> Finding:
-    """A change of a file that slurmd was given has to be made where it came from."""
+    """A file that slurmctld sent has to be changed at its origin."""
     folder = (facts.slurm_conf or "").rpartition("/")[0]
     if facts.controller is None or f"{folder}/" not in finding.change:
         return finding

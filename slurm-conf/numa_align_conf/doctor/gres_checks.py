@@ -1,4 +1,4 @@
-"""Checks of gres.conf and of where the GPUs are."""
+"""Checks of gres.conf and of the GPUs' nodes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COST_CORES = "jobs get cores far from their GPUs: half of the ranks on a machin
 
 
 def gpus_have_a_node(facts: Facts) -> Iterator[Finding]:
-    """GPUs whose NUMA node nobody knows (numa_node -1)."""
+    """GPUs whose NUMA node is unknown (numa_node -1)."""
     lost = [gpu.bdf for gpu in facts.topology.gpus if gpu.node is None]
     if lost:
         names = ", ".join(lost[:4]) + (", ..." if lost[4:] else "")
@@ -34,13 +34,13 @@ def gpus_have_a_node(facts: Facts) -> Iterator[Finding]:
 
 
 def gres_lines(facts: Facts) -> Iterator[Finding]:
-    """What gres.conf says of each GPU: Cores= missing, impossible, refused, of another node."""
+    """What gres.conf says of each GPU: Cores= missing, impossible, refused, or of another node."""
     if not facts.has_gpus or facts.slurm_conf is None:
         return
     if detects(facts):
         return  # see gres_detect
     if all(gpu.device is None for gpu in facts.topology.gpus) and facts.missing_files:
-        return  # the driver is not loaded, which is said once
+        return  # the driver is not loaded, which is reported once
     findings = [*_absent(facts), *_cores_of_lines(facts)]
     yield from findings
     if not findings:
@@ -66,7 +66,7 @@ def _absent(facts: Facts) -> Iterator[Finding]:
 
 
 def _cores_of_lines(facts: Facts) -> Iterator[Finding]:
-    """One finding for each fault of a line, whichever of its GPUs have it."""
+    """One finding per fault of a line, for all of its GPUs that have it."""
     faulty: dict[tuple[GresLine, str, str], list[str]] = {}
     for gpu in facts.topology.gpus:
         line = _line_of(facts, gpu)
@@ -87,7 +87,7 @@ def _has_far_cores(facts: Facts, gpu: Gpu) -> bool:
 
 
 def _proposal(facts: Facts, line: GresLine) -> str:
-    """What the line is to say of all its GPUs: several lines, where they are near to different cores."""
+    """The right Cores= for all GPUs of the line: several lines, if they are near different cores."""
     layout = facts.aimed
     if layout.flaw is not None:
         return f"leave Cores= out: {layout.flaw}"
@@ -103,7 +103,7 @@ def _proposal(facts: Facts, line: GresLine) -> str:
 
 
 def _fault(facts: Facts, gpu: Gpu, line: GresLine) -> Optional[tuple[str, str]]:
-    """What is wrong with a line's Cores= for a GPU, as the name of the check and in words."""
+    """The fault of a line's Cores= for a GPU, as the name of the check and in words."""
     if line.cores is None:
         return ("gres-cores-missing", "no Cores=") if _has_far_cores(facts, gpu) else None
     numbers = core_numbers(line.cores)
@@ -129,7 +129,7 @@ def _wrong_cores(facts: Facts, gpu: Gpu, text: str, numbers: tuple[int, ...]) ->
 
 
 def _near(facts: Facts, gpu: Gpu, numbers: tuple[int, ...]) -> Optional[str]:
-    """Why these cores are not the GPU's; None if they are, or if nobody knows the GPU's."""
+    """Why these cores are not the GPU's; None if they are, or if the GPU's are unknown."""
     cores = facts.aimed.cores
     exact = facts.aimed.numbers(gpu.cpus)
     if not exact or set(exact) == set(numbers) or len(numbers) == len(cores):
@@ -143,7 +143,7 @@ def _near(facts: Facts, gpu: Gpu, numbers: tuple[int, ...]) -> Optional[str]:
 
 
 def restricted_cores(facts: Facts) -> Iterator[Finding]:
-    """RestrictedCoresPerGPU=, cores near each GPU that only jobs with GPUs get: known, and enough of them."""
+    """RestrictedCoresPerGPU=, cores near each GPU that only jobs with GPUs get: known, and enough cores."""
     number = facts.node.get("restrictedcorespergpu", "")
     if not number.isdigit() or int(number) == 0 or not facts.has_gpus:
         return

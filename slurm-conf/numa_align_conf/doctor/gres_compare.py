@@ -1,7 +1,8 @@
-"""gres.conf against itself and against slurm.conf, by what slurmd and slurmctld check.
+"""Compares gres.conf with itself and with slurm.conf, as slurmd and slurmctld do.
 
-Source: src/interfaces/gres.c and src/plugins/gres/gpu/gres_gpu.c. What Slurm says is quoted as far as it
-names the fault; versions word it differently. Held against `slurmd -G` in tests/native/test_doctor_oracle.py.
+Source: src/interfaces/gres.c and src/plugins/gres/gpu/gres_gpu.c. Slurm's messages are quoted only as far as
+they name the fault, since releases word them differently. tests/native/test_doctor_oracle.py compares the
+findings with `slurmd -G`.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ _DEAD = "slurmd does not start"
 _NO_GPU = "no job gets a GPU of this node"
 _INVALID = "slurmctld sets the node INVALID: no job runs here"
 
-# Flags= that say which variables a job gets; the lines of a node have to agree on them.
+# Values of Flags= that decide which variables a job gets; all lines of a node have to agree on them.
 _ENVIRONMENT = ("nvidia_gpu_env", "amd_gpu_env", "intel_gpu_env", "opencl_env", "no_gpu_env")
 
 
 def refused_lines(facts: Facts) -> Iterator[Finding]:
-    """Lines that Slurm does not read as they are, whichever node they are about."""
+    """Lines that Slurm does not accept, whichever node they are about."""
     for fault in facts.gres_faults:
         if fault.since is None or facts.version is None or facts.version < fault.since:
             yield _refused(facts, fault)
 
 
 def other_names(facts: Facts) -> Iterator[Finding]:
-    """Lines about other gres (mps, shard, nic) that GresTypes= does not have: Slurm ignores them."""
+    """Lines about other gres (mps, shard, nic) that are not in GresTypes=: Slurm ignores them."""
     types = _gres_types(facts)
     for name, place in facts.other_gres.items():
         if name not in types and facts.has_gpus and facts.slurm_conf is not None:
@@ -48,7 +49,7 @@ def other_names(facts: Facts) -> Iterator[Finding]:
 
 
 def _gres_types(facts: Facts) -> list[str]:
-    """The words of GresTypes= as they are written: their case counts."""
+    """The words of GresTypes= as written, since their case matters."""
     return [word for word in facts.settings.get("grestypes", "").split(",") if word]
 
 
@@ -75,7 +76,7 @@ _KEYS = {
 
 
 def records(facts: Facts) -> Iterator[Finding]:
-    """Lines about GPUs that are wrong as they are, or contradict each other."""
+    """Lines about GPUs that are wrong by themselves, or contradict each other."""
     lines = [line for line in facts.gres if line.named]
     if not facts.has_gpus or not lines:
         return
@@ -135,7 +136,7 @@ def _count(line: GresLine) -> Iterator[Finding]:
 
 
 def _links(line: GresLine) -> Iterator[Finding]:
-    """Links= has a number for each GPU, and -1 in the place of the GPU itself (gres_links_validate)."""
+    """Links= has a number for each GPU, and -1 for the GPU itself (gres_links_validate)."""
     if line.links is None:
         return
     tokens = line.links.split(",")
@@ -157,7 +158,7 @@ def _links(line: GresLine) -> Iterator[Finding]:
 
 
 def _environment(facts: Facts, lines: Sequence[GresLine]) -> Iterator[Finding]:
-    """The first line sets the variables, or leaves Slurm's own; one that says other things ends slurmd."""
+    """The first line sets the variables, or leaves Slurm's own; slurmd ends at a line that differs."""
     first: Optional[GresLine] = None
     for line in lines:
         words = _variables(line)
@@ -199,7 +200,7 @@ def _missing(facts: Facts, lines: Sequence[GresLine]) -> Iterator[Finding]:
 
 
 def declared_gres(facts: Facts) -> Iterator[Finding]:
-    """Gres= and GresTypes= of slurm.conf against what gres.conf has for this node."""
+    """Compares Gres= and GresTypes= of slurm.conf with what gres.conf has for this node."""
     if (
         not facts.has_gpus
         or facts.slurm_conf is None
@@ -246,7 +247,7 @@ def declared_gres(facts: Facts) -> Iterator[Finding]:
             f"{place}: Gres=, see `numa-align conf slurm`",
         )
     elif lines and not detects(facts) and not any(records(facts)):
-        # Lines that are wrong themselves are no measure for slurm.conf: mended, they may agree with it.
+        # Lines that are wrong themselves say nothing about slurm.conf: once corrected, they may match it.
         yield from _compared(facts, place, told, lines)
 
 
@@ -254,7 +255,7 @@ def _compared(facts: Facts, place: str, told: tuple[Wanted, ...], lines: list[Gr
     merged = merge(told, lines)
     twice = list(_twice(merged, lines))
     if twice:
-        # The device that is there twice is counted twice: no number follows from such lines.
+        # A device that is listed twice is counted twice, so such lines give no number.
         yield from twice
         return
     without = next((line for line in lines if not line.devices), None)
@@ -279,7 +280,7 @@ def _compared(facts: Facts, place: str, told: tuple[Wanted, ...], lines: list[Gr
             f"{place}: Gres= has {wanted} GPUs, {_places(lines)} has {wanted - short} of them (gres/gpu "
             f"count reported lower than configured ({wanted - short} < {wanted}))",
             _INVALID,
-            # Where the machine has them all it is gres.conf that lacks some, which is said of each GPU.
+            # If the machine has them all, gres.conf lacks some, which is reported for each GPU.
             f"{facts.gres_conf}: the GPUs that it lacks, see `numa-align conf gres`"
             if wanted == len(facts.topology.gpus)
             else f"{place}: {_with_count(facts.declared_gres or '', found)}",
@@ -317,7 +318,7 @@ def _other_type(facts: Facts, place: str, unknown: str, lines: Sequence[GresLine
 
 
 def _twice(merged: Merged, lines: Sequence[GresLine]) -> Iterator[Finding]:
-    """Devices on two lines: if Slurm takes both it ends, else the later one counts for nothing."""
+    """Devices on two lines: slurmd ends if it takes both, else the later line has no effect."""
     places: dict[str, str] = {}
     for line in lines:
         again: dict[str, list[str]] = {}
@@ -342,12 +343,12 @@ def _times(merged: Merged, file: str) -> int:
 
 
 def _places(lines: Sequence[GresLine]) -> str:
-    """Where the lines stand, each place once."""
+    """The places of the lines, each once."""
     return ", ".join(dict.fromkeys(line.place for line in lines))
 
 
 def _with_count(gres: str, count: int) -> str:
-    """The site's words with another number, where there is one entry; else just the number."""
+    """The site's text with another number, if it has a single entry; else only the number."""
     entries = wanted_gpus(gres)
     if len(entries) != 1:
         return f"Gres= with {count} GPUs together"

@@ -1,4 +1,4 @@
-"""AutoDetect= of gres.conf: what it comes to on this node, and what it finds.
+"""AutoDetect= of gres.conf: which value applies to this node, and what it finds.
 
 Source: _handle_local_autodetect and _handle_global_autodetect in src/interfaces/gres.c, src/interfaces/gpu.c,
 _merge_system_gres_conf in src/plugins/gres/gpu/gres_gpu.c.
@@ -25,7 +25,7 @@ _VENDORS = {
 }
 _NAMES = {"nvidia": "NVIDIA", "amd": "AMD", "intel": "Intel"}
 
-#: The plugin of Slurm's that looks for GPUs, where it is one that needs the maker's library.
+#: Slurm's plugin that looks for GPUs, for those that need the vendor's library.
 _PLUGINS = {
     "nvml": "gpu_nvml.so",
     "rsmi": "gpu_rsmi.so",
@@ -37,7 +37,7 @@ _NO_GPU = "no job gets a GPU of this node"
 
 
 def detects(facts: Facts) -> bool:
-    """Whether Slurm finds this node's GPUs itself: where it finds none, the lines count as they are."""
+    """Whether Slurm finds this node's GPUs itself; if it finds none, the lines alone count."""
     word = detection(facts.gres, facts.version)
     return word != "off" and _sees(facts, word) and _has_plugin(facts, word)
 
@@ -47,12 +47,12 @@ def _sees(facts: Facts, word: str) -> bool:
 
 
 def _has_plugin(facts: Facts, word: str) -> bool:
-    """Whether Slurm has the plugin, as far as is known."""
+    """Whether Slurm has the plugin; yes if that is unknown."""
     return facts.gpu_plugins is None or word not in _PLUGINS or _PLUGINS[word] in facts.gpu_plugins
 
 
 def autodetect(facts: Facts) -> Iterator[Finding]:
-    """AutoDetect= that does nothing, contradicts itself, is not known, or finds none of these GPUs."""
+    """AutoDetect= that has no effect, contradicts itself, is unknown, or finds none of these GPUs."""
     if not facts.has_gpus:
         return
     for line in facts.gres:
@@ -84,7 +84,7 @@ def _unknown(facts: Facts, line: GresLine, value: str) -> Finding:
 
 
 def _two(facts: Facts) -> Iterator[Finding]:
-    """Two words for one node: the first that Slurm knows holds, any other ends slurmd."""
+    """Two values for one node: the first that Slurm knows applies, and slurmd ends at any other."""
     first: Optional[GresLine] = None
     for line in facts.gres:
         if not (line.autodetect and line.for_node):
@@ -105,7 +105,7 @@ def _two(facts: Facts) -> Iterator[Finding]:
 def _finds_nothing(facts: Facts, word: str) -> Iterator[Finding]:
     place = next(line.place for line in facts.gres if line.autodetect and detector(line.autodetect) == word)
     if any(line.named and line.devices for line in facts.gres):
-        return  # such GPUs are there without being found
+        return  # these GPUs need not be detected
     vendors = {gpu.vendor for gpu in facts.topology.gpus}
     if not _sees(facts, word):
         names = " and ".join(_NAMES.get(vendor, vendor) for vendor in sorted(vendors))
@@ -125,7 +125,7 @@ def _finds_nothing(facts: Facts, word: str) -> Iterator[Finding]:
 
 
 def detected_gres(facts: Facts) -> Iterator[Finding]:
-    """What Slurm detects against Gres= and Cores=; said is what `slurmd -G` shows of it."""
+    """Compares Gres= and Cores= with what Slurm detects, as `slurmd -G` shows it."""
     if not facts.has_gpus or facts.slurm_conf is None or not detects(facts):
         return
     findings = [*_counted(facts), *_cores(facts)]
@@ -136,7 +136,7 @@ def detected_gres(facts: Facts) -> Iterator[Finding]:
 
 def _counted(facts: Facts) -> Iterator[Finding]:
     word = detection(facts.gres, facts.version)
-    # Under NVML each MIG instance is one more, and nobody here knows how many.
+    # With NVML each MIG instance is one more, and their number is unknown here.
     if word not in ("nvml", "nvidia") or facts.declared_gres is None or (facts.divided and word == "nvml"):
         return
     detected = {gpu.device or gpu.bdf for gpu in facts.topology.gpus if gpu.vendor == "nvidia"}
@@ -164,7 +164,7 @@ def _counted(facts: Facts) -> Iterator[Finding]:
 
 
 def _cores(facts: Facts) -> Iterator[Finding]:
-    """Cores= beside what Slurm detects have to be the same; what it detects has to be whole sockets."""
+    """Cores= beside AutoDetect have to equal what Slurm detects, which has to be whole sockets."""
     contradicting: dict[GresLine, None] = {}
     for gpu in facts.topology.gpus:
         exact = facts.aimed.numbers(gpu.cpus)

@@ -1,7 +1,7 @@
-"""What slurmd makes of Gres= in slurm.conf and the lines of gres.conf together, where it detects nothing.
+"""How slurmd combines Gres= of slurm.conf with the lines of gres.conf, if it detects nothing.
 
-Source: _merge_config, _merge_gres2 and _check_conf_mismatch in src/interfaces/gres.c; held against
-`slurmd -G` of 22.05, 24.11 and 26.05 in tests/native/test_doctor_oracle.py.
+Source: _merge_config, _merge_gres2 and _check_conf_mismatch in src/interfaces/gres.c;
+tests/native/test_doctor_oracle.py compares it with `slurmd -G` of 22.05, 24.11 and 26.05.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..gres_words import Wanted, count_of
 
 
 class Taken(NamedTuple):
-    """The devices of a line of gres.conf that Slurm gives out; none where the line has no File=."""
+    """The devices of a line of gres.conf that Slurm gives out; empty if the line has no File=."""
 
     line: GresLine
     devices: tuple[tuple[str, ...], ...]
@@ -24,7 +24,7 @@ class Taken(NamedTuple):
 
 @dataclass(frozen=True)
 class Merged:
-    """What Slurm takes, what is declared and has no device, what gres.conf has in excess."""
+    """What Slurm takes, what is declared but has no device, and what gres.conf has in excess."""
 
     taken: tuple[Taken, ...]
     missing: tuple[Wanted, ...]
@@ -37,12 +37,12 @@ class Merged:
 
 
 def slots(line: GresLine) -> int:
-    """For how many GPUs a line stands: its devices, or Count=."""
+    """The number of GPUs for which a line stands: its devices, or Count=."""
     return len(line.devices) or (1 if line.number is None else count_of(line.number) or 0)
 
 
 def merge(wanted: Iterable[Wanted], lines: Iterable[GresLine]) -> Merged:
-    """Each entry takes lines of its type, one without a type any line, in Slurm's order, up to its count."""
+    """Each entry takes lines of its type, or any line if it has none, in Slurm's order, up to its count."""
     left = [line for line in lines if line.named]
     taken: list[Taken] = []
     missing: list[Wanted] = []
@@ -64,5 +64,5 @@ def merge(wanted: Iterable[Wanted], lines: Iterable[GresLine]) -> Merged:
 
 
 def _matches(kind: Optional[str], line: GresLine) -> bool:
-    # A line without Type= is not what gpu:h100 asks for.
+    # A line without Type= does not satisfy gpu:h100.
     return kind is None or (line.type is not None and line.type.lower() == kind)

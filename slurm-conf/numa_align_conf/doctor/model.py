@@ -1,4 +1,4 @@
-"""What the checks are given and what they give: frozen values."""
+"""Input and output of the checks: frozen values."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ STATUSES = ("ok", "warn", "fail")
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's.
+    """One line of doctor's output.
 
-    ``check`` names it in documentation (docs/administrators.md) and for scripts. Of what is not ok ``cost``
-    says what it costs and ``change`` which line to change, or what to run; of what is ok ``cost`` may say the
-    price of a choice that is the site's.
+    ``check`` names it in documentation (docs/administrators.md) and for scripts. If it is not ok, ``cost``
+    is the consequence and ``change`` the line to change, or the command to run; if it is ok, ``cost`` may be
+    the price of a choice that is the site's.
     """
 
     check: str
@@ -40,7 +40,7 @@ class Finding:
 class Plugin:
     """A line of plugstack.conf about numa-align; ``built_for`` is None if the file cannot be read.
 
-    ``words`` stand behind the path.
+    ``words`` come after the path.
     """
 
     place: str
@@ -53,7 +53,7 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Script:
-    """A prolog or epilog that slurm.conf names; ``ours``: it is this project's, or a site's that calls it."""
+    """A prolog or epilog that slurm.conf names; ``ours``: this project's, or one that calls it."""
 
     path: str
     exists: bool
@@ -63,23 +63,23 @@ class Script:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that is known of a node.
+    """Everything that is known of a node.
 
-    ``settings`` and ``cgroup`` have keys in lower case; ``places`` says where each setting stands. ``layout``
-    is the machine with the sockets that Slurm counts, ``declared`` what it was told. ``kernel`` has the texts
-    of files below /proc/sys and /sys by short names. ``persistence`` is None where nobody can say.
-    ``prolog_seconds``: what describing this node takes, None if not measured. ``stale_tables``: jobs whose
-    tables were left behind; ``other_tables``: those whose tables another version of numa-align wrote, which
-    the plugin does not read. ``declared_gres`` is Gres= of this node, None where nothing declares the node;
-    ``missing_files``: device files of gres.conf that are not there. ``sbin``: where prolog and epilog are
-    installed. ``gres_faults``: lines of gres.conf that Slurm does not read, whichever node they are about.
-    ``node`` has the keys of the node's line. ``controller``: the host whose files these are a copy of, None
-    where they are no copy. ``patterns``: places in plugstack.conf that include by a pattern.
-    ``gpu_plugins``: Slurm's own plugins for GPUs (gpu_nvml.so), None where nobody knows where they are.
-    ``divided``: a GPU has MIG instances. ``other_gres``: of lines for this node the first place of each
-    name in gres.conf that is not gpu. ``declared_again``: a second line of slurm.conf for this node.
-    ``peers`` is what sends traffic between GPUs and cards through the
-    root complex; ``scratch`` are places for temporary files on NVMe disks.
+    ``settings`` and ``cgroup`` have keys in lower case; ``places`` has the place of each setting. ``layout``
+    is the machine with the sockets that Slurm counts, ``declared`` what Slurm was told of it. ``kernel`` has
+    the texts of files below /proc/sys and /sys by short names. ``persistence`` is None if unknown.
+    ``prolog_seconds``: how long describing this node takes, None if not measured. ``stale_tables``: jobs
+    whose tables were left behind; ``other_tables``: those whose tables another version of numa-align wrote,
+    which the plugin does not read. ``declared_gres`` is Gres= of this node, None if the node is not
+    declared; ``missing_files``: device files of gres.conf that do not exist. ``sbin``: where prolog and
+    epilog are installed. ``gres_faults``: lines of gres.conf that Slurm does not accept, whichever node they
+    are about. ``node`` has the keys of the node's line. ``controller``: the host that has the originals of
+    these files, None if they are not copies. ``patterns``: places in plugstack.conf that include by a
+    pattern. ``gpu_plugins``: Slurm's own plugins for GPUs (gpu_nvml.so), None if their folder is unknown.
+    ``divided``: a GPU has MIG instances. ``other_gres``: for each other name than gpu in lines for this
+    node, its first place. ``declared_again``: a second line of slurm.conf for this node. ``peers`` is what
+    sends traffic between GPUs and cards through the root complex; ``scratch`` are places for temporary files
+    on NVMe disks.
     """
 
     name: str
@@ -117,15 +117,15 @@ class Facts:
 
     @property
     def has_gpus(self) -> bool:
-        """Whether this is a node whose GPUs matter: login nodes have none."""
+        """Whether this node's GPUs matter: login nodes have none."""
         return bool(self.topology.gpus)
 
     @cached_property
     def aimed(self) -> Layout:
-        """The machine with the sockets that the site means: by these Cores= are judged.
+        """The machine with the sockets that the site intends, against which Cores= are judged.
 
-        Where slurm.conf declares the shape that the machine has with NUMA nodes or caches as sockets, and no
-        parameter says so, it is the parameter that is missing, and nothing else is wrong.
+        If slurm.conf declares the shape that the machine has with NUMA nodes or caches as sockets, but no
+        parameter says so, then the parameter is missing and nothing else is wrong.
         """
         if self.layout.kind != "package" or self.declared is None:
             return self.layout
@@ -142,11 +142,11 @@ class Facts:
 
     @property
     def checked_version(self) -> Version:
-        """The version whose rules hold; the strictest known if nobody says."""
+        """The version whose rules apply; the strictest known one if it is unknown."""
         return self.version or KNOWN[-1]
 
     def place(self, key: str) -> str:
-        """Where a setting stands, or where it is to be put."""
+        """The place of a setting, or where to put it."""
         return self.places.get(key, self.slurm_conf or "slurm.conf")
 
     def words(self, key: str) -> tuple[str, ...]:

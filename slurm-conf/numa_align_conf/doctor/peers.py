@@ -1,8 +1,8 @@
-"""What sends the traffic between GPUs and cards through the root complex: IOMMU and ACS.
+"""What sends traffic between GPUs and cards through the root complex: IOMMU and ACS.
 
 Source: Documentation/ABI/testing/sysfs-kernel-iommu_groups (``type``), admin-guide/kernel-parameters.txt
 (``iommu``, ``intel_iommu``, ``amd_iommu``, ``pci=config_acs`` and ``disable_acs_redir``), and
-include/uapi/linux/pci_regs.h for the capability. Only root is shown more than the first 64 bytes of a
+include/uapi/linux/pci_regs.h for the capability. Only root can read more than the first 64 bytes of a
 function's configuration (drivers/pci/pci-sysfs.c).
 """
 
@@ -27,9 +27,9 @@ _REDIRECT = 0x0004 | 0x0008 | 0x0010
 
 @dataclass(frozen=True)
 class Peers:
-    """``domains``: kinds of the IOMMU's domains that GPUs are in, empty where there is none. ``redirecting``:
-    bridges above GPUs whose ACS control redirects peer traffic, of ``bridges`` that could be asked. ``words``
-    are those of the kernel's command line about it.
+    """``domains``: types of the IOMMU domains that have GPUs, empty without an IOMMU. ``redirecting``:
+    bridges above GPUs whose ACS control redirects peer traffic, out of ``bridges`` that could be read.
+    ``words`` are the related words of the kernel's command line.
     """
 
     domains: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Peers:
 
 
 def read_peers(tree: Tree, topology: Topology) -> Peers:
-    """What is set on the way between GPUs."""
+    """The settings that affect traffic between GPUs."""
     domains = {kind for kind in (_domain(tree, gpu.bdf) for gpu in topology.gpus) if kind}
     above = sorted({bridge for gpu in topology.gpus for bridge in route(tree, gpu.bdf)[1:-1]})
     controls = {bridge: _acs_control(tree.data(f"{_DEVICES}/{bridge}/config")) for bridge in above}
@@ -59,7 +59,7 @@ def _domain(tree: Tree, bdf: str) -> Optional[str]:
 
 
 def _acs_control(config: Optional[bytes]) -> Optional[int]:
-    """The control register of ACS, 0 of a bridge without ACS, None where it cannot be read."""
+    """The control register of ACS, 0 for a bridge without ACS, None if it cannot be read."""
     if config is None or len(config) < _CONFIG_SIZE:
         return None
     for place in _capabilities(config):
@@ -69,7 +69,7 @@ def _acs_control(config: Optional[bytes]) -> Optional[int]:
 
 
 def _capabilities(config: bytes) -> Iterator[int]:
-    """Where each extended capability is; a list that never ends is noise."""
+    """The offset of each extended capability; the walk is bounded, as a damaged list may never end."""
     place, seen = _FIRST, set[int]()
     while _FIRST <= place <= _CONFIG_SIZE - 8 and place not in seen:
         seen.add(place)

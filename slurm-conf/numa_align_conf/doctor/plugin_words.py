@@ -1,4 +1,4 @@
-"""The words behind the plugin's path in plugstack.conf, as the plugin itself reads them (spank/site.c)."""
+"""The words after the plugin's path in plugstack.conf, as the plugin itself reads them (spank/site.c)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LISTS = tuple(word for word in SITE_WORDS if word.endswith("="))
 
 
 def words(facts: Facts) -> Iterator[Finding]:
-    """Words that the plugin does not know: it then takes the site's ``on`` back, and says so in the logs."""
+    """Words that the plugin does not know: it then ignores the site's ``on``, and says so in the logs."""
     for entry in facts.plugins:
         try:
             faults = [(word, *fault) for word in _words(entry) if (fault := _fault(word)) is not None]
         except ClaimError:
-            return  # the parser is not installed here, and there is no second one
+            return  # the only parser, the compiled one, is not installed here
         on = "on" in _words(entry)
         for word, meant, valid in faults:
             right = " ".join(entry.words).replace(word, meant) if meant else None
@@ -45,7 +45,7 @@ def _words(entry: Plugin) -> Iterator[str]:
 
 
 def _fault(word: str) -> Optional[tuple[Optional[str], str]]:
-    """What was meant, if that can be guessed, and the valid words; None of a word that is one."""
+    """The word that was probably meant, if any, and the valid words; None for a valid word."""
     if word in SITE_WORDS or word.startswith(_LISTS):
         return None
     try:

@@ -58,9 +58,9 @@ def read_facts(
     slurm_conf: Optional[Path] = None,
     version: Optional[Version] = None,
 ) -> Facts:
-    """Everything that the checks ask about; raises ConfError for a file that is not what it should be.
+    """Everything that the checks need; raises ConfError for a file that is malformed.
 
-    Of a recorded machine what only a running system knows stays unknown.
+    For a recorded machine, what only a running system knows stays unknown.
     """
     tree = Tree(root)
     if not Path(root).is_dir():
@@ -120,7 +120,7 @@ def read_facts(
 
 
 def _scratch(tree: Tree, topology: Topology, places: Mapping[str, str]) -> Iterator[Scratch]:
-    """The places for jobs' temporary files that are on NVMe disks; of a node without GPUs none matters."""
+    """The places for jobs' temporary files that are on NVMe disks; on a node without GPUs none matters."""
     disks = read_disks(tree, topology) if topology.gpus else ()
     found = (find_scratch(tree, disks, setting, path) for setting, path in places.items() if disks)
     return (place for place in found if place is not None)
@@ -151,7 +151,7 @@ def _if_file(path: Optional[Path]) -> Optional[Path]:
 
 def _layout(topology: Topology, settings: Mapping[str, str], own: Optional[NodeLine]) -> Layout:
     words = settings.get("slurmdparameters", "") + "," + (own.settings.get("parameters", "") if own else "")
-    for kind in ("l3", "numa"):  # of both Slurm takes the caches
+    for kind in ("l3", "numa"):  # if both are set, Slurm uses the caches
         if PARAMETERS[kind] in words.lower().split(","):
             return layout_of(topology, kind)
     return layout_of(topology, "package")
@@ -166,7 +166,7 @@ def _declared(name: str, own: Optional[NodeLine], live: bool) -> Optional[Declar
 
 
 def _again(lines: Sequence[Line], name: str) -> Optional[str]:
-    """The second line that declares a node, which no daemon starts with."""
+    """The second line that declares a node, with which no daemon starts."""
     return next(
         (one.place for one in [one for one in node_lines(lines) if in_hostlist(name, one.names)][1:]), None
     )
@@ -177,13 +177,13 @@ def _gres_file(path: Optional[Path], root: str) -> Optional[ConfFile]:
 
 
 def _missing(lines: Sequence[GresLine], topology: Topology, tree: Tree) -> frozenset[str]:
-    """Device files that gres.conf names and that are not there; of a recording, those of no GPU."""
+    """Device files that gres.conf names and that do not exist; for a recording, those that no GPU has."""
     files = {file for line in lines for file in line.files}
     known = {gpu.device for gpu in topology.gpus}
     return frozenset(file for file in files - known if not (tree.is_live and tree.exists(file.lstrip("/"))))
 
 
-#: Where Slurm's plugins are unless PluginDir= says so: Debian's, RPM's, a Slurm below a prefix of its own.
+#: Where Slurm's plugins are without PluginDir=: Debian's, RPM's, a Slurm below a prefix of its own.
 _PLUGIN_FOLDERS = (
     *("usr/lib/x86_64-linux-gnu/slurm-wlm", "usr/lib/aarch64-linux-gnu/slurm-wlm"),
     *("usr/lib64/slurm", "usr/lib/slurm", "usr/local/lib/slurm"),
@@ -192,7 +192,7 @@ _PLUGIN_FOLDERS = (
 
 
 def _gpu_plugins(tree: Tree, settings: Mapping[str, str]) -> Optional[frozenset[str]]:
-    """Slurm's own plugins for GPUs; None where no folder has them."""
+    """Slurm's own plugins for GPUs; None if no folder has them."""
     named = settings.get("plugindir", "").split(":")
     folders = [folder.lstrip("/") for folder in named if folder] or list(_PLUGIN_FOLDERS)
     found = (frozenset(name for name in tree.names(one) if name.startswith("gpu_")) for one in folders)
@@ -223,7 +223,7 @@ def _plugins(stack: Stack, root: str) -> Iterator[Plugin]:
 
 
 def _controller(slurm: Optional[Path], lines: Sequence[Line], root: str) -> Optional[str]:
-    """The host that has the originals of a copy; the first that is named is the one that runs as a rule."""
+    """The host that has the originals of a copy; the first one named usually is the active one."""
     if slurm is None or not is_copy(shown(str(slurm), root)):
         return None
     hosts = (line.value for line in lines if line.key in ("slurmctldhost", "controlmachine"))
@@ -231,7 +231,7 @@ def _controller(slurm: Optional[Path], lines: Sequence[Line], root: str) -> Opti
 
 
 def _scripts(lines: Sequence[Line], key: str, version: Optional[Version], tree: Tree) -> Iterator[Script]:
-    """What Slurm runs: the scripts of all lines, or of the last."""
+    """The scripts that Slurm runs: those of all lines, or of the last."""
     paths = [line.value for line in lines if line.key == key]
     for path in paths if version is None or version.runs_several_scripts else paths[-1:]:
         file = Path(tree.path(path.lstrip("/")))
@@ -266,7 +266,7 @@ def _persistence(topology: Topology) -> Optional[bool]:
 
 
 def prolog_seconds() -> Optional[float]:
-    """What the prolog's work takes here, Python's start included; None if it fails."""
+    """How long the prolog's work takes here, including Python's start; None if it fails."""
     place = str(Path(numa_align.__file__).resolve().parents[1])
     with tempfile.TemporaryDirectory() as folder:
         code = (
@@ -286,7 +286,7 @@ def prolog_seconds() -> Optional[float]:
 
 
 def stale_tables(tree: Tree) -> tuple[int, ...]:
-    """Jobs whose tables are of another boot, or that have no process here any more, as far as can be seen."""
+    """Jobs whose tables are from before a reboot, or that have no visible process here any more."""
     boot = tree.text("proc/sys/kernel/random/boot_id")
     jobs = [job for job in tree.numbered("run/numa-align", "") if job > 0]
     if boot is None:
@@ -303,7 +303,7 @@ def stale_tables(tree: Tree) -> tuple[int, ...]:
 
 
 def other_tables(tree: Tree) -> tuple[int, ...]:
-    """Jobs whose tables were written by a numa-align of another version of tables: upgraded under them."""
+    """Jobs whose tables another numa-align wrote, with another version of the format, before an upgrade."""
     ours = f"{FIRST_WORD} {TABLE_VERSION}"
     firsts = {
         job: (tree.text(f"run/numa-align/{job}") or "").partition("\n")[0]

@@ -19,7 +19,7 @@ _MAX_DEPTH = 4  # partition, array, volume, encryption
 
 @dataclass(frozen=True)
 class Scratch:
-    """A place for temporary files that ``setting`` names, and the NVMe disks below it."""
+    """A place for temporary files, the ``setting`` that names it, and the NVMe disks below it."""
 
     setting: str
     path: str
@@ -27,7 +27,7 @@ class Scratch:
 
 
 def find_scratch(tree: Tree, disks: tuple[Disk, ...], setting: str, path: str) -> Optional[Scratch]:
-    """None where the place is on no NVMe disk of this node."""
+    """None if the place is on no NVMe disk of this node."""
     if "%" in path or not path.startswith("/"):
         return None  # %h and %n of TmpFS, per node or host
     mount = _mount_of(tree, path)
@@ -35,7 +35,7 @@ def find_scratch(tree: Tree, disks: tuple[Disk, ...], setting: str, path: str) -
         return None
     number, source = mount
     link = tree.link(f"sys/dev/block/{number}")
-    # The number that btrfs shows is no device's.
+    # The number that btrfs shows does not belong to a device.
     place = link or (source if source.startswith("/dev/") else "")
     name = place.rpartition("/")[2]
     below = set(_functions(tree, name, _MAX_DEPTH)) if name else set()
@@ -44,7 +44,7 @@ def find_scratch(tree: Tree, disks: tuple[Disk, ...], setting: str, path: str) -
 
 
 def _mount_of(tree: Tree, path: str) -> Optional[tuple[str, str]]:
-    """Device number and source of the mount that a path is on: the longest, of several there the last."""
+    """Device number and source of the mount that has a path: the longest, the last if several are equal."""
     best: tuple[int, str, str] = (-1, "", "")
     for line in (tree.text("proc/self/mountinfo") or "").splitlines():
         fields, _, rest = line.partition(" - ")
@@ -58,7 +58,7 @@ def _mount_of(tree: Tree, path: str) -> Optional[tuple[str, str]]:
 
 
 def _functions(tree: Tree, name: str, depth: int) -> Iterator[str]:
-    """The PCI functions of a block device, or of those that it is made of."""
+    """The PCI functions of a block device, or of those of which it consists."""
     link = tree.link(f"sys/class/block/{name}") or ""
     way = route_of_link(link)
     if way:

@@ -14,12 +14,12 @@ from ..version import remark_on
 from .gres_checks import gres_lines
 from .model import Facts, Finding, Plugin
 
-#: Seconds above which the prolog delays the start of jobs noticeably.
+#: If the prolog takes more seconds than this, jobs start noticeably later.
 SLOW_PROLOG = 0.5
 
 
 def configuration(facts: Facts) -> Iterator[Finding]:
-    """Whether there is a slurm.conf, and whether this node is in it."""
+    """Whether there is a slurm.conf, and whether it has this node."""
     if facts.slurm_conf is None:
         yield Finding(
             "slurm-conf",
@@ -48,7 +48,7 @@ def configuration(facts: Facts) -> Iterator[Finding]:
 
 
 def release(facts: Facts) -> Iterator[Finding]:
-    """Whether it is known by which release's rules to judge."""
+    """Whether the release, by whose rules to judge, is known."""
     if facts.slurm_conf is None:
         return
     if facts.version is None:
@@ -100,7 +100,7 @@ def declared_twice(facts: Facts) -> Iterator[Finding]:
 
 
 def declared_shape(facts: Facts) -> Iterator[Finding]:
-    """Declared against real sockets, cores and threads."""
+    """Compares declared with real sockets, cores and threads."""
     declared = facts.declared
     if declared is None:
         return
@@ -134,7 +134,7 @@ def _words(shape: tuple[int, int, int]) -> str:
 
 
 def _parameter(facts: Facts, layout: Layout) -> str:
-    """The line that makes slurmd count sockets so: the node's own, or, before 25.11, one for all nodes."""
+    """The line that makes slurmd count sockets so: the node's own, or one for all nodes before 25.11."""
     own = facts.checked_version.has_node_parameters
     place, key = ("nodename", "Parameters") if own else ("slurmdparameters", "SlurmdParameters")
     there = facts.node.get("parameters", "") if own else facts.settings.get("slurmdparameters", "")
@@ -143,10 +143,10 @@ def _parameter(facts: Facts, layout: Layout) -> str:
 
 
 def numa_sockets(facts: Facts) -> Iterator[Finding]:
-    """NUMA nodes smaller than what Slurm takes for a socket, where Slurm could tell them apart.
+    """NUMA nodes smaller than what Slurm takes as a socket, if Slurm could tell them apart.
 
-    The change is one: parameter, shape and Cores= together, as any of them alone is refused. Where Cores=
-    or the shape are wrong by packages, that comes first, and this is not said beside it.
+    The change includes parameter, shape and Cores= together, as Slurm refuses any of them alone. If Cores=
+    or the shape are wrong with packages as sockets, that is reported first, and this is not.
     """
     if not facts.has_gpus or facts.slurm_conf is None or facts.layout.kind != "package":
         return
@@ -178,7 +178,7 @@ def _cores(facts: Facts, layout: Layout) -> str:
 
 
 def task_plugins(facts: Facts) -> Iterator[Finding]:
-    """TaskPlugin, SelectType and what constrains tasks."""
+    """TaskPlugin, SelectType and the confinement of tasks."""
     if facts.slurm_conf is None:
         return
     plugins = {word.removeprefix("task/") for word in facts.words("taskplugin")}
@@ -253,7 +253,7 @@ def spec_cpus(facts: Facts) -> Iterator[Finding]:
 
 
 def plugin(facts: Facts) -> Iterator[Finding]:
-    """The plugin: named in plugstack.conf, there, optional, built for this Slurm."""
+    """The plugin: named in plugstack.conf, present, optional, built for this Slurm."""
     if facts.slurm_conf is None:
         return
     if not facts.plugins:
@@ -311,7 +311,7 @@ def _plugin(facts: Facts, entry: Plugin) -> Iterator[Finding]:
 
 
 def prolog(facts: Facts) -> Iterator[Finding]:
-    """Prolog and epilog: configured, there, executable, in time."""
+    """Prolog and epilog: configured, present, executable, fast enough."""
     if facts.slurm_conf is None:
         return
     for key in ("prolog", "epilog"):
@@ -377,7 +377,7 @@ def _prolog_times(facts: Facts) -> Iterator[Finding]:
 
 
 def tables(facts: Facts) -> Iterator[Finding]:
-    """Tables of jobs that are gone, and those that the plugin does not read."""
+    """Tables of jobs that have ended, and those that the plugin does not read."""
     if facts.stale_tables:
         jobs = ", ".join(map(str, facts.stale_tables[:5]))
         yield Finding(

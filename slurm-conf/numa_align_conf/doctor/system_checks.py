@@ -1,4 +1,4 @@
-"""Checks of the kernel's settings, of the driver and of the machine as such."""
+"""Checks of the kernel's settings, of the driver and of the machine itself."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from numa_align.topology.contradictions import contradictions
 
 from .model import Facts, Finding
 
-#: What a setting of the kernel does to memory near GPUs, where it is the site's to weigh and no fault. The
-#: figures are those of docs/measurements.md.
+#: How a kernel setting affects memory near GPUs; it is for the site to weigh and not a fault. The
+#: figures are from docs/measurements.md.
 _BALANCING = (
     "it leaves tasks with a memory policy alone, as --numa-align sets one; of a task without one 100 MiB "
     "that are near had 8,000 page faults a second"
@@ -26,7 +26,7 @@ _RECLAIM = (
 
 
 def contradicting(facts: Facts) -> Iterator[Finding]:
-    """NUMA nodes that contradict packages, or that the kernel was not told of."""
+    """NUMA nodes that contradict packages, or that the kernel does not know."""
     for sentence in contradictions(facts.topology) if facts.has_gpus else ():
         what, _, how = sentence.partition(": ")
         yield Finding("machine", "warn", what, how, "see `numa-align topo`")
@@ -53,7 +53,7 @@ _HUGE = (
 
 
 def huge_pages(facts: Facts) -> Iterator[Finding]:
-    """Transparent huge pages, of which either way has its price."""
+    """Transparent huge pages, which have a price whether on or off."""
     chosen = re.search(r"\[(\w+)\]", facts.kernel.get("thp_enabled", ""))
     if chosen:
         price = _NEVER if chosen[1] == "never" else _HUGE
