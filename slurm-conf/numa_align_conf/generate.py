@@ -14,6 +14,7 @@ from numa_align.slurm_files.gres_lines import gpu_lines
 from numa_align.slurm_files.node_lines import node_lines as declarations
 from numa_align.slurm_files.render_nodes import render_nodes
 from numa_align.sysfs import Tree
+from numa_align.topology.gpu import nvml
 from numa_align.topology.gpu.nvidia import mig_instances
 from numa_align.topology.read import read_at
 
@@ -21,7 +22,6 @@ from . import edit
 from .facts import Kind, NodeFacts, check_topology, host_memory_mib, kind_of_one, read_kinds, unfold
 from .gres import gres_conf
 from .gres_words import entries_of, wanted_gpus
-from .nvml import nvlinks
 from .others import cgroup_conf, cli_filter_lua, plugstack_conf
 from .plugstack import as_one, edited_plugstack, read_stack
 from .slurm import node_lines, settings, slurm_conf
@@ -68,7 +68,8 @@ def read_machine(root: str) -> NodeFacts:
     nvidia = [gpu for gpu in topology.gpus if gpu.vendor == "nvidia"]
     minors = [gpu.minor for gpu in nvidia if gpu.minor is not None]
     divided = frozenset(minor for minor in minors if mig_instances(tree, minor))
-    links = nvlinks(topology.gpus) if tree.is_live and len(nvidia) == len(topology.gpus) > 1 else None
+    asks = tree.is_live and len(nvidia) == len(topology.gpus) > 1
+    links = nvml.links([gpu.bdf for gpu in nvidia]) if asks else None
     return NodeFacts(topology, links, divided, render_nodes(tree, topology.gpus))
 
 

@@ -12,7 +12,7 @@ import pytest
 from builder import Device, Machine, on_nodes
 from numa_align.placement.choose_gpus import bridges_of
 from numa_align.sysfs import Tree
-from numa_align.topology.gpu import nvidia
+from numa_align.topology.gpu import nvidia, nvml
 from numa_align.topology.gpu.nvidia import mig_instances
 from numa_align.topology.gpu.pci import PciFunction, normalise_bdf
 from numa_align.topology.read import read_at
@@ -316,12 +316,76 @@ def test_whatever_fails_in_nvml_leaves_what_pci_shows(
     assert [(gpu.bdf, gpu.minor) for gpu in found] == [("0000:18:00.0", None)]
 
 
+class UnknownError(Exception):
+    """Stands for pynvml.NVMLError."""
+
+
+def by_address(**functions: object) -> SimpleNamespace:
+    """Two GPUs, whose handles are their addresses, with two links; a third goes to a switch."""
+    peers = {A: [B.upper(), B, "00000000:70:00.0"], B: [A, A]}
+
+    def peer(handle: bytes, link: int) -> SimpleNamespace:
+        if link == len(peers[handle.decode()]):
+            raise UnknownError
+        return SimpleNamespace(busId=peers[handle.decode()][link].encode())
+
+    def pids(handle: bytes) -> list[SimpleNamespace]:
+        if handle.decode() == A:
+            raise UnknownError
+        return [SimpleNamespace(pid=7)]
+
+    usual = {
+        "NVMLError": UnknownError,
+        "nvmlDeviceGetHandleByPciBusId": lambda bdf: bdf,
+        "nvmlDeviceGetNvLinkState": lambda handle, link: 1,
+        "nvmlDeviceGetNvLinkRemotePciInfo": peer,
+        "nvmlDeviceGetComputeRunningProcesses": pids,
+    }
+    return fake_nvml(**{**usual, **functions})
+
+
+A, B = "0000:18:00.0", "0000:3b:00.0"
+
+
+def test_nvml_counts_the_links_from_gpu_to_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", by_address())
+    assert nvml.links([A, B]) == ((0, 2), (2, 0))
+    monkeypatch.setitem(sys.modules, "pynvml", by_address(nvmlDeviceGetHandleByPciBusId=fail))
+    assert nvml.links([A, B]) is None
+
+
+def test_a_gpu_that_nvml_does_not_tell_of_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", by_address())
+    assert nvml.running([A, B]) == ((7, B),)
+
+
+@pytest.mark.parametrize("modes", [(1, 1), (1, 0)])
+def test_persistence_is_that_of_all_gpus(modes: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    left = list(modes)
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(nvmlDeviceGetPersistenceMode=lambda _: left.pop()))
+    assert nvml.persistence() is all(modes)
+
+
+def test_without_pynvml_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert (nvml.gpus(), nvml.links([A]), nvml.running([A])) == ((), None, ())
+    assert (nvml.persistence(), nvml.mig_parent("MIG-1")) == (None, None)
+
+
+def test_one_module_alone_names_pynvml() -> None:
+    root = Path(__file__).resolve().parents[2]
+    files = [*root.glob("prolog/numa_align/**/*.py"), *root.glob("slurm-conf/numa_align_conf/**/*.py")]
+    assert len(files) > 100
+    naming = [path.name for path in files if '"pynvml"' in path.read_text(encoding="utf-8")]
+    assert naming == ["nvml.py"]
+
+
 def test_a_prolog_runs_nothing_of_the_sites_python_as_root(tmp_path: Path) -> None:
     package = Path(nvidia.__file__).resolve().parents[3]
     (tmp_path / "evil.pth").write_text(f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()\n")
     code = (
         f"import sys; sys.path.insert(0, {str(package)!r}); "
-        "from numa_align.topology.gpu.nvidia import import_nvml\n"
+        "from numa_align.topology.gpu.nvml import import_nvml\n"
         "try: import_nvml()\n"
         "except ImportError: print('site' in sys.modules)"
     )

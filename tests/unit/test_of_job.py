@@ -231,7 +231,7 @@ def test_a_loader_s_process_has_the_gpu_of_the_process_that_forked_it(
 ) -> None:
     topology, files = two_open
     answer = [(os.getpid(), topology.gpus[1].bdf)]  # a fake of NVML's
-    monkeypatch.setattr("numa_align.process.of_job._ask_nvml", lambda _: answer)
+    monkeypatch.setattr("numa_align.process.of_job._running", lambda _: answer)
     child = _child(files)
     try:
         holders = gpu_holders([os.getpid(), child.pid], topology)

@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 import psutil
 
 from ..errors import KernelError, RequestError
 from ..names import GPUS
 from ..slurm_env import rank_of
+from ..topology.gpu import nvml
 from ..topology.model import Gpu, Topology
 from .all_nodes import owner_of
 from .held_nics import NO_NICS, HeldNics, held_nics
@@ -233,7 +233,7 @@ def gpu_holders(
     """GPUs by process: from NVML, if the driver is loaded, and from open device files."""
     files = files or OpenFiles()
     holders: dict[int, set[str]] = {}
-    for pid, bdf in _ask_nvml(topology):
+    for pid, bdf in _running(topology):
         holders.setdefault(pid, set()).add(bdf)
     computing = {pid: frozenset(held) for pid, held in holders.items()}
     devices = {gpu.device: gpu.bdf for gpu in topology.gpus if gpu.device}
@@ -258,27 +258,7 @@ def _of_parents(pid: int, computing: Mapping[int, frozenset[str]]) -> frozenset[
     return next((computing[parent] for parent in parents if parent in computing), frozenset())
 
 
-def _ask_nvml(topology: Topology) -> list[tuple[int, str]]:
+def _running(topology: Topology) -> tuple[tuple[int, str], ...]:
     """(process, PCI address) of every context on NVIDIA GPUs; empty if there is no driver."""
-    if not any(gpu.vendor == "nvidia" for gpu in topology.gpus) or not Path("/dev/nvidiactl").exists():
-        return []
-    try:
-        # Imported here: it takes a tenth of a second, and not every machine has it.
-        pynvml: Any = import_module("pynvml")
-        pynvml.nvmlInit()
-    except Exception:
-        return []  # no library or no driver: the open files have to do
-    found = []
-    try:
-        for gpu in topology.gpus:
-            if gpu.vendor != "nvidia":
-                continue
-            try:
-                handle = pynvml.nvmlDeviceGetHandleByPciBusId(gpu.bdf.encode())
-                running = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
-            except pynvml.NVMLError:
-                continue
-            found += [(process.pid, gpu.bdf) for process in running]
-    finally:
-        pynvml.nvmlShutdown()
-    return found
+    nvidia = [gpu.bdf for gpu in topology.gpus if gpu.vendor == "nvidia"]
+    return nvml.running(nvidia) if nvidia and Path("/dev/nvidiactl").exists() else ()

@@ -12,7 +12,8 @@ from typing import Optional
 
 from ..errors import RequestError
 from ..sysfs import Tree
-from .gpu.nvidia import mig_instances, mig_parent
+from .gpu.nvidia import mig_instances
+from .gpu.nvml import mig_parent
 from .gpu.pci import normalise_bdf
 from .model import Gpu
 

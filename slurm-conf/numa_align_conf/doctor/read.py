@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Optional
 
@@ -27,6 +26,7 @@ from numa_align.slurm_files.render_nodes import render_nodes, with_render_nodes
 from numa_align.slurm_files.which_conf import is_copy
 from numa_align.slurm_files.which_conf import slurm_conf as which_slurm_conf
 from numa_align.sysfs import Tree, read_text
+from numa_align.topology.gpu import nvml
 from numa_align.topology.gpu.nvidia import mig_instances
 from numa_align.topology.model import Topology
 from numa_align.topology.nvme import read_disks
@@ -253,16 +253,7 @@ def _persistence(topology: Topology) -> Optional[bool]:
         return None
     if Path("/run/nvidia-persistenced/socket").exists():
         return True
-    try:
-        nvml = import_module("pynvml")
-        nvml.nvmlInit()
-        try:
-            handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
-            return all(nvml.nvmlDeviceGetPersistenceMode(handle) for handle in handles)
-        finally:
-            nvml.nvmlShutdown()
-    except Exception:  # no module, no library, a driver of another version
-        return None
+    return nvml.persistence()
 
 
 def prolog_seconds() -> Optional[float]:

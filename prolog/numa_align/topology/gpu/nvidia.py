@@ -8,17 +8,13 @@ user guide, section "Device Nodes and Capabilities".
 
 from __future__ import annotations
 
-import os
-import sys
-
 from ...light_typing import TYPE_CHECKING
 from ...sysfs import Tree, fields, one_line, to_number
-from .pci import FoundGpu, PciFunction, bdf_key, normalise_bdf
+from .pci import FoundGpu, PciFunction, normalise_bdf
 from .vendors import VENDORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import ModuleType
     from typing import Optional
 
 VENDOR = VENDORS["nvidia"].pci
@@ -54,7 +50,9 @@ def find(tree: Tree, functions: Sequence[PciFunction]) -> tuple[FoundGpu, ...]:
     if not shown:
         return ()
     if tree.is_live and tree.exists("dev/nvidiactl"):
-        by_nvml = _by_nvml()
+        from . import nvml  # noqa: PLC0415 (for containers; the prolog has the driver's files)
+
+        by_nvml = nvml.gpus()
         if by_nvml:
             return by_nvml
     return tuple(FoundGpu("nvidia", bdf) for bdf in shown)
@@ -89,71 +87,9 @@ def _uuid(text: Optional[str]) -> Optional[str]:
     return text
 
 
-def import_nvml() -> ModuleType:
-    """The module pynvml. Raises ImportError where it is not installed, and in the prolog.
-
-    The prolog runs as root without the site's packages (``python3 -S``): looking them up would run what
-    anybody has put into their .pth files.
-    """
-    if sys.flags.no_site:
-        raise ImportError("NVML is not asked where the site's packages are not looked for")
-    from importlib import import_module  # noqa: PLC0415 - not for the prolog
-
-    return import_module("pynvml")
-
-
-def _by_nvml() -> tuple[FoundGpu, ...]:
-    """The GPUs as NVML lists them; empty where there is no NVML or it fails.
-
-    NVML is a library of the driver's version: whatever goes wrong in it, the caller can go
-    on with less, so that no exception passes.
-    """
-    try:
-        nvml = import_nvml()
-        nvml.nvmlInit()
-        try:
-            found = [_ask_nvml(nvml, position) for position in range(nvml.nvmlDeviceGetCount())]
-        finally:
-            nvml.nvmlShutdown()
-    except Exception:  # no module, no library, a driver of another version, half a list
-        return ()
-    return tuple(sorted(found, key=lambda gpu: bdf_key(gpu.bdf)))
-
-
-def _ask_nvml(nvml: ModuleType, position: int) -> FoundGpu:
-    handle = nvml.nvmlDeviceGetHandleByIndex(position)
-    bus_id = _text(nvml.nvmlDeviceGetPciInfo(handle).busId)
-    bdf = normalise_bdf(bus_id)
-    if bdf is None:
-        raise ValueError(f"{bus_id!r} is no PCI address")
-    minor = int(nvml.nvmlDeviceGetMinorNumber(handle))
-    uuid, model = _text(nvml.nvmlDeviceGetUUID(handle)), _text(nvml.nvmlDeviceGetName(handle))
-    return FoundGpu("nvidia", bdf, minor, uuid, model, _DEVICE + str(minor))
-
-
-def _text(value: object) -> str:
-    # Bytes in older versions of the module.
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
 def mig_instances(tree: Tree, minor: int) -> tuple[int, ...]:
     """Numbers of the MIG GPU instances of ``/dev/nvidia<minor>``, ascending.
 
     From ``/proc/driver/nvidia/capabilities/gpu<minor>/mig/gi<N>``.
     """
     return tuple(tree.numbered(f"{_PROC}/capabilities/gpu{minor}/mig", "gi"))
-
-
-def mig_parent(uuid: str) -> Optional[str]:
-    """Address of the GPU of a MIG instance, by NVML; None if it does not say."""
-    try:
-        nvml = import_nvml()
-        nvml.nvmlInit()
-        try:
-            instance = nvml.nvmlDeviceGetHandleByUUID(os.fsencode(uuid))
-            parent = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(instance)
-            return normalise_bdf(_text(nvml.nvmlDeviceGetPciInfo(parent).busId))
-        finally:
-            nvml.nvmlShutdown()
-    except Exception:  # see _by_nvml
-        return None
