@@ -133,7 +133,8 @@ complete -c numa-align -n '__numa_align_command report' -s h -l help -d 'Show th
 complete -c numa-align -n '__numa_align_command report' -F
 complete -c numa-align -n __numa_align_none -a bench -d 'Measure memory and copies, near and far'
 complete -c numa-align -n '__numa_align_command bench' -l quick -d 'Use small buffers'
-complete -c numa-align -n '__numa_align_command bench' -l no-gpus -d 'Memory only'
+complete -c numa-align -n '__numa_align_command bench' -l no-gpus -d 'Leave out the GPUs'
+complete -c numa-align -n '__numa_align_command bench' -l no-nics -d 'Leave out the network cards'
 complete -c numa-align -n '__numa_align_command bench' -l toolkit -x -a 'torch cupy' -d 'Toolkit for the GPUs'
 complete -c numa-align -n '__numa_align_command bench' -l plot -r -F -d 'Draw a heat map (PNG, PDF or SVG)'
 complete -c numa-align -n '__numa_align_command bench' -l json -d 'Print JSON'

@@ -442,7 +442,7 @@ def bench_json(copies: Sequence[tuple[int, str, float]], memory: Sequence[tuple[
     """What `numa-align bench --json` prints, as far as an estimate reads it."""
     cells = [Cell(cpu, node, rate, None) for cpu, node, rate in memory]
     measured = [Copy(node, gpu, rate, 50.0, 9.0, 9.0, 5.0, 9.0) for node, gpu, rate in copies]
-    return json.dumps(bench_to_json(cells, measured, None, None))
+    return json.dumps(bench_to_json(cells, measured, [], None, None))
 
 
 @pytest.mark.parametrize(

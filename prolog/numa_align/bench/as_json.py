@@ -14,20 +14,26 @@ from ..errors import RequestError
 if TYPE_CHECKING:
     from .gpu_copies import Copy
     from .host_memory import Cell
+    from .nic_writes import Write
 
 
 class BenchFields(TypedDict):
-    """What ``bench --json`` prints, with `Cell` and `Copy` as they are."""
+    """What ``bench --json`` prints, with `Cell`, `Copy` and `Write` as they are."""
 
     version: int
     local_to_remote: Optional[float]
     toolkit: Optional[str]
     memory: list[dict[str, Any]]
     gpus: list[dict[str, Any]]
+    nics: list[dict[str, Any]]
 
 
 def to_json(
-    cells: Sequence[Cell], copies: Sequence[Copy], ratio: Optional[float], toolkit: Optional[str]
+    cells: Sequence[Cell],
+    copies: Sequence[Copy],
+    writes: Sequence[Write],
+    ratio: Optional[float],
+    toolkit: Optional[str],
 ) -> BenchFields:
     """The schema of docs/users.md."""
     return {
@@ -36,6 +42,7 @@ def to_json(
         "toolkit": toolkit,
         "memory": [dataclasses.asdict(cell) for cell in cells],
         "gpus": [dataclasses.asdict(copy) for copy in copies],
+        "nics": [dataclasses.asdict(write) for write in writes],
     }
 
 

@@ -34,11 +34,13 @@ class Effort:
     runs: int = 40
     #: The size of the chain in bytes: more than the last-level caches of most machines.
     chain: int = 512 << 20
+    #: Of 64 KiB, through a network card.
+    writes: int = 5000
 
     @classmethod
     def quick(cls) -> Effort:
         """For a first look, and for tests."""
-        return cls(8 << 20, 2, 100_000, chain=64 << 20)
+        return cls(8 << 20, 2, 100_000, chain=64 << 20, writes=500)
 
 
 @dataclass(frozen=True)

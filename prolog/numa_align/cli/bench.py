@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping
-from itertools import product
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 import click
 
@@ -17,9 +17,18 @@ from ..errors import BindError, RequestError
 from ..topology.read import read_here
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ..bench.gpu_copies import Copy, Toolkit
     from ..bench.host_memory import Cell, Effort
-    from ..topology.model import Topology
+    from ..bench.nic_writes import Write
+    from ..topology.model import Nic, Topology
+
+
+class _Measured(NamedTuple):
+    cells: list[Cell]
+    copies: list[Copy]
+    writes: list[Write]
 
 
 @click.command(
@@ -28,7 +37,8 @@ if TYPE_CHECKING:
 @click.option(
     "--quick", is_flag=True, help="Use small buffers: takes seconds instead of a minute, with more noise."
 )
-@click.option("--no-gpus", is_flag=True, help="Memory only.")
+@click.option("--no-gpus", is_flag=True, help="Leave out the GPUs.")
+@click.option("--no-nics", is_flag=True, help="Leave out the network cards.")
 @click.option(
     "--toolkit",
     type=click.Choice(["torch", "cupy"]),
@@ -37,11 +47,19 @@ if TYPE_CHECKING:
 @click.option("--plot", metavar="FILE", help="Draw a heat map (PNG, PDF or SVG); needs matplotlib.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/users.md has the schema.")
 def command(
-    *, quick: bool, no_gpus: bool, toolkit: Optional[str], plot: Optional[str], as_json: bool
+    *,
+    quick: bool,
+    no_gpus: bool,
+    no_nics: bool,
+    toolkit: Optional[str],
+    plot: Optional[str],
+    as_json: bool,
 ) -> None:
-    """Measure bandwidth and latency from each node's CPUs to each node's memory, and copies to each GPU.
+    """Measure bandwidth and latency from each node's CPUs to each node's memory, copies to each GPU, and
+    writes through each InfiniBand or RoCE card.
 
-    Copies need PyTorch or CuPy. Run it on an idle machine or with a whole node (srun --exclusive).
+    Copies need PyTorch or CuPy, writes perftest (ib_write_bw). Run it on an idle machine or with a whole node
+    (srun --exclusive).
     Exit status: 0, or 2 if nothing can be measured.
     """
     try:
@@ -50,6 +68,7 @@ def command(
     except ImportError as error:
         raise RequestError(f"bench needs numpy ({error}); install it, as in `pip install numpy`") from error
     from ..bench.as_json import local_to_remote, to_json  # noqa: PLC0415
+    from ..bench.nic_writes import measurable  # noqa: PLC0415
 
     draw = _drawer(plot)
     topology = read_here()
@@ -58,83 +77,103 @@ def command(
         names = toolkit or "PyTorch or CuPy"
         click.echo(f"numa-align: copies are not measured: there is no {names} here that sees a GPU", err=True)
     name, kit = found or (None, None)
-    cells, copies = _measure(topology, Effort.quick() if quick else Effort(), kit)
-    ratio = local_to_remote(cells)
+    nics = [] if no_nics else measurable(topology)
+    done = _measure(topology, Effort.quick() if quick else Effort(), kit, nics)
+    ratio = local_to_remote(done.cells)
     if as_json:
-        click.echo(json.dumps(to_json(cells, copies, ratio, name), indent=1))
+        click.echo(json.dumps(to_json(*done, ratio, name), indent=1))
     else:
-        _print(cells, copies, ratio)
+        _print(done, ratio)
     if draw is not None:
-        draw(cells)
+        draw(done.cells)
 
 
-def _measure(topology: Topology, effort: Effort, toolkit: Optional[Toolkit]) -> tuple[list[Cell], list[Copy]]:
+def _measure(
+    topology: Topology, effort: Effort, toolkit: Optional[Toolkit], nics: Sequence[Nic]
+) -> _Measured:
     """Measure everything, with a progress bar on stderr."""
     from ..bench.gpu_copies import measure_gpu, numbered  # noqa: PLC0415
     from ..bench.host_memory import measure_memory, pairs  # noqa: PLC0415
+    from ..bench.nic_writes import measure_nic  # noqa: PLC0415
     from ..view.progress import progress  # noqa: PLC0415
 
     allowed = tuple(os.sched_getaffinity(0))
     todo = pairs(topology, allowed)
     nodes = {cpu.id: cpu for cpu, _ in todo if cpu.memory_bytes}.values()
+    cpus_of = {node.id: tuple(sorted(set(node.cpus) & set(allowed))) for node in nodes}
     gpus = numbered(toolkit, topology) if toolkit else []
-    cells: list[Cell] = []
-    copies: list[Copy] = []
-    total = len(todo) + len(nodes) * len(gpus)
+    measured = _Measured([], [], [])
+    total = len(todo) + len(nodes) * (len(gpus) + len(nics))
+    begun, failed = count(), []
     with progress("measuring") as tell:
+
+        def now(what: str) -> None:
+            tell(next(begun), total, what)
+
         try:
             for cpu, memory in todo:
-                tell(len(cells), total, f"CPUs of node {cpu.id}, memory of node {memory.id}")
-                cells.append(measure_memory(cpu, memory, allowed, effort))
+                now(f"CPUs of node {cpu.id}, memory of node {memory.id}")
+                measured.cells.append(measure_memory(cpu, memory, allowed, effort))
             for node, which in product(nodes, gpus):
-                tell(len(cells) + len(copies), total, f"node {node.id}, GPU {which[1].bdf}")
-                cpus = tuple(sorted(set(node.cpus) & set(allowed)))
+                now(f"node {node.id}, GPU {which[1].bdf}")
                 assert toolkit is not None  # else there are no gpus
-                copies.append(measure_gpu(toolkit, which, node, cpus, effort))
+                measured.copies.append(measure_gpu(toolkit, which, node, cpus_of[node.id], effort))
+            for node, nic in product(nodes, nics):
+                now(f"node {node.id}, {nic.name}")
+                try:
+                    measured.writes.append(measure_nic(nic, node, cpus_of[node.id], effort))
+                except RequestError as error:
+                    failed.append(f"node {node.id}, {nic.name}: {error}")
         except BindError as error:
             raise RequestError(f"nothing can be measured: {error}") from error
-    return cells, copies
+    for failure in failed:
+        click.echo(f"numa-align: not measured: {failure}", err=True)
+    return measured
 
 
-def _print(cells: list[Cell], copies: list[Copy], ratio: Optional[float]) -> None:
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
+def _print(measured: _Measured, ratio: Optional[float]) -> None:
     from ..view.lists import console_here  # noqa: PLC0415
 
+    cells, copies, writes = measured
     console = console_here()
     console.print(_title())
     if ratio is None:
         console.print("One NUMA node: nothing is far.")
     else:
         console.print(f"local : remote memory bandwidth = {ratio}")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in ("CPUs of node", "Memory of node", "GB/s", "Latency ns"):
-        table.add_column(name, justify="right")
-    for cell in cells:
-        latency = "-" if cell.latency_ns is None else f"{cell.latency_ns:.0f}"
-        table.add_row(str(cell.cpu_node), str(cell.memory_node), f"{cell.bandwidth_gb_s:.1f}", latency)
-    console.print(table)
+    rows = [
+        (
+            cell.cpu_node,
+            cell.memory_node,
+            f"{cell.bandwidth_gb_s:.1f}",
+            "-" if cell.latency_ns is None else f"{cell.latency_ns:.0f}",
+        )
+        for cell in cells
+    ]
+    console.print(_table(("CPUs of node", "Memory of node", "GB/s", "Latency ns"), rows))
     if any(cell.latency_ns is None for cell in cells):
         console.print("-: the runs did not agree within a tenth; the machine was busy.")
-    if not copies:
-        return
+    if copies:
+        names = ("Node", "GPU", "Pinned to GPU", "to host", "Pageable to GPU", "to host", "Launch us", "99 %")
+        console.print(_table(names, map(dataclasses.astuple, copies)))
+        console.print(
+            "Copies in GB/s; launch: until a kernel without work is done, median and 99th percentile."
+        )
+    if writes:
+        console.print(_table(("Node", "Network card", "GB/s"), map(dataclasses.astuple, writes)))
+        console.print("RDMA writes from memory of the node through the card to itself.")
+
+
+def _table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in (
-        "Node",
-        "GPU",
-        "Pinned to GPU",
-        "to host",
-        "Pageable to GPU",
-        "to host",
-        "Launch us",
-        "99 %",
-    ):
+    for name in names:
         table.add_column(name, justify="right")
-    for copy in copies:
-        table.add_row(*(str(value) for value in dataclasses.astuple(copy)))
-    console.print(table)
-    console.print("Copies in GB/s; launch: until a kernel without work is done, median and 99th percentile.")
+    for row in rows:
+        table.add_row(*map(str, row))
+    return table
 
 
 def _title() -> str:
