@@ -124,7 +124,8 @@ static bool hidden_by_variable(spank_t spank, const struct na_machine *machine)
 	if (strcmp(visible_variable(machine), "ZE_AFFINITY_MASK") == 0)
 		return false;
 	return spank_getenv(spank, visible_variable(machine), list, sizeof(list)) == ESPANK_SUCCESS &&
-	       na_gpu_list_hides_all(list);
+	       (na_gpu_list_hides_all(list) ||
+		(strcmp(vendor_of(machine), "nvidia") == 0 && na_gpu_list_repeats(list)));
 }
 
 /* The same GPUs, or none if one of them may not be opened: users can set variables, but not devices. */
@@ -261,7 +262,8 @@ static int open_in_step(const struct open_gpus *open, const int *step_gpus, int 
 static int named_in_task(const struct na_machine *machine, const char *list, int open_count, int step_count,
 			 const int *mine, int mine_count, int gpus[NA_MAX_GPUS])
 {
-	const bool numbers = list[0] >= '0' && list[0] <= '9';
+	const char first = list[strspn(list, " ")];
+	const bool numbers = first >= '0' && first <= '9';
 	const bool order = entries(list) == open_count && open_count == mine_count;
 	const bool within = order || (open_count <= step_count && open_count < machine->gpu_count);
 

@@ -38,6 +38,17 @@ bool na_gpu_list_hides_all(const char *list)
 	return !*list || *list == ',';
 }
 
+static size_t trimmed(const char **entry, size_t length)
+{
+	while (length && **entry == ' ') {
+		(*entry)++;
+		length--;
+	}
+	while (length && (*entry)[length - 1] == ' ')
+		length--;
+	return length;
+}
+
 static bool is_number(const char *text, size_t length, int *value)
 {
 	int number = 0;
@@ -105,25 +116,63 @@ static bool is_instance(const char *name, size_t length)
 	return length >= 4 && strncasecmp(name, "MIG-", 4) == 0;
 }
 
+/* Whether two entries are the same: numbers by value, names by their letters in any case. */
+static bool is_same(const char *a, size_t a_length, const char *b, size_t b_length)
+{
+	int first, second;
+
+	if (is_number(a, a_length, &first) && is_number(b, b_length, &second))
+		return first == second;
+	return a_length == b_length && strncasecmp(a, b, a_length) == 0;
+}
+
+bool na_gpu_list_repeats(const char *list)
+{
+	for (const char *entry = list;; entry++) {
+		const size_t whole = strcspn(entry, ",");
+		const char *name = entry;
+		const size_t length = trimmed(&name, whole);
+		int number;
+
+		if (!is_number(name, length, &number) && !is_instance(name, length) &&
+		    (length < 4 || strncasecmp(name, "GPU-", 4) != 0))
+			return false;
+		for (const char *other = list; other < entry; other++) {
+			const size_t other_whole = strcspn(other, ",");
+			const char *before = other;
+			const size_t other_length = trimmed(&before, other_whole);
+
+			if (is_same(name, length, before, other_length))
+				return true;
+			other += other_whole;
+		}
+		entry += whole;
+		if (!*entry)
+			return false;
+	}
+}
+
 int na_gpu_list(const struct na_machine *machine, const char *list, const int *among, int among_count,
 		bool of_runtime, int gpus[NA_MAX_GPUS])
 {
 	int count = 0;
 
 	for (const char *entry = list;; entry++) {
-		const size_t length = strcspn(entry, ",");
+		const size_t whole = strcspn(entry, ",");
+		const char *name = entry;
+		const size_t length = trimmed(&name, whole);
 		int number, gpu;
 
-		if (!is_number(entry, length, &number))
-			gpu = by_uuid(machine, entry, length);
+		if (!is_number(name, length, &number))
+			gpu = by_uuid(machine, name, length);
 		else if (among)
 			gpu = number < among_count ? among[number] : -1;
 		else
 			gpu = by_number(machine, number, of_runtime);
 		if (gpu < 0)
-			return of_runtime && !is_instance(entry, length) ? count : 0;
+			return of_runtime && !is_instance(name, length) ? count : 0;
 		add_once(gpus, &count, gpu);
-		entry += length;
+		entry += whole;
 		if (!*entry)
 			return count;
 	}

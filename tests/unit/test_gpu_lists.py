@@ -20,7 +20,7 @@ from numa_align.sysfs import Tree
 from numa_align.topology.gpu.vendors import VENDORS
 from numa_align.topology.model import Gpu, Topology
 from numa_align.topology.read import read_at
-from numa_align.topology.select import hides_all, listed_by_slurm, listed_for_runtime
+from numa_align.topology.select import hides_all, listed_by_slurm, listed_for_runtime, repeats
 
 PLACEMENT = Path(__file__).resolve().parents[2] / "spank/placement"
 SAME_START = "aaaa"
@@ -111,7 +111,8 @@ def visible(
         ("0,1", (0, 2), (1, 3)),  # what may be opened, counted from 0
         ("1,0", (0, 2), (3, 1)),
         ("3,2,1,0", (), (3, 2, 1, 0)),
-        ("0,1,2,3,0", (), (0, 1, 2, 3)),
+        ("0,1,2,3,0", (), ()),  # as test_torch.py has it from PyTorch
+        (" 3, 2 ,1,0", (), (3, 2, 1, 0)),
         ("GPU-b0b0,GPU-aaaa1,nonsense,GPU-aaaa0", (), (3, 1)),
         ("GPU-aaaa", (), (0, 1, 2, 3)),
         ("NoDevFiles", (), (0, 1, 2, 3)),
@@ -143,6 +144,7 @@ class Plugin:
         self.library = ctypes.CDLL(str(path))
         self.library.na_table_parse.restype = ctypes.c_void_p
         self.library.na_gpu_list_hides_all.restype = ctypes.c_bool
+        self.library.na_gpu_list_repeats.restype = ctypes.c_bool
         self.library.na_visible_variable.restype = ctypes.c_char_p
         self.library.na_inner_variables.restype = ctypes.POINTER(ctypes.c_char_p)
 
@@ -168,7 +170,23 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Plugin:
     return Plugin(tmp_path_factory.mktemp("lists"))
 
 
-NUMBERS = ["0", "1", "2", "3", "4", "007", "99999999", "-1", "", " 1", "+1", "1x", "0-1", "0000:11:00.0"]
+NUMBERS = [
+    "0",
+    "1",
+    "2",
+    "3",
+    "4",
+    "007",
+    "99999999",
+    "-1",
+    "",
+    " 1",
+    "2 ",
+    "+1",
+    "1x",
+    "0-1",
+    "0000:11:00.0",
+]
 NAMES = ["GPU-", "GPU-aaaa", "GPU-b0b0", "gpu-B0B0", "GPU-aaaa1", "GPU-no", "NoDevFiles", *UUIDS]
 INSTANCES = [MIG, f"MIG-{UUIDS[2]}/1/0", "MIG-GPU-aaaa/0/0", "MIG-GPU-", "MIG-"]
 ENTRIES = st.sampled_from([*NUMBERS, *NAMES, *INSTANCES])
@@ -209,6 +227,27 @@ HIDING = ["", " ", "-1", " -1 ", "-1,0", " -1 ,0"]
 @pytest.mark.parametrize("text", [*HIDING, "0,-1", "0", "-10", "-", ",", ",-1", "GPU-a"])
 def test_plugin_and_python_agree_on_what_hides_every_gpu(plugin: Plugin, text: str) -> None:
     assert plugin.library.na_gpu_list_hides_all(text.encode()) == hides_all(text)
+
+
+@given(text=LISTS)
+def test_plugin_and_python_agree_on_what_is_named_twice(plugin: Plugin, text: str) -> None:
+    assert plugin.library.na_gpu_list_repeats(text.encode()) == repeats(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "twice"),
+    [
+        ("0,0", True),
+        ("1,0, 01", True),
+        (f"{UUIDS[0]},{UUIDS[0].lower()}", True),
+        (f"MIG-{UUIDS[1]}/1/0,MIG-{UUIDS[1]}/2/0", False),
+        ("0,-1,0", False),
+        ("0,x,0", False),
+        (",,", False),
+    ],
+)
+def test_an_entry_twice_before_an_invalid_one_repeats(plugin: Plugin, text: str, twice: bool) -> None:
+    assert plugin.library.na_gpu_list_repeats(text.encode()) == repeats(text) == twice
 
 
 @pytest.mark.parametrize("vendor", sorted(VENDORS))

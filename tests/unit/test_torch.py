@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from numa_align.topology.select import repeats
 
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
 
@@ -44,7 +45,7 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def python() -> str:
-    """A Python that has PyTorch and what the command needs: this one, or Debian's.
+    """A Python that has PyTorch and what the command needs: this one, Debian's, or that of the launchers.
 
     Not PyTorch 1.13, Debian 12's: its torchrun does not start with Python 3.11 (Flag of enum changed).
     """
@@ -53,7 +54,7 @@ def python() -> str:
         "there = all(map(find_spec, ['torch', 'numpy', 'click', 'cffi']))\n"
         "sys.exit(not there or version('torch') < '2')"
     )
-    for candidate in (sys.executable, "/usr/bin/python3"):
+    for candidate in (sys.executable, "/usr/bin/python3", os.environ.get("NUMA_ALIGN_LAUNCHERS", "false")):
         if subprocess.run([candidate, "-c", question], check=False, timeout=60).returncode == 0:
             return candidate
     pytest.skip("there is no PyTorch 2: apt-get install python3-torch (Debian 13), or pip install torch")
@@ -82,3 +83,20 @@ def test_torchruns_workers_and_their_loaders_have_cpus_of_their_own(
     for worker in workers.values():
         assert worker["state"] == "aligned"
         assert worker["loader"] == [[len(worker["cpus"]), min(worker["cpus"])]] * 2
+
+
+#: Beginning with a GPU: of one that begins otherwise nothing is known here, and PyTorch shows none.
+LISTS = ("0", "0,1", "0,0", "3,5,3", "7, 7", "007,7", "0,-1,0", "0,x,0", "GPU-ab,GPU-ab", "GPU-ab,GPU-cd")
+
+
+def test_pytorch_reads_a_gpu_named_twice_as_none(python: str) -> None:
+    """It takes the driver's place where it counts GPUs without starting CUDA."""
+    program = (
+        "import json, os, sys, torch.cuda\n"
+        "def read(text):\n"
+        "    os.environ['CUDA_VISIBLE_DEVICES'] = text\n"
+        "    return torch.cuda._parse_visible_devices()\n"
+        "print(json.dumps([read(text) for text in sys.argv[1:]]))\n"
+    )
+    done = subprocess.run([python, "-c", program, *LISTS], capture_output=True, check=True, timeout=300)
+    assert [not shown for shown in json.loads(done.stdout)] == [repeats(text) for text in LISTS]

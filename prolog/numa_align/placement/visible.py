@@ -15,7 +15,7 @@ from ..slurm_env import Place, place_of, to_number
 from ..sysfs import Tree
 from ..topology.gpu.vendors import VENDORS
 from ..topology.model import Gpu, Topology
-from ..topology.select import hides_all, listed_for_runtime, parent_of_instance
+from ..topology.select import hides_all, listed_for_runtime, parent_of_instance, repeats
 
 _LIVE = Tree("/")
 
@@ -59,7 +59,10 @@ def _inner_list(gpus: Sequence[Gpu], environment: Mapping[str, str]) -> Optional
 def hidden_by_variable(gpus: Sequence[Gpu], environment: Mapping[str, str]) -> bool:
     """Whether a variable hides all of the machine's GPUs. Level Zero treats an empty mask as none."""
     text = visible_list(gpus, environment)
-    if text is not None and gpus[0].vendor != "intel" and hides_all(text):
+    vendor = gpus[0].vendor if gpus else ""
+    if text is not None and vendor != "intel" and hides_all(text):
+        return True
+    if text is not None and vendor == "nvidia" and repeats(text):
         return True
     inner = _inner_list(gpus, environment)
     return inner is not None and hides_all(inner)
@@ -76,28 +79,56 @@ def visible_gpus(
     ``gpus`` are in ascending order of BDF, as in a Topology. A list is ignored if none of its entries is
     recognised, or if one of its GPUs cannot be opened.
     """
-    reachable = tuple(gpu for gpu in gpus if gpu.device and may_open(gpu.device))
+    reachable = _reachable(gpus, may_open)
     text = visible_list(reachable, environment)
     if hidden_by_variable(reachable, environment):
         return ()
-    outer = reachable if text is None else _shown_by_runtime(text, gpus, reachable, tree)
+    outer = reachable if text is None else _shown_by_runtime(text, gpus, reachable, tree) or reachable
     return _shown_inside(outer, environment, text)
+
+
+def unknown_list(
+    gpus: Sequence[Gpu],
+    environment: Mapping[str, str],
+    may_open: Callable[[str], bool] = may_open,
+    tree: Tree = _LIVE,
+) -> Optional[str]:
+    """The variable whose list names none of several GPUs, with its value; None if there is no such list.
+
+    Numbers in an allocation are Slurm's; with --gpus-per-task they may be the node's, whichever GPUs the
+    task can open.
+    """
+    reachable = _reachable(gpus, may_open)
+    text = visible_list(reachable, environment)
+    if text is None or len(reachable) < 2 or hidden_by_variable(reachable, environment):
+        return None
+    of_slurm = environment.get("SLURM_JOB_ID") and text[:1].isdigit()
+    if of_slurm or (reachable[0].vendor == "intel" and hides_all(text)):
+        return None
+    if _shown_by_runtime(text, gpus, reachable, tree):
+        return None
+    return f"{VENDORS[reachable[0].vendor].visible} is {text[:80]!r}"
+
+
+def _reachable(gpus: Sequence[Gpu], may_open: Callable[[str], bool]) -> tuple[Gpu, ...]:
+    return tuple(gpu for gpu in gpus if gpu.device and may_open(gpu.device))
 
 
 def _shown_by_runtime(
     text: str, gpus: Sequence[Gpu], reachable: tuple[Gpu, ...], tree: Tree
 ) -> tuple[Gpu, ...]:
+    """The GPUs of a list; () if it names none, or one that this process cannot open."""
     # With a device cgroup a list of numbers has as many entries as devices can be opened, and gives the
     # order in which the program counts them; a shorter one means that the cgroup does not confine devices.
     entries = text.count(",") + 1
-    if text[:1].isdigit() and entries > len(reachable):
+    if text.lstrip(" ")[:1].isdigit() and entries > len(reachable):
         return reachable
     # In the order of addresses: CUDA's with CUDA_DEVICE_ORDER=PCI_BUS_ID, and always with equal GPUs.
     within = entries == len(reachable) or len(reachable) < len(gpus)
     named = listed_for_runtime(
         text, gpus, reachable if within else None, lambda name: parent_of_instance(name, gpus, tree)
     )
-    return named if named and set(named) <= set(reachable) else reachable
+    return named if set(named) <= set(reachable) else ()
 
 
 def _shown_inside(

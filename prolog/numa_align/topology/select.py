@@ -140,7 +140,7 @@ def listed_by_slurm(text: str, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
     Empty if an entry is unknown: half a list is worse than none.
     """
     result: dict[str, Gpu] = {}
-    for entry in text.split(","):
+    for entry in (part.strip(" ") for part in text.split(",")):
         number = _to_number(entry)
         gpu = _by_uuid_alone(gpus, entry)
         if number is not None:
@@ -156,6 +156,25 @@ def hides_all(text: str) -> bool:
     return not text.strip(" ") or text.partition(",")[0].strip(" ") == "-1"
 
 
+def repeats(text: str) -> bool:
+    """Whether CUDA's list has an entry twice, which shows no GPU.
+
+    _parse_visible_devices in torch/cuda/__init__.py has the same rule. Entries behind an invalid one are
+    ignored.
+    """
+    seen: set[object] = set()
+    for entry in text.split(","):
+        name = entry.strip(" ").lower()
+        number = _to_number(name)
+        if number is None and not name.startswith(("gpu-", "mig-")):
+            return False
+        key = name if number is None else number
+        if key in seen:
+            return True
+        seen.add(key)
+    return False
+
+
 def listed_for_runtime(
     text: str, gpus: Sequence[Gpu], among: Optional[Sequence[Gpu]], parent: FindParent
 ) -> tuple[Gpu, ...]:
@@ -165,7 +184,7 @@ def listed_for_runtime(
     know is valid too: then the whole list is unknown.
     """
     result: dict[str, Gpu] = {}
-    for entry in text.split(","):
+    for entry in (part.strip(" ") for part in text.split(",")):
         number = _to_number(entry)
         if number is None:
             gpu = _by_uuid_alone(gpus, entry)
