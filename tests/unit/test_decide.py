@@ -385,6 +385,72 @@ def test_mpirun_that_has_bound_its_workers_is_named_with_the_cure() -> None:
     assert len(big(free).placement.cpus) == 28
 
 
+@pytest.mark.parametrize("copied", [{"LOCAL_RANK": "3"}, {"LOCAL_RANK": "3", "RANK": "3", "WORLD_SIZE": "8"}])
+def test_mpiruns_number_in_another_variable_divides_once(copied: dict[str, str]) -> None:
+    """deepspeed.init_distributed() sets LOCAL_RANK in the program, wrappers before it."""
+    mpirun = {"OMPI_COMM_WORLD_LOCAL_RANK": "3", "OMPI_COMM_WORLD_LOCAL_SIZE": "8"}
+    first = big(mpirun)
+    again = big({**after(first, mpirun), **copied}, first.placement.cpus)
+    assert again.kept and again.placement.cpus == first.placement.cpus
+
+
+def test_mpirun_that_has_bound_is_named_whoever_says_the_number() -> None:
+    mpirun = {"OMPI_COMM_WORLD_LOCAL_RANK": "3", "OMPI_COMM_WORLD_LOCAL_SIZE": "8"}
+    numbers: tuple[Mapping[str, str], ...] = ({"LOCAL_RANK": "3"}, worker(3, 8))
+    for decision in (
+        *(big({**mpirun, **copied}, (1,)) for copied in numbers),
+        big(mpirun, (1,), rank=3, count=8),
+    ):
+        assert "--bind-to none" in (note_of(decision) or "") and decision.placement.cpus == (1,)
+    torchrun = {**mpirun, **worker(3, 8), "TORCHELASTIC_RUN_ID": "none"}
+    assert "--bind-to none" not in (note_of(big(torchrun, (1, 2))) or "")
+
+
+def test_torchrun_in_each_of_several_tasks_divides_each_task(two: Topology) -> None:
+    """Two tasks, two workers in each: worker 1 of task 1 is not that task."""
+    seen: list[int] = []
+    for local in range(2):
+        for rank in range(2):
+            environment = {**task(local, 2, SLURM_JOB_ID="7"), **worker(rank, 2), "TORCHELASTIC_RUN_ID": "x"}
+            placed = place(two, environment, cpus=tuple(sorted(NEAR[local]))).placement
+            assert placed.gpus == (4 * local + rank,)
+            seen += placed.cpus
+    assert sorted(seen) == list(ALL)
+
+
+def test_another_number_of_the_same_launcher_in_a_worker_is_said() -> None:
+    """`LOCAL_RANK=3 numa-align run env LOCAL_RANK=4 numa-align run ...`: the inner one has but a part."""
+    first = big(worker(3, 8))
+    inside = {**after(first, worker(3, 8)), **worker(4, 8)}
+    again = big(inside, first.placement.cpus)
+    assert set(again.placement.cpus) < set(first.placement.cpus)
+    assert len(again.doubts) == 1 and "was placed as worker 3 of 8" in again.doubts[0]
+    nested = {**after(first, worker(3, 8)), **worker(1, 2)}
+    assert big(nested, first.placement.cpus).doubts == (), "a launcher with other workers, in this one"
+
+
+@pytest.mark.parametrize(
+    ("cpus", "count", "sharing"),
+    [
+        ((0, 1, 56, 57), 8, True),
+        ((5,), 2, True),
+        ((0, 1, 2, 3, 4, 5, 6, 56), 8, False),
+        ((0, 112, 56, 57, 168), 5, False),
+        (EVERY, 224, False),
+        (EVERY, 225, True),
+    ],
+)
+def test_more_workers_than_cpus_are_told_that_some_share(
+    cpus: tuple[int, ...], count: int, sharing: bool
+) -> None:
+    decisions = [big(worker(rank, count), cpus) for rank in range(count)]
+    seen = [cpu for decision in decisions for cpu in decision.placement.cpus]
+    assert (len(seen) > len(set(seen))) == sharing
+    for decision in decisions:
+        said = note_of(decision) or warning_of(decision) or ""
+        assert ("so some share one: request more with --cpus-per-task" in said) == sharing
+
+
 def test_a_wish_for_local_memory_is_kept_at_the_new_place() -> None:
     local = {"SLURM_JOB_ID": "7", "SLURM_MEM_BIND_TYPE": "local"}
     for env, policy in (
@@ -608,8 +674,32 @@ def test_without_the_claim_the_command_runs_and_gpus_are_still_shown(
     assert "nothing is bound" in result.stderr and "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("shown", ["", "-1", " -1 "])
+@pytest.mark.parametrize("shown", ["", "-1", " -1 ", "0,0", "3,5,3", "0, 0"])
 def test_a_list_that_shows_no_gpu_is_none_and_not_all(shown: str, two: Topology) -> None:
-    """As CUDA reads it; spank/devices.c has the same rule."""
+    """As CUDA reads it, to which a GPU named twice is none; spank/devices.c has the same rule."""
     assert place(two, {"CUDA_VISIBLE_DEVICES": shown}).placement.gpus == ()
     assert len(place(two).placement.gpus) == 8
+
+
+@pytest.mark.parametrize(("shown", "gpus"), [(" 3", (3,)), ("3 ", (3,)), ("3, 5", (3, 5)), ("5,9,3", (5,))])
+def test_blanks_in_a_list_do_not_count(shown: str, gpus: tuple[int, ...], two: Topology) -> None:
+    decision = place(two, {"CUDA_VISIBLE_DEVICES": shown})
+    assert (decision.placement.gpus, decision.doubts) == (gpus, ())
+
+
+@pytest.mark.parametrize("shown", ["x", "9", "GPU-ffffffff", "MIG-aaaaaaaa-1111", "NoDevFiles"])
+def test_a_list_that_names_no_gpu_known_here_is_a_doubt(shown: str, two: Topology) -> None:
+    """The program may see none, or one of which nobody here knows the GPU."""
+    for environment in ({}, worker(3, 8)):
+        decision = place(two, {**environment, "CUDA_VISIBLE_DEVICES": shown})
+        assert len(decision.doubts) == 1
+        assert f"CUDA_VISIBLE_DEVICES is {shown!r}" in decision.doubts[0]
+    assert place(two, {"CUDA_VISIBLE_DEVICES": shown}, openable={5}).doubts == (), "there is but one"
+    assert place(two, {"CUDA_VISIBLE_DEVICES": shown}, gpus=(5,)).doubts == (), "the user named it"
+
+
+def test_numbers_that_slurm_wrote_are_no_doubt(two: Topology) -> None:
+    """--gpus-per-task: the node's numbers, of GPUs that count from 0 in the task."""
+    job = {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "4,5"}
+    decision = place(two, job, openable={4, 5})
+    assert (decision.placement.gpus, decision.doubts) == ((4, 5), ())

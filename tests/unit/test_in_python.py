@@ -21,18 +21,21 @@ import numa_align
 
 binding = numa_align.bind_local_rank()
 
-def look(queue):
+def look(queue, generations):
     queue.put((sorted(os.sched_getaffinity(0)), os.environ["NUMA_ALIGN_STATE"]))
+    if generations:
+        start(queue, generations - 1)
+
+def start(queue, generations):
+    child = multiprocessing.get_context(sys.argv[1]).Process(target=look, args=(queue, generations))
+    child.start()
+    child.join()
 
 if __name__ == "__main__":
-    context = multiprocessing.get_context(sys.argv[1])
-    queue = context.Queue()
-    children = []
-    for _ in range(2):
-        child = context.Process(target=look, args=(queue,))
-        child.start()
-        children.append(queue.get(timeout=60))
-        child.join()
+    queue = multiprocessing.get_context(sys.argv[1]).Queue()
+    start(queue, 0)
+    start(queue, 1)
+    children = [queue.get(timeout=60) for _ in range(3)]
     print(json.dumps({"own": sorted(os.sched_getaffinity(0)), "said": binding.cpus, "children": children}))
 """
 
@@ -92,7 +95,7 @@ def test_children_that_rerun_the_top_level_keep_their_placement(
     numbers = {"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
     seen, errors = python(tmp_path, PROGRAM, method, prefix=prefix, more=numbers)
     assert len(seen["own"]) < len(os.sched_getaffinity(0)) and seen["said"] == seen["own"]
-    assert seen["children"] == [[seen["own"], "aligned"]] * 2
+    assert seen["children"] == [[seen["own"], "aligned"]] * 3, "two children and a grandchild"
     assert "RuntimeWarning" not in errors
 
 

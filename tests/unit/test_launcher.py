@@ -17,6 +17,13 @@ from numa_align.placement.launcher import (
 )
 
 TASKS = {"SLURM_STEP_TASKS_PER_NODE": "4", "SLURM_NODEID": "0"}
+#: A worker that has the number of the task in which its launcher runs.
+INSIDE = {"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "SLURM_LOCALID": "1", **TASKS}
+ELASTIC = {"TORCHELASTIC_RUN_ID": "none"}
+
+
+def of_open_mpi(rank: int, count: int) -> dict[str, str]:
+    return {"OMPI_COMM_WORLD_LOCAL_RANK": str(rank), "OMPI_COMM_WORLD_LOCAL_SIZE": str(count)}
 
 
 @pytest.mark.parametrize(
@@ -57,6 +64,24 @@ TASKS = {"SLURM_STEP_TASKS_PER_NODE": "4", "SLURM_NODEID": "0"}
         ({"LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "4", "SLURM_LOCALID": "2", **TASKS}, None),
         ({"LOCAL_RANK": "2", "SLURM_LOCALID": "2", **TASKS}, None),
         ({"LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "4", "SLURM_LOCALID": "1", **TASKS}, Worker(2, 4)),
+        # torchrun in each of the tasks: that its worker has the task's number is by chance.
+        (
+            {"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "SLURM_LOCALID": "1", **TASKS, **ELASTIC},
+            Worker(1, 4),
+        ),
+        # As with Composer, whose workers' numbers over all nodes are others than the task's.
+        ({**INSIDE, "RANK": "5", "WORLD_SIZE": "16", "SLURM_PROCID": "1"}, Worker(1, 4)),
+        ({**INSIDE, "RANK": "1", "WORLD_SIZE": "16", "SLURM_STEP_NUM_TASKS": "4"}, Worker(1, 4)),
+        ({**INSIDE, "RANK": "1", "WORLD_SIZE": "4", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4"}, None),
+        # A wrapper of mpirun's, or deepspeed in the program, that copies but the number.
+        ({"LOCAL_RANK": "3", **of_open_mpi(3, 16)}, Worker(3, 16)),
+        ({"LOCAL_RANK": "9", "WORLD_SIZE": "32", **of_open_mpi(9, 16)}, Worker(9, 16)),
+        ({"LOCAL_RANK": "3", "LOCAL_WORLD_SIZE": "16", **of_open_mpi(3, 16)}, Worker(3, 16)),
+        # Launchers inside each other: the inner one's worker.
+        ({"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", **of_open_mpi(3, 8)}, Worker(1, 2)),
+        ({"LOCAL_RANK": " 3 ", "LOCAL_WORLD_SIZE": "8\n"}, Worker(3, 8)),
+        ({"LOCAL_RANK": "3", "LOCAL_WORLD_SIZE": "-1"}, Worker(3, 8)),
+        ({"LOCAL_RANK": "3", "LOCAL_WORLD_SIZE": ""}, Worker(3, 8)),
         # HPE's srun numbers its tasks for PMI too.
         ({"PMI_LOCAL_RANK": "2", "PMI_LOCAL_SIZE": "4", "SLURM_LOCALID": "2", **TASKS}, None),
     ],
@@ -90,6 +115,11 @@ def test_a_rank_that_cannot_be_is_refused_in_a_line() -> None:
         {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "0"},
         {"LOCAL_RANK": "4", "LOCAL_WORLD_SIZE": "4"},
         {"OMPI_COMM_WORLD_LOCAL_RANK": "one"},
+        {"LOCAL_RANK": "-2"},
+        {"LOCAL_RANK": "+3", "LOCAL_WORLD_SIZE": "8"},
+        {"LOCAL_RANK": "1_0", "LOCAL_WORLD_SIZE": "12"},
+        {"LOCAL_RANK": "3", "LOCAL_WORLD_SIZE": "-5"},
+        {"LOCAL_RANK": "3", "LOCAL_WORLD_SIZE": "99999999999"},
     ],
 )
 def test_a_variable_that_is_no_such_number_is_an_error_in_a_line(environment: dict[str, str]) -> None:
@@ -113,6 +143,28 @@ def test_a_worker_that_cannot_be_told_which_is_a_doubt(environment: dict[str, st
     numbering = number(environment, gpus=8)
     assert numbering.worker is None
     assert numbering.doubt is not None and "--local-" in numbering.doubt
+
+
+def test_a_rank_beyond_all_workers_is_a_doubt_that_names_both() -> None:
+    numbering = number({"LOCAL_RANK": "5", "WORLD_SIZE": "4"}, gpus=8)
+    assert numbering.worker is None and numbering.doubt is not None
+    assert numbering.doubt.startswith("LOCAL_RANK is 5 but WORLD_SIZE is 4: ")
+
+
+@pytest.mark.parametrize("more", [{}, {"WORLD_SIZE": "4"}])
+def test_two_launchers_that_contradict_each_other_are_a_doubt(more: dict[str, str]) -> None:
+    """Programs open the GPU of LOCAL_RANK, so that is kept, and said."""
+    numbering = number({"LOCAL_RANK": "1", **more, **of_open_mpi(3, 4)}, gpus=8)
+    assert numbering.worker is not None and numbering.worker.rank == 1
+    assert "LOCAL_RANK is 1 but OMPI_COMM_WORLD_LOCAL_RANK is 3" in (numbering.doubt or "")
+
+
+def test_a_copied_number_is_the_worker_that_mpirun_numbered() -> None:
+    """By the source another placement, and an mpirun that has bound it, are known."""
+    worker = number({"LOCAL_RANK": "3", **of_open_mpi(3, 8)}, gpus=8).worker
+    assert worker is not None and worker.source == "OMPI_COMM_WORLD_LOCAL_RANK"
+    elastic = number({"LOCAL_RANK": "3", **ELASTIC, **of_open_mpi(3, 16)}, gpus=8).worker
+    assert elastic is not None and str(elastic) == "LOCAL_RANK=3/8"
 
 
 @pytest.mark.parametrize(
@@ -166,6 +218,11 @@ def test_an_mpi_that_has_bound_its_worker_is_told_how_not_to() -> None:
     assert bound_by_launcher({**pinned, "I_MPI_PIN": "off"}, hydra, (0,), (0, 1)) is None
     assert bound_by_launcher({}, hydra, (0,), (0, 1)) is None, "MPICH's binds nothing unless asked"
     assert bound_by_launcher({}, Worker(1, 2, "LOCAL_RANK"), (0,), (0, 1)) is None
+    # Numbers that the program said, and has from mpirun.
+    said = Worker(1, 2)
+    assert bound_by_launcher({}, said, (0,), (0, 1)) is None
+    assert "--bind-to none" in (bound_by_launcher(of_open_mpi(1, 2), said, (0,), (0, 1)) or "")
+    assert bound_by_launcher(of_open_mpi(0, 4), said, (0,), (0, 1)) is None
 
 
 def test_the_map_is_read_as_the_plugin_writes_it() -> None:

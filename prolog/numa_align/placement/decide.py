@@ -29,7 +29,7 @@ from .launcher import (
     wants_local_memory,
 )
 from .own import Own
-from .visible import hidden_by_variable, may_open, usable_nics, visible_gpus
+from .visible import hidden_by_variable, may_open, unknown_list, usable_nics, visible_gpus
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,13 @@ def decide(
     step, task = _step_of(context, named, visible, whole, worker)
     placement = context.place(step, task)
     blind = None if environment.get("SLURM_JOB_ID") else _blind(placement, topology)
-    doubts = tuple(text for text in (numbering.doubt, blind) if text)
+    unknown = _unknown(context, visible) if named is None else None
+    sibling = None if worker is None else _placed_as_a_sibling(context, worker)
+    doubts = tuple(text for text in (numbering.doubt, blind, unknown, sibling) if text)
     libraries = context.machine.libraries(placement) if spec.nic else {}
     variables = _variables(context, step, placement, worker)
-    return Decision(placement, variables, worker, doubts=doubts, libraries=libraries)
+    crowded = None if worker is None else _crowded(context, worker)
+    return Decision(placement, variables, worker, doubts=doubts, cure=crowded, libraries=libraries)
 
 
 def _step_of(
@@ -163,6 +166,17 @@ def _blind(placement: Placement, topology: Topology) -> Optional[str]:
     In an allocation it may simply be a step without GPUs.
     """
     return None if placement.gpus or not topology.gpus else _no_gpu(topology)
+
+
+def _unknown(context: _Context, visible: tuple[int, ...]) -> Optional[str]:
+    """The message for a list that names no known GPU: the program sees none, or an unknown one."""
+    said = unknown_list(context.topology.gpus, context.environment, context.openable)
+    if said is None:
+        return None
+    return (
+        f"{said}, which names no GPU that this process can open and that is known here: bound as if "
+        f"all {len(visible)} were meant; --gpus names those that are"
+    )
 
 
 def _no_gpu(topology: Topology) -> str:
@@ -192,6 +206,19 @@ def _is_placed(context: _Context, worker: Optional[Worker], visible: tuple[int, 
         return worker.is_again(Worker.read(context.environment.get(WORKER, "")))
     # The launcher gives each worker one GPU: what was placed is the task around the workers.
     return not visible or set(visible) >= set(context.told_gpus())
+
+
+def _placed_as_a_sibling(context: _Context, worker: Worker) -> Optional[str]:
+    """The message for a worker that runs inside the part of another worker of the same launcher."""
+    before = Worker.read(context.environment.get(WORKER, ""))
+    if before is None or not worker.source or not context.is_inside():
+        return None
+    if (before.source, before.count) != (worker.source, worker.count) or before.rank == worker.rank:
+        return None
+    return (
+        f"this process was placed as worker {before.rank} of {before.count} and is now worker {worker.rank}: "
+        f"it has only a part of what worker {before.rank} has; place each worker once, from outside"
+    )
 
 
 def _keep(context: _Context, request: ProcessRequest, worker: Optional[Worker]) -> Decision:
@@ -377,6 +404,17 @@ def _as_worker(
         return step, Task(worker.rank, whole, mask)
     part = Step(cpus, context.memory_nodes(), choice.sharers, mine, context.spec)
     return part, Task(choice.share, mine, mask)
+
+
+def _crowded(context: _Context, worker: Worker) -> Optional[str]:
+    """The message if there are more workers than CPUs, so that some workers share a CPU."""
+    cpus = len(context.own.cpus)
+    if worker.count <= cpus:
+        return None
+    return (
+        f"there are {worker.count} workers and {cpus} CPU{'s' if cpus > 1 else ''} for them, so some share "
+        "one: request more with --cpus-per-task"
+    )
 
 
 def _as_shown(context: _Context, step: Step, worker: Worker, shown: tuple[int, ...]) -> tuple[Step, Task]:

@@ -47,6 +47,9 @@ LAUNCHERS = (
     Launcher("PMI_LOCAL_RANK", ("PMI_LOCAL_SIZE",)),
 )
 
+#: Only workers of torchrun have it.
+_ELASTIC = "TORCHELASTIC_RUN_ID"
+
 #: Ranks over all nodes, and their number: a process with one is a worker, but its local number is unknown.
 _GLOBAL = (("RANK", "WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE"), ("PMIX_RANK", None))
 
@@ -82,7 +85,7 @@ class Worker:
 class Numbering:
     """The worker that the process is; None for a task itself or a process without a launcher.
 
-    ``doubt``: why a worker's number cannot be determined, and what helps.
+    ``doubt``: why a worker's number cannot be determined, or not for certain, and what helps.
     """
 
     worker: Optional[Worker] = None
@@ -119,15 +122,53 @@ def number(
     if _is_task(environment, rank, count):
         # Scripts set LOCAL_RANK from SLURM_LOCALID for each task; then the process is that task.
         return Numbering()
+    if count is None:
+        launcher = _copied_from(environment, rank) or launcher
+        count = _count(environment, launcher)
     guess = count or _one_node(environment, launcher, gpus) or gpus
     if count is None and rank >= guess:
-        has = f"; the task has {gpus} GPUs" if gpus else ""
-        return Numbering(
-            None,
-            f"{launcher.rank} is {rank} but the number of workers on this node is unknown{has}: "
-            "use --local-world-size N (bind_local_rank(rank, N))",
+        return Numbering(None, _no_such_worker(environment, launcher, rank, gpus))
+    doubt = _contradiction(environment, launcher, rank) if count is None else None
+    return Numbering(_checked(rank, guess, launcher.rank), doubt)
+
+
+def _copied_from(
+    environment: Mapping[str, str], rank: int, count: Optional[int] = None
+) -> Optional[Launcher]:
+    """The launcher whose number LOCAL_RANK repeats, with the same ``count`` if one is given.
+
+    Scripts under mpirun set LOCAL_RANK to mpirun's number, and deepspeed does so inside the program.
+    A torchrun that mpirun started numbers its own workers, which may have mpirun's number by chance.
+    """
+    if environment.get(_ELASTIC):
+        return None
+    for launcher in LAUNCHERS[1:]:
+        if _value(environment, launcher.rank) is not None and _number(environment, launcher.rank) == rank:
+            return launcher if count in (None, _count(environment, launcher)) else None
+    return None
+
+
+def _contradiction(environment: Mapping[str, str], launcher: Launcher, rank: int) -> Optional[str]:
+    """The message for a number without a count if another launcher gave a different number."""
+    for other in LAUNCHERS:
+        if other is launcher or _value(environment, other.rank) is None:
+            continue
+        return (
+            f"{launcher.rank} is {rank} but {other.rank} is {_number(environment, other.rank)}: this is "
+            f"taken for worker {rank}; use --local-rank and --local-world-size (bind_local_rank(rank, N))"
         )
-    return Numbering(_checked(rank, guess, launcher.rank))
+    return None
+
+
+def _no_such_worker(environment: Mapping[str, str], launcher: Launcher, rank: int, gpus: int) -> str:
+    """The message for a number that is too large for the likely number of workers."""
+    total = _one_node(environment, launcher, gpus)
+    if total is not None:
+        unknown = f"{launcher.total} is {total}"
+    else:
+        has = f"; the task has {gpus} GPUs" if gpus else ""
+        unknown = f"the number of workers on this node is unknown{has}"
+    return f"{launcher.rank} is {rank} but {unknown}: use --local-world-size N (bind_local_rank(rank, N))"
 
 
 def _said(environment: Mapping[str, str], rank: int, local_world_size: Optional[int], gpus: int) -> Worker:
@@ -156,7 +197,9 @@ def _number(environment: Mapping[str, str], name: str) -> Optional[int]:
         return None
     found = to_number(text)
     if found is None:
-        raise RequestError(f"{name} is {text[:40]!r} and should be a number: which worker is this?")
+        raise RequestError(
+            f"{name} is {text[:40]!r} and should be a number from 0 to 999999: which worker is this?"
+        )
     return found
 
 
@@ -185,9 +228,20 @@ def _one_node(environment: Mapping[str, str], launcher: Launcher, gpus: int) -> 
 
 
 def _is_task(environment: Mapping[str, str], rank: int, count: Optional[int]) -> bool:
-    """Whether these are Slurm's own numbers for the task."""
+    """Whether these are Slurm's own numbers for the task, and not a worker's that happens to have the same.
+
+    torchrun is recognised by its variable; for other launchers the numbers over all nodes usually differ.
+    """
     place = place_of(environment)
-    return place.tasks > 1 and rank == place.id and count in (None, place.tasks)
+    over_all = (("RANK", "SLURM_PROCID"), ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+    pairs = ((to_number(environment.get(a)), to_number(environment.get(b))) for a, b in over_all)
+    return (
+        place.tasks > 1
+        and rank == place.id
+        and count in (None, place.tasks)
+        and not environment.get(_ELASTIC)
+        and all(None in pair or pair[0] == pair[1] for pair in pairs)
+    )
 
 
 def _global_only(environment: Mapping[str, str]) -> Optional[str]:
@@ -214,10 +268,14 @@ def bound_by_launcher(
     """
     if not set(mask) < set(reach):
         return None
-    if worker.source == "OMPI_COMM_WORLD_LOCAL_RANK":
+    source = worker.source
+    if source in ("", LAUNCHERS[0].rank):  # the caller or a script may have copied mpirun's number
+        origin = _copied_from(environment, worker.rank, worker.count)
+        source = origin.rank if origin else source
+    if source == "OMPI_COMM_WORLD_LOCAL_RANK":
         told = environment.get("OMPI_MCA_hwloc_base_binding_policy") == "none"
         return None if told else "start it with --bind-to none"
-    if worker.source == "MPI_LOCALRANKID" and "I_MPI_PIN_INFO" in environment:
+    if source == "MPI_LOCALRANKID" and "I_MPI_PIN_INFO" in environment:
         told = environment.get("I_MPI_PIN", "").lower() in ("0", "no", "off", "disable")
         return None if told else "start it with I_MPI_PIN=0 in the environment"
     return None
