@@ -167,4 +167,4 @@ def test_help_shows_what_the_package_is_for() -> None:
         check=True,
     ).stdout
     assert "bind_local_rank(" in text and "worker_init(" in text
-    assert "A process that is placed already" in text
+    assert "A process that is already placed" in text
