@@ -38,23 +38,25 @@ static void mention_many_nodes(const struct na_machine *machine, struct na_place
 	    used ? "; " : "", nodes, nodes);
 }
 
-/* How it could get more local cores: by a request, unless the step already has all of them. */
-static const char *more_local(const struct na_step *step, const struct na_set *local)
+static const char has_all[] =
+	"the step has all cores of these nodes; with fewer GPUs or tasks per node, each would have more";
+
+/* How it could get more local cores: by a request, or what `otherwise` says if the step already has all. */
+static const char *more_local(const struct na_step *step, const struct na_set *local, const char *otherwise)
 {
 	if (na_set_subset(local, &step->cpus))
-		return "the step has all cores of these nodes; with fewer GPUs or tasks per node, each would "
-		       "have more";
+		return otherwise;
 	return "request more cores near the GPUs with --gres-flags=enforce-binding, or the whole node with "
 	       "--exclusive";
 }
 
 /* A task is not advised to give up more than half of its CPUs. */
 static const char *keep_or_request(const struct na_step *step, const struct na_placement *placement,
-				   const struct na_set *local, int all)
+				   const struct na_set *local, int all, const char *otherwise)
 {
 	if (2 * placement->own >= all)
 		return "--numa-align=cpus=node keeps to the nodes of its GPUs and leaves the other CPUs idle";
-	return more_local(step, local);
+	return more_local(step, local, otherwise);
 }
 
 static const char *cpu_option(const struct na_task *task)
@@ -87,6 +89,7 @@ static void explain_partial(const struct na_step *step, const struct na_task *ta
 			    struct na_placement *placement, const struct na_set *local, int remote, int all)
 {
 	struct na_set away = placement->cpus;
+	char fewer[160];
 
 	for (int i = 0; i < NA_SET_WORDS; i++)
 		away.word[i] &= ~local->word[i];
@@ -97,7 +100,7 @@ static void explain_partial(const struct na_step *step, const struct na_task *ta
 	} else if (!placement->set_cpus) {
 		REASON(placement, "%d of %d CPUs are not local to its GPUs; they stay as Slurm chose them",
 		       remote, all);
-		ADVICE(placement, "%s", keep_or_request(step, placement, local, all));
+		ADVICE(placement, "%s", keep_or_request(step, placement, local, all, has_all));
 	} else if (step->spec.cpus == NA_CPUS_FAIR) {
 		REASON(placement,
 		       "%d of %d CPUs are not local to its GPUs: cpus=fair fills it with idle cores up to "
@@ -108,20 +111,17 @@ static void explain_partial(const struct na_step *step, const struct na_task *ta
 		REASON(placement,
 		       "%d of %d CPUs are not local to its GPUs, where this step has too few cores", remote,
 		       all);
-		ADVICE(placement, "%s", more_local(step, local));
+		ADVICE(placement, "%s", more_local(step, local, has_all));
 	} else {
 		REASON(placement,
 		       "%d of %d CPUs are on nodes without a GPU of this step: the nearest cores that were "
 		       "left",
 		       remote, all);
-		if (2 * placement->own >= all || !na_set_subset(local, &step->cpus))
-			ADVICE(placement, "%s", keep_or_request(step, placement, local, all));
-		else
-			ADVICE(placement,
-			       "with the %d CPUs that are local to its GPUs it would be aligned: request no "
-			       "more, "
-			       "with --gres-flags=enforce-binding",
-			       all - remote);
+		say(fewer, sizeof(fewer),
+		    "with the %d CPUs that are local to its GPUs it would be aligned: request no more, with "
+		    "--gres-flags=enforce-binding",
+		    all - remote);
+		ADVICE(placement, "%s", keep_or_request(step, placement, local, all, fewer));
 	}
 }
 
@@ -148,7 +148,8 @@ static void explain_remote(const struct na_step *step, const struct na_task *tas
 				: "none of its CPUs is near its GPUs; they stay as Slurm chose them";
 	}
 	REASON(placement, "%s%s", cause, memory ? "" : "; its memory does not follow its GPUs either");
-	ADVICE(placement, "%s", task->cpus_explicit ? without_cpu_option(task) : more_local(step, local));
+	ADVICE(placement, "%s",
+	       task->cpus_explicit ? without_cpu_option(task) : more_local(step, local, has_all));
 }
 
 void na_judge(const struct na_step *step, const struct na_task *task, struct na_placement *placement,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from builder import Device, Machine
+from builder import Card, Device, ExtraNode, Machine, on_nodes
 from builder.recorded import answered, is_complete, unanswered
 from click.testing import CliRunner
 from numa_align.cli.show import command
@@ -95,6 +95,14 @@ def test_gpus_and_cards_are_below_their_switches(tmp_path: Path) -> None:
 def test_only_the_named_gpus_are_in_the_file(tmp_path: Path) -> None:
     hgx(tmp_path, ())
     assert len(ways_in(written(tmp_path, 3)[0])) == 3
+
+
+def test_a_card_on_a_node_without_cpus_is_near_those_of_others(tmp_path: Path) -> None:
+    card = Card("0000:12:00.0", "pci0000:10/0000:10:01.0", node=2, rdma="mlx5_0")
+    built = Machine(packages=2, cores=4, extra_nodes=(ExtraNode(2),), gpus=on_nodes(0), cards=[card])
+    system, _ = written(built.write(tmp_path), 1)
+    cpus = {cpu.attrib["numaid"]: parse_cpumap(cpu.attrib["affinity"]) for cpu in system}
+    assert cpus == {"0": (0, 1, 2, 3), "2": tuple(range(8))}
 
 
 def test_the_override_says_what_sysfs_does_not(tmp_path: Path) -> None:

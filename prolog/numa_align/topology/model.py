@@ -132,6 +132,19 @@ class Topology(NamedTuple):
     warnings: tuple[str, ...] = ()
     nics: tuple[Nic, ...] = ()
 
+    def nearest_cpus(self, node: int) -> tuple[int, ...]:
+        """The CPUs of a node; if it has none, those of the nodes at the least distance that have some.
+
+        `na_own_cpus` in spank/placement/machine.c does the same for the plugin; a test compares them.
+        """
+        with_cpus = {one.id: one.cpus for one in self.nodes if one.cpus}
+        if node in with_cpus or not with_cpus:
+            return with_cpus.get(node, ())
+        ids = [one.id for one in self.nodes]
+        row = dict(zip(ids, self.distances[ids.index(node)]))
+        least = min(row[one] for one in with_cpus)
+        return tuple(sorted(cpu for one, cpus in with_cpus.items() if row[one] == least for cpu in cpus))
+
 
 class Disk(NamedTuple):
     """One NVMe controller: ``name`` is ``nvme0``, None without a driver; the rest is as for `Nic`."""

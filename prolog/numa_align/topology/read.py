@@ -401,7 +401,7 @@ def _gpu(found: FoundGpu, index: Optional[int], placement: Placement, machine: T
     cpus: tuple[int, ...] = ()
     memory_nodes: tuple[int, ...] = ()
     if placement.node is not None:
-        cpus = _nearest_cpus(machine, placement.node)
+        cpus = machine.nearest_cpus(placement.node)
         memory = _nearest(machine, placement.node, _host_memory(machine.nodes))
         memory_nodes = () if memory is None else (memory.id,)
     return Gpu(
@@ -426,20 +426,6 @@ def _host_memory(nodes: Sequence[Node]) -> list[Node]:
         if of_kind:
             return of_kind
     return []
-
-
-def _nearest_cpus(machine: Topology, start: int) -> tuple[int, ...]:
-    """The CPUs of node ``start``; if it has none, those of the nodes at the least distance that have some.
-
-    `na_own_cpus` in spank/placement/machine.c does the same for the plugin; a test compares them.
-    """
-    with_cpus = {node.id: node.cpus for node in machine.nodes if node.cpus}
-    if start in with_cpus or not with_cpus:
-        return with_cpus.get(start, ())
-    ids = [node.id for node in machine.nodes]
-    row = dict(zip(ids, machine.distances[ids.index(start)]))
-    least = min(row[node] for node in with_cpus)
-    return tuple(sorted(cpu for node, cpus in with_cpus.items() if row[node] == least for cpu in cpus))
 
 
 def _nearest(machine: Topology, start: int, wanted: Sequence[Node]) -> Optional[Node]:

@@ -34,17 +34,12 @@ def topology_file(topology: Topology, gpus: Sequence[Gpu], ways: Mapping[str, Wa
     for node in topology.nodes:
         own = {bdf: ways[bdf] for bdf in sorted(known, key=bdf_key) if nodes[bdf] == node.id}
         if own:
-            affinity = format_cpumap(node.cpus or _nearest_cpus(topology, node.id))
+            affinity = format_cpumap(topology.nearest_cpus(node.id))
             lines.append(f'  <cpu numaid="{node.id}" affinity="{affinity}">')
             lines += _below((), own, "    ")
             lines.append("  </cpu>")
     lines.append("</system>")
     return Shown("\n".join(lines), tuple(_notes([bdf for bdf in nodes if bdf not in known])))
-
-
-def _nearest_cpus(topology: Topology, node: int) -> tuple[int, ...]:
-    """Of a node without CPUs: those that its GPUs have as near."""
-    return next((gpu.cpus for gpu in topology.gpus if gpu.node == node), ())
 
 
 def _below(above: tuple[str, ...], devices: Mapping[str, Way], indent: str) -> Iterator[str]:
