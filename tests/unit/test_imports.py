@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: From the ground up. Modules that are not in a folder are named themselves.
 LEVELS = (
     ("numa_align.light_typing",),
-    ("numa_align.errors", "numa_align.cpulist", "numa_align.names"),
+    ("numa_align.errors", "numa_align.cpulist", "numa_align.names", "numa_align.json_fields"),
     ("numa_align.sysfs", "numa_align.slurm_env"),
     ("numa_align.slurm_files", "numa_align.topology.gpu"),
     ("numa_align.topology",),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from typing import Optional, TypedDict
 
 from ..errors import AuditError
-from ..names import CAUSES, STATES, Cause, State
+from ..json_fields import FieldError, read_fields
+from ..names import STATES, Cause, State
 
 VERSION = 1
 
@@ -145,13 +146,116 @@ def without_names(sample: Sample) -> Sample:
 # -- JSON ------------------------------------------------------------------------------------
 
 
-def to_json(sample: Sample) -> dict[str, Any]:
+class _TaskFields(TypedDict):
+    job: int
+    step: str
+    task: Optional[int]
+    user: str
+    gpus: list[str]
+    cpus: str
+    policy: str
+    bytes: int
+    near_bytes: int
+    state: State
+    cause: Optional[Cause]
+    reason: Optional[str]
+
+
+class TaskSampleFields(_TaskFields, total=False):
+    """A `TaskSample` in JSON; the fields that follow came later, and older samples lack them."""
+
+    processes: int
+    partition: Optional[str]
+    memory_skipped: bool
+    would: Optional[State]
+    would_cpus: Optional[str]
+    nics: list[str]
+    near_nics: list[str]
+
+
+class TotalsFields(TypedDict):
+    """`Totals` in JSON."""
+
+    nodes: int
+    gpus: int
+    by_state: dict[str, int]
+    bytes: int
+    near_bytes: int
+    idle_near_cores: int
+    hidden: int
+    rehearsed: int
+    would_change: int
+    would_align: int
+    in_use: int
+
+
+class NodeSampleFields(TypedDict):
+    """A `Sample` in JSON, as far as it is read."""
+
+    version: int
+    node: str
+    time: float
+    gpus: int
+    tasks: list[TaskSampleFields]
+    idle_near_cores: int
+    hidden: int
+
+
+class SampleFields(NodeSampleFields):
+    """What ``audit --json`` prints; docs/audit.md describes the fields."""
+
+    totals: TotalsFields
+
+
+def to_json(sample: Sample) -> SampleFields:
     """The schema of docs/audit.md."""
-    # Not asdict, whose deep copies take longer than all the rest when the samples of a cluster are merged.
-    total, tasks = totals([sample]), [vars(task) for task in sample.tasks]
+    total = totals([sample])
     return {
-        "version": VERSION, **vars(sample), "tasks": tasks, "totals": {**vars(total), "in_use": total.in_use}
-    }  # fmt: skip
+        "version": VERSION,
+        "node": sample.node,
+        "time": sample.time,
+        "gpus": sample.gpus,
+        "tasks": [_task_fields(task) for task in sample.tasks],
+        "idle_near_cores": sample.idle_near_cores,
+        "hidden": sample.hidden,
+        "totals": {
+            "nodes": total.nodes,
+            "gpus": total.gpus,
+            "by_state": dict(total.by_state),
+            "bytes": total.bytes,
+            "near_bytes": total.near_bytes,
+            "idle_near_cores": total.idle_near_cores,
+            "hidden": total.hidden,
+            "rehearsed": total.rehearsed,
+            "would_change": total.would_change,
+            "would_align": total.would_align,
+            "in_use": total.in_use,
+        },
+    }
+
+
+def _task_fields(task: TaskSample) -> TaskSampleFields:
+    return {
+        "job": task.job,
+        "step": task.step,
+        "task": task.task,
+        "user": task.user,
+        "gpus": list(task.gpus),
+        "cpus": task.cpus,
+        "policy": task.policy,
+        "bytes": task.bytes,
+        "near_bytes": task.near_bytes,
+        "state": task.state,
+        "cause": task.cause,
+        "reason": task.reason,
+        "processes": task.processes,
+        "partition": task.partition,
+        "memory_skipped": task.memory_skipped,
+        "would": task.would,
+        "would_cpus": task.would_cpus,
+        "nics": list(task.nics),
+        "near_nics": list(task.near_nics),
+    }
 
 
 def from_json(data: object, where: str) -> Sample:
@@ -159,25 +263,38 @@ def from_json(data: object, where: str) -> Sample:
     if not isinstance(data, dict) or data.get("version") != VERSION:
         raise AuditError(f"{where}: is not what `numa-align audit --json` of this version prints")
     try:
-        tasks = tuple(_task(task) for task in data["tasks"])
-        return Sample(
-            str(data["node"]),
-            float(data["time"]),
-            int(data["gpus"]),
-            tasks,
-            int(data["idle_near_cores"]),
-            int(data["hidden"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        fields = read_fields(NodeSampleFields, data)
+    except FieldError as error:
         raise AuditError(f"{where}: a field of the sample is missing or wrong: {error}") from error
+    return Sample(
+        fields["node"],
+        fields["time"],
+        fields["gpus"],
+        tuple(map(_task, fields["tasks"])),
+        fields["idle_near_cores"],
+        fields["hidden"],
+    )
 
 
-def _task(data: Mapping[str, Any]) -> TaskSample:
-    lists = {key: tuple(data.get(key, ())) for key in ("gpus", "nics", "near_nics")}
-    task = TaskSample(**{**data, **lists})
-    for state in (task.state, task.would):
-        if state is not None and state not in STATES:
-            raise ValueError(f"{state!r} is not a state")
-    if task.cause is not None and task.cause not in CAUSES:
-        raise ValueError(f"{task.cause!r} is not a cause")
-    return task
+def _task(fields: TaskSampleFields) -> TaskSample:
+    return TaskSample(
+        fields["job"],
+        fields["step"],
+        fields["task"],
+        fields["user"],
+        tuple(fields["gpus"]),
+        fields["cpus"],
+        fields["policy"],
+        fields["bytes"],
+        fields["near_bytes"],
+        fields["state"],
+        fields["cause"],
+        fields["reason"],
+        fields.get("processes", TaskSample.processes),
+        fields.get("partition"),
+        fields.get("memory_skipped", TaskSample.memory_skipped),
+        fields.get("would"),
+        fields.get("would_cpus"),
+        tuple(fields.get("nics", ())),
+        tuple(fields.get("near_nics", ())),
+    )

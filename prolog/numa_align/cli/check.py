@@ -14,7 +14,7 @@ import click
 
 from ..cpulist import format_cpulist
 from ..errors import RequestError
-from ..names import GPUS, REASON, STATE, WORKER, PolicyMode, State
+from ..names import GPUS, REASON, STATE, WORKER, State
 from ..placement.visible import gpus_of_task
 from ..process.held_nics import NO_NICS, HeldNics, held_nics
 from ..process.node_memory import read_nodes_memory
@@ -26,41 +26,22 @@ from ..process.verdict import Verdict, judge
 from ..slurm_env import rank_of
 from ..topology.model import Gpu, Topology
 from ..topology.read import read_here
-from ..view.common import (
-    GpuFields,
-    HeldNicFields,
-    MemoryFields,
-    gpus_fields,
-    gpus_text,
-    memory_fields,
-    memory_text,
-    nics_fields,
-    nics_text,
-)
+from ..view.common import ProcessFields, gpus_text, memory_text, nics_text, process_fields
 from . import say
 
 #: Without a GPU or a network card there is nothing to be near to.
 _NO_GPU = "no GPU is visible to this process: nothing can be told"
 
 
-class CheckFields(MemoryFields):
+class CheckFields(ProcessFields):
     """What ``check --json`` prints; docs/check.md describes it."""
 
     version: int
-    task: Optional[int]
     node: Optional[str]
-    pid: int
-    gpus: list[GpuFields]
     cpus: str
     cpu_nodes: list[int]
-    policy: PolicyMode
-    policy_nodes: list[int]
     near_percent: Optional[float]
-    state: State
-    reason: Optional[str]
     note: Optional[str]
-    undone: Optional[str]
-    nics: list[HeldNicFields]
 
 
 def as_json(
@@ -71,26 +52,26 @@ def as_json(
     nics: HeldNics = NO_NICS,
 ) -> CheckFields:
     """The verdict as ``check --json`` prints it; docs/check.md describes the fields."""
+    lost = undone(state, environment, verdict.local)
     return {
         "version": 1,
-        "task": rank_of(environment),
         "node": environment.get("SLURMD_NODENAME"),
-        "pid": state.pid,
-        "gpus": gpus_fields(gpus),
-        "nics": nics_fields(nics),
         "cpus": format_cpulist(state.cpus),
         "cpu_nodes": list(verdict.cpu_nodes),
-        "policy": state.policy.mode,
-        "policy_nodes": list(state.policy.nodes),
-        **memory_fields(state.private_by_node, state.shared_by_node),
+        **process_fields(
+            pid=state.pid,
+            rank=rank_of(environment),
+            gpus=gpus,
+            nics=nics,
+            state=state,
+            verdict=verdict,
+            undone=lost,
+        ),
         # Without a GPU these are the nodes near its CPUs, which is not what the field means.
         "near_percent": round(100 * verdict.near_bytes / verdict.bytes, 2)
         if gpus and verdict.bytes
         else None,
-        "state": verdict.state,
-        "reason": verdict.reason,
         "note": _note(verdict, environment),
-        "undone": undone(state, environment, verdict.local),
     }
 
 

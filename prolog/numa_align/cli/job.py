@@ -14,22 +14,19 @@ import click
 
 from ..cpulist import format_cpulist
 from ..errors import RequestError
-from ..names import PolicyMode, State
 from ..sysfs import one_line
 from ..topology.fingerprint import fingerprint
 from ..topology.model import Topology
 from ..topology.read import read_here
 from ..view.common import (
     STATE_STYLES,
-    GpuFields,
-    HeldNicFields,
     MemoryFields,
-    gpus_fields,
+    ProcessFields,
     gpus_text,
     memory_fields,
     memory_text,
-    nics_fields,
     nics_text,
+    process_fields,
 )
 from .recorded import surroundings_at
 
@@ -38,8 +35,6 @@ if TYPE_CHECKING:
 
     from ..process.fix import Fixed
     from ..process.of_job import Seen
-
-_HIDDEN_MEMORY: MemoryFields = {"bytes_by_node": None, "private_by_node": None, "shared_by_node": None}
 
 
 @click.command(
@@ -293,7 +288,7 @@ def _remarks(process: Seen) -> list[str]:
     return remarks
 
 
-class TaskFields(MemoryFields):
+class TaskMemoryFields(MemoryFields):
     """The memory of a task in JSON; what its processes share is counted once."""
 
     task: Optional[int]
@@ -308,23 +303,14 @@ class ThreadFields(TypedDict):
     cpus: str
 
 
-class ProcessFields(MemoryFields):
+class JobProcessFields(ProcessFields):
     """A process in JSON; docs/job.md describes the fields."""
 
-    pid: int
     name: str
-    task: Optional[int]
     cpus: str
     cpu_nodes: list[int]
-    policy: Optional[PolicyMode]
-    policy_nodes: Optional[list[int]]
-    gpus: list[GpuFields]
     distance: Optional[int]
-    state: Optional[State]
-    reason: Optional[str]
-    undone: Optional[str]
     threads: list[ThreadFields]
-    nics: list[HeldNicFields]
 
 
 class JobFields(TypedDict):
@@ -333,15 +319,15 @@ class JobFields(TypedDict):
     version: int
     job: Optional[int]
     node: str
-    processes: list[ProcessFields]
-    tasks: list[TaskFields]
+    processes: list[JobProcessFields]
+    tasks: list[TaskMemoryFields]
 
 
 def to_json(job: Optional[int], seen: Sequence[Seen]) -> JobFields:
     """The schema of docs/job.md."""
     from ..process.of_job import memory_of_tasks  # noqa: PLC0415
 
-    tasks: list[TaskFields] = [
+    tasks: list[TaskMemoryFields] = [
         {
             "task": task.rank,
             "processes": task.processes,
@@ -358,23 +344,24 @@ def to_json(job: Optional[int], seen: Sequence[Seen]) -> JobFields:
     }
 
 
-def _fields(process: Seen) -> ProcessFields:
-    state, verdict = process.state, process.verdict
+def _fields(process: Seen) -> JobProcessFields:
+    fields = process_fields(
+        pid=process.pid,
+        rank=process.rank,
+        gpus=process.gpus,
+        nics=process.nics,
+        state=process.state,
+        verdict=process.verdict,
+        undone=process.undone,
+    )
+    if process.hidden:
+        fields["reason"] = process.hidden
     return {
-        "pid": process.pid,
+        **fields,
         "name": process.name,
-        "task": process.rank,
         "cpus": format_cpulist(process.cpus),
         "cpu_nodes": list(process.cpu_nodes),
-        "policy": state.policy.mode if state else None,
-        "policy_nodes": list(state.policy.nodes) if state else None,
-        **(memory_fields(state.private_by_node, state.shared_by_node) if state else _HIDDEN_MEMORY),
-        "gpus": gpus_fields(process.gpus),
-        "nics": nics_fields(process.nics),
         "distance": process.distance,
-        "state": verdict.state if verdict else None,
-        "reason": verdict.reason if verdict else process.hidden,
-        "undone": process.undone,
         "threads": [
             {"tid": thread.tid, "name": thread.name, "cpus": format_cpulist(thread.cpus)}
             for thread in process.threads

@@ -275,7 +275,7 @@ class WorkerFields(TypedDict):
     count: int
 
 
-class Said(TypedDict):
+class UndecidedFields(TypedDict):
     """What ``run --json`` prints if nothing could be decided."""
 
     version: int
@@ -283,7 +283,7 @@ class Said(TypedDict):
     reason: Optional[str]
 
 
-class RunFields(Said):
+class RunFields(UndecidedFields):
     """What it prints otherwise; docs/users.md describes the fields."""
 
     gpus: list[str]
@@ -300,7 +300,7 @@ def to_json(
     said: Sequence[str],
     variables: Mapping[str, str],
     made: Sequence[Made] = (),
-) -> Union[Said, RunFields]:
+) -> Union[UndecidedFields, RunFields]:
     """The schema of docs/users.md; ``applied`` is None if nothing could be decided."""
     if applied is None:
         return {"version": 1, "state": "unaligned", "reason": "; ".join(said)}

@@ -114,7 +114,7 @@ def select_release(text: Optional[str]) -> Optional[Release]:
     return int(words[0]), int(words[1])
 
 
-class TaskFields(TypedDict):
+class PlannedTaskFields(TypedDict):
     """A task in the JSON of a plan; docs/claim.md describes the fields."""
 
     task: int
@@ -135,7 +135,7 @@ class PlanFields(TypedDict):
     """What ``plan --json`` prints."""
 
     version: int
-    tasks: list[TaskFields]
+    tasks: list[PlannedTaskFields]
 
 
 def to_json(topology: Topology, plan: Plan) -> PlanFields:
@@ -146,7 +146,7 @@ def to_json(topology: Topology, plan: Plan) -> PlanFields:
     }
 
 
-def _task_fields(topology: Topology, task: int, placement: Placement) -> TaskFields:
+def _task_fields(topology: Topology, task: int, placement: Placement) -> PlannedTaskFields:
     return {
         "task": task,
         "gpus": [topology.gpus[gpu].bdf for gpu in placement.gpus],

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Optional, TypedDict
+from typing import Optional, TypedDict
 
 from ..cpulist import format_cpulist, parse_cpulist
 from ..errors import TopologyError
-from ..names import NODE_KINDS, SOURCES, NodeKind, PathWord, Source
+from ..json_fields import read_fields
+from ..names import NodeKind, PathWord, Source
 from .gpu.vendors import VENDORS
 from .model import Attached, Core, Disk, Gpu, Nic, Node, Topology
 
 VERSION = 1
+
+#: Lists with one element per line.
+_LINES = ("nodes", "distances", "gpus", "nics", "disks")
+
+#: A list instead of an object, as a machine has hundreds of cores: CPUs, node, package, last-level cache.
+CoreFields = tuple[str, Optional[int], int, int]
 
 
 def to_json(topology: Topology, name: Optional[str] = None, attached: Optional[Attached] = None) -> str:
@@ -20,24 +27,26 @@ def to_json(topology: Topology, name: Optional[str] = None, attached: Optional[A
 
     Without ``attached``, ``nics`` and ``disks`` are left out: empty lists would mean that there are none.
     """
-    parts = [
-        f'"version": {VERSION}',
-        f'"name": {json.dumps(name)}',
-        f'"cpus": {json.dumps({"online": format_cpulist(topology.online)})}',
-        f'"nodes": {_json_lines([json.dumps(_node_fields(node)) for node in topology.nodes])}',
-        f'"distances": {_json_lines([json.dumps(row) for row in topology.distances])}',
-        f'"gpus": {_json_lines([json.dumps(_gpu_fields(gpu)) for gpu in topology.gpus])}',
-    ]
+    fields: TopologyFields = {
+        "version": VERSION,
+        "name": name,
+        "cpus": {"online": format_cpulist(topology.online)},
+        "nodes": [_node_fields(node) for node in topology.nodes],
+        "distances": [list(row) for row in topology.distances],
+        "gpus": [_gpu_fields(gpu) for gpu in topology.gpus],
+        "cores": [_core_fields(core) for core in topology.cores],
+    }
     if attached is not None:
-        nics = [json.dumps(_nic_fields(nic, topology)) for nic in attached.nics]
-        disks = [json.dumps(_disk_fields(disk, topology)) for disk in attached.disks]
-        parts += [f'"nics": {_json_lines(nics)}', f'"disks": {_json_lines(disks)}']
-    parts.append(f'"cores": {json.dumps([_core_fields(core) for core in topology.cores])}')
-    return "{" + ",\n ".join(parts) + "}"
+        fields["nics"] = [_nic_fields(nic, topology) for nic in attached.nics]
+        fields["disks"] = [_disk_fields(disk, topology) for disk in attached.disks]
+    texts = {key: _json_lines(value) if key in _LINES else json.dumps(value) for key, value in fields.items()}
+    texts["cores"] = texts.pop("cores")  # the longest comes last
+    return "{" + ",\n ".join(f'"{key}": {text}' for key, text in texts.items()) + "}"
 
 
-def _json_lines(elements: Sequence[str]) -> str:
-    return "[" + ",\n  ".join(elements) + "]"
+def _json_lines(elements: object) -> str:
+    assert isinstance(elements, list)
+    return "[" + ",\n  ".join(map(json.dumps, elements)) + "]"
 
 
 class NodeFields(TypedDict):
@@ -92,6 +101,31 @@ class DiskFields(DeviceFields):
     model: Optional[str]
 
 
+class CpusFields(TypedDict):
+    """The CPUs of a machine in JSON."""
+
+    online: str
+
+
+class MachineFields(TypedDict):
+    """What ``topo --json`` prints and `from_json` needs."""
+
+    version: int
+    cpus: CpusFields
+    nodes: list[NodeFields]
+    distances: list[list[int]]
+    gpus: list[GpuFields]
+    cores: list[CoreFields]
+
+
+class TopologyFields(MachineFields, total=False):
+    """All that ``topo --json`` prints."""
+
+    name: Optional[str]
+    nics: list[NicFields]
+    disks: list[DiskFields]
+
+
 def _node_fields(node: Node) -> NodeFields:
     return {
         "id": node.id,
@@ -101,9 +135,8 @@ def _node_fields(node: Node) -> NodeFields:
     }
 
 
-def _core_fields(core: Core) -> list[object]:
-    """A list instead of an object, as a machine has hundreds of cores."""
-    return [format_cpulist(core.cpus), core.node, core.package, core.llc]
+def _core_fields(core: Core) -> CoreFields:
+    return format_cpulist(core.cpus), core.node, core.package, core.llc
 
 
 def _gpu_fields(gpu: Gpu) -> GpuFields:
@@ -168,43 +201,30 @@ def from_json(text: str, path: str) -> Topology:
     if "cores" not in data:
         raise TopologyError(f"{path}:1: has no cores: it is from an older numa-align; gather it anew")
     try:
-        return _topology(data)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise TopologyError(f"{path}: does not describe a machine: {type(error).__name__}: {error}") from None
+        return _topology(read_fields(MachineFields, data))
+    except ValueError as error:
+        raise TopologyError(f"{path}: does not describe a machine: {error}") from None
 
 
-def _topology(data: dict[str, Any]) -> Topology:
+def _topology(data: MachineFields) -> Topology:
     return Topology(
         parse_cpulist(data["cpus"]["online"]),
         tuple(
-            Node(int(node["id"]), parse_cpulist(node["cpus"]), int(node["memory_bytes"]), _kind(node["kind"]))
+            Node(node["id"], parse_cpulist(node["cpus"]), node["memory_bytes"], node["kind"])
             for node in data["nodes"]
         ),
-        tuple(tuple(int(distance) for distance in row) for row in data["distances"]),
-        tuple(
-            Core(parse_cpulist(cpus), node, int(package), int(llc))
-            for cpus, node, package, llc in data["cores"]
-        ),
+        tuple(map(tuple, data["distances"])),
+        tuple(Core(parse_cpulist(cpus), node, package, llc) for cpus, node, package, llc in data["cores"]),
         tuple(_gpu(gpu) for gpu in data["gpus"]),
     )
 
 
-def _kind(text: object) -> NodeKind:
-    for kind in NODE_KINDS:
-        if text == kind:
-            return kind
-    raise ValueError(f"kind is {text!r}")
-
-
-def _gpu(data: dict[str, Any]) -> Gpu:
-    minor = None if data["minor"] is None else int(data["minor"])
+def _gpu(data: GpuFields) -> Gpu:
     vendor = VENDORS.get(data["vendor"])
-    if data["source"] not in SOURCES:
-        raise ValueError(f"source is {data['source']!r}")
     return Gpu(
-        vendor=str(data["vendor"]),
-        bdf=str(data["bdf"]),
-        minor=minor,
+        vendor=data["vendor"],
+        bdf=data["bdf"],
+        minor=data["minor"],
         uuid=data["uuid"],
         model=data["model"],
         index=data["index"],
@@ -212,5 +232,5 @@ def _gpu(data: dict[str, Any]) -> Gpu:
         source=data["source"],
         cpus=parse_cpulist(data["cpus"]),
         memory_nodes=tuple(data["memory_nodes"]),
-        device=None if minor is None or vendor is None else f"{vendor.device}{minor}",
+        device=None if vendor is None or data["minor"] is None else f"{vendor.device}{data['minor']}",
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Optional, TypedDict
 
-from ..names import PathWord
+from ..names import PathWord, PolicyMode, State
 from ..process.held_nics import HeldNics
+from ..process.state import ProcessState
+from ..process.verdict import Verdict
 from ..topology.model import Gpu
 
 #: Colours of the states on paper, distinct in grey too; the word is shown beside each.
@@ -23,8 +25,8 @@ def gpus_text(gpus: Sequence[Gpu]) -> str:
     )
 
 
-class GpuFields(TypedDict):
-    """A GPU in JSON."""
+class UsedGpuFields(TypedDict):
+    """A GPU that a process uses, in JSON."""
 
     bdf: str
     minor: Optional[int]
@@ -49,7 +51,21 @@ class MemoryFields(TypedDict):
     shared_by_node: Optional[dict[str, int]]
 
 
-def gpus_fields(gpus: Sequence[Gpu]) -> list[GpuFields]:
+class ProcessFields(MemoryFields):
+    """What `check` and `job` tell of a process in JSON; None if it is hidden."""
+
+    pid: int
+    task: Optional[int]
+    gpus: list[UsedGpuFields]
+    nics: list[HeldNicFields]
+    policy: Optional[PolicyMode]
+    policy_nodes: Optional[list[int]]
+    state: Optional[State]
+    reason: Optional[str]
+    undone: Optional[str]
+
+
+def gpus_fields(gpus: Sequence[Gpu]) -> list[UsedGpuFields]:
     """GPUs for JSON."""
     return [{"bdf": gpu.bdf, "minor": gpu.minor, "node": gpu.node} for gpu in gpus]
 
@@ -88,4 +104,30 @@ def memory_fields(private: Mapping[int, int], shared: Mapping[int, int]) -> Memo
         "bytes_by_node": {str(node): private.get(node, 0) + shared.get(node, 0) for node in nodes},
         "private_by_node": {str(node): size for node, size in private.items()},
         "shared_by_node": {str(node): size for node, size in shared.items()},
+    }
+
+
+def process_fields(
+    *,
+    pid: int,
+    rank: Optional[int],
+    gpus: Sequence[Gpu],
+    nics: HeldNics,
+    state: Optional[ProcessState],
+    verdict: Optional[Verdict],
+    undone: Optional[str],
+) -> ProcessFields:
+    """A process for JSON; ``state`` and ``verdict`` are None if it is hidden."""
+    hidden: MemoryFields = {"bytes_by_node": None, "private_by_node": None, "shared_by_node": None}
+    return {
+        "pid": pid,
+        "task": rank,
+        "gpus": gpus_fields(gpus),
+        "nics": nics_fields(nics),
+        "policy": state.policy.mode if state else None,
+        "policy_nodes": list(state.policy.nodes) if state else None,
+        **(memory_fields(state.private_by_node, state.shared_by_node) if state else hidden),
+        "state": verdict.state if verdict else None,
+        "reason": verdict.reason if verdict else None,
+        "undone": undone,
     }
