@@ -57,12 +57,8 @@ class ConfRequest:
 
 
 def read_machine(root: str) -> NodeFacts:
-    """The machine below ``root``; the live one's NVML is asked too. Raises ConfError if there is none."""
-    if not Path(root).is_dir():
-        raise ConfError(f"{root}: is not a directory; --root names the one to take for /")
+    """The machine below ``root``; the live one's NVML is asked too. Raises TopologyError if there is none."""
     topology = read_at(root, strict=True)
-    if not topology.online:
-        raise ConfError(f"{root}: no CPU is described below it; is there a sys/devices/system/cpu?")
     check_topology(topology, root)
     tree = Tree(root)
     nvidia = [gpu for gpu in topology.gpus if gpu.vendor == "nvidia"]

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numa_align.cpulist import parse_cpulist
-from numa_align.errors import ConfError
+from numa_align.errors import ConfError, NumaAlignError
 from numa_align.topology.model import Core, Topology
 from numa_align_conf.cli.conf import command
 from numa_align_conf.facts import Kind
@@ -285,7 +285,7 @@ def test_all_of_a_recorded_machine(version: str, tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_gets_a_message(arguments: list[str], message: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfError) as caught:
+    with pytest.raises(NumaAlignError) as caught:
         run(*(argument.format(tmp_path) for argument in arguments))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 
 from ..cpulist import format_cpulist
-from ..errors import OverrideError
+from ..errors import OverrideError, TopologyError
 from ..light_typing import TYPE_CHECKING, NamedTuple
 from ..slurm_files.gres_index import Indexes, find_gres_conf, slurm_indexes
 from ..sysfs import Tree, fields, to_number
@@ -102,9 +102,11 @@ def read_at(
     default in Slurm's usual folders; ``node_name`` is Slurm's name of this node, without which lines
     that begin with ``NodeName=`` cannot be judged.
 
-    Raises nothing but, with ``strict``, OverrideError for a wrong override file. Without ``strict`` such
-    a file is ignored with a warning.
+    Raises nothing but, with ``strict``, OverrideError for a wrong override file, which otherwise is ignored
+    with a warning, and TopologyError if there is no machine.
     """
+    if strict and not os.path.isdir(root):  # noqa: PTH112 (the prolog does without pathlib)
+        raise TopologyError(f"{root}: is not a directory; --root names the one to take for /")
     tree = Tree(root)
     found = find_gres_conf(tree) if gres_conf is None else gres_conf
     return _read(tree, override, found, node_name, strict)
@@ -122,6 +124,9 @@ def _read(
     raw_nodes = _read_nodes(tree, online)
     nodes = tuple(_judge(node, raw_nodes, found) for node in raw_nodes)
     owner, warnings = _node_of_cpu(nodes)
+    if strict and not online:
+        where = tree.path("").rstrip("/") or "/"
+        raise TopologyError(f"{where}: no CPU is described below it; is there a sys/devices/system/cpu?")
     if not online:
         warnings.append("no online CPU can be found")
     machine = Topology(online, nodes, _distances(raw_nodes), _read_cores(tree, online, owner), ())

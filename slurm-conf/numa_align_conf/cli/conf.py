@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 import click
+from numa_align.cli.recorded import root_option
 from numa_align.errors import ConfError
 
 if TYPE_CHECKING:
@@ -19,13 +20,17 @@ PARTS = ("gres", "slurm", "cgroup", "plugstack", "lua", "all")
 #: Parts that are the same for every release and every machine, so that neither has to be known.
 ALIKE = ("cgroup", "plugstack")
 
+version_option = click.option(
+    "--slurm-version", metavar="X.Y", help="Slurm's version.  [default: the one of this machine]"
+)
+
 
 @click.command(
     short_help="Print Slurm's configuration for these nodes.", epilog="Example: numa-align conf gres"
 )
 @click.argument("part", type=click.Choice(PARTS))
-@click.option("--slurm-version", metavar="X.Y", help="Slurm's version.  [default: the one of this machine]")
-@click.option("--root", default="/", metavar="DIR", help="Directory to take for / (a recorded machine).")
+@version_option
+@root_option
 @click.option(
     "--facts",
     multiple=True,

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 import click
+from numa_align.cli.recorded import machine_options
+
+from .conf import version_option
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -22,10 +25,7 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; its fields are in docs/administrators.md.")
 @click.option("--quiet", "-q", is_flag=True, help="Show only findings that are not ok.")
-@click.option("--root", default="/", metavar="DIR", help="Directory to take for / (a recorded machine).")
-@click.option(
-    "--node-name", metavar="NAME", help="Slurm's name of this node.  [default: SLURMD_NODENAME, host name]"
-)
+@machine_options
 @click.option(
     "--slurm-conf",
     type=click.Path(path_type=Path),
@@ -35,7 +35,7 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
         "the running slurmd's, /etc/slurm]"
     ),
 )
-@click.option("--slurm-version", metavar="X.Y", help="Slurm's version.  [default: the one of this machine]")
+@version_option
 def command(
     *,
     as_json: bool,

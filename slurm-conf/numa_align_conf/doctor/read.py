@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Optional
 
 import numa_align
-from numa_align.errors import ConfError
 from numa_align.placement.table import FIRST_WORD, STALE_SECONDS
 from numa_align.placement.table import VERSION as TABLE_VERSION
 from numa_align.process.jobs import jobs_with_steps
@@ -30,7 +29,7 @@ from numa_align.topology.gpu import nvml
 from numa_align.topology.gpu.nvidia import mig_instances
 from numa_align.topology.model import Topology
 from numa_align.topology.nvme import read_disks
-from numa_align.topology.read import read_at
+from numa_align.topology.read import name_here, read_at
 
 from ..elf import built_for
 from ..installed import slurm_conf as installed_slurm_conf
@@ -63,9 +62,7 @@ def read_facts(
     For a recorded machine, what only a running system knows stays unknown.
     """
     tree = Tree(root)
-    if not Path(root).is_dir():
-        raise ConfError(f"{root}: is not a directory; --root names the one to take for /")
-    node = name or os.environ.get("SLURMD_NODENAME") or os.uname().nodename.partition(".")[0]
+    node = name or name_here(os.environ)
     slurm = slurm_conf or _usual_place(tree)
     lines = () if slurm is None else read_conf(slurm, "slurm.conf", root).lines
     settings = {line.key: line.value for line in lines if line.key != "nodename"}
@@ -75,8 +72,6 @@ def read_facts(
         places["nodename"] = own.place
     gres_conf = None if slurm is None else slurm.with_name("gres.conf")
     topology = read_at(root, node_name=node, strict=True, gres_conf=_if_file(gres_conf))
-    if not topology.cores:
-        raise ConfError(f"{root}: no CPU is described below it; is there a sys/devices/system/cpu?")
     live = tree.is_live and slurm_conf is None
     gres_file = _gres_file(gres_conf, root)
     gres = () if gres_file is None else gpu_lines(gres_file, node)
