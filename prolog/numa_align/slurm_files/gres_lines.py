@@ -63,6 +63,7 @@ class GresLine(NamedTuple):
     named: bool = True
     for_node: bool = False
     multiple: bool = False
+    position: int = 0
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -90,12 +91,12 @@ def gpu_lines(file: ConfFile, node: Optional[str]) -> tuple[GresLine, ...]:
     malformed list.
     """
     lines = []
-    for line in file.lines:
+    for position, line in enumerate(file.lines):
         pairs = dict(line.pairs)
         about_gpus = pairs.get("name", "").lower() == "gpu"
         detects = "autodetect" in pairs and line.key != "name"
         if line.key in FIRST_KEYS and (about_gpus or detects) and _holds_for(line, node):
-            lines.append(_gpu_line(line, pairs, about_gpus))
+            lines.append(_gpu_line(line, pairs, about_gpus)._replace(position=position))
     return tuple(sorted(lines, key=lambda line: line.for_node))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Optional
 
 from numa_align.slurm_files.gres_lines import Fault, GresLine
 from numa_align.slurm_files.hostlist import fold
@@ -22,9 +21,6 @@ from .model import Facts, Finding
 _DEAD = "slurmd does not start"
 _NO_GPU = "no job gets a GPU of this node"
 _INVALID = "slurmctld sets the node INVALID: no job runs here"
-
-# Values of Flags= that decide which variables a job gets; all lines of a node have to agree on them.
-_ENVIRONMENT = ("nvidia_gpu_env", "amd_gpu_env", "intel_gpu_env", "opencl_env", "no_gpu_env")
 
 
 def refused_lines(facts: Facts) -> Iterator[Finding]:
@@ -84,7 +80,6 @@ def records(facts: Facts) -> Iterator[Finding]:
     for line in lines:
         yield from _count(line)
         yield from _links(line)
-    yield from _environment(facts, lines)
     yield from _missing(facts, lines)
 
 
@@ -155,29 +150,6 @@ def _links(line: GresLine) -> Iterator[Finding]:
         "the links count for nothing",
         f"{line.place}: no Links=, or the line of `numa-align conf gres`",
     )
-
-
-def _environment(facts: Facts, lines: Sequence[GresLine]) -> Iterator[Finding]:
-    """The first line sets the variables, or leaves Slurm's own; slurmd ends at a line that differs."""
-    first: Optional[GresLine] = None
-    for line in lines:
-        words = _variables(line)
-        if first is not None and words and words != _variables(first):
-            yield _fail(
-                "gres-flags",
-                f"{line.place}: Flags={line.flags}, and {first.place} has "
-                f"{f'Flags={first.flags}' if first.flags else 'none'} (Flags ({line.flags}) does not match "
-                "env flags for previous GRES of same node and name)",
-                _DEAD,
-                f"{line.place}: the same Flags= on every line of this node's GPUs",
-            )
-            return
-        first = first or line
-
-
-def _variables(line: GresLine) -> frozenset[str]:
-    flags = (line.flags or "").lower()
-    return frozenset(word for word in _ENVIRONMENT if word in flags)
 
 
 def _missing(facts: Facts, lines: Sequence[GresLine]) -> Iterator[Finding]:

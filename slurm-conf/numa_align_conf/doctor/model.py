@@ -14,6 +14,7 @@ from ..layout import PARAMETERS, Layout, layout_of
 from ..model import Declared
 from ..version import KNOWN, Version
 from .peers import Peers
+from .repeated import Repeated
 from .scratch import Scratch
 
 #: From harmless to harmful.
@@ -77,9 +78,10 @@ class Facts:
     these files, None if they are not copies. ``patterns``: places in plugstack.conf that include by a
     pattern. ``gpu_plugins``: Slurm's own plugins for GPUs (gpu_nvml.so), None if their folder is unknown.
     ``divided``: a GPU has MIG instances. ``other_gres``: for each other name than gpu in lines for this
-    node, its first place. ``declared_again``: a second line of slurm.conf for this node. ``peers`` is what
-    sends traffic between GPUs and cards through the root complex; ``scratch`` are places for temporary files
-    on NVMe disks.
+    node, its first place. ``declared_again``: a second line of slurm.conf for this node.
+    ``repeated``: keys that occur twice where Slurm takes one value; ``crowded``: places of lines in
+    slurm.conf with more than one setting, each with the second key. ``peers`` is what sends traffic between
+    GPUs and cards through the root complex; ``scratch`` are places for temporary files on NVMe disks.
     """
 
     name: str
@@ -112,6 +114,8 @@ class Facts:
     divided: bool = False
     other_gres: Mapping[str, str] = field(default_factory=dict)
     declared_again: Optional[str] = None
+    repeated: tuple[Repeated, ...] = ()
+    crowded: tuple[tuple[str, str], ...] = ()
     peers: Peers = field(default_factory=Peers)
     scratch: tuple[Scratch, ...] = ()
 

@@ -41,6 +41,7 @@ from ..prefix import installed_prefix
 from ..version import Version, installed_version
 from .model import Facts, Plugin, Script
 from .peers import read_peers
+from .repeated import Repeated, crowded, repeated_on_lines, repeated_settings
 from .scratch import Scratch, find_scratch
 
 _KERNEL_FILES = {
@@ -90,7 +91,7 @@ def read_facts(
         gres_conf=None if gres_conf is None else shown(str(gres_conf), root),
         gres=gres,
         cgroup_conf=None if slurm is None else shown(str(slurm.with_name("cgroup.conf")), root),
-        cgroup=_cgroup(slurm, root),
+        cgroup={line.key: line.value for line in _cgroup_lines(slurm, root)},
         plugins=() if stack is None else tuple(_plugins(stack, root)),
         scripts={key: tuple(_scripts(lines, key, version, tree)) for key in ("prolog", "epilog")},
         kernel=_kernel(tree),
@@ -106,6 +107,8 @@ def read_facts(
         node={} if own is None else own.settings,
         other_gres={} if gres_file is None else other_names(gres_file, node),
         declared_again=_again(lines, node),
+        crowded=tuple(crowded(lines)),
+        repeated=tuple(_repeated(lines, own, gres_file, _cgroup_lines(slurm, root))),
         divided=any(gpu.minor is not None and bool(mig_instances(tree, gpu.minor)) for gpu in topology.gpus),
         controller=_controller(slurm, lines, root),
         peers=read_peers(tree, topology),
@@ -194,11 +197,20 @@ def _gpu_plugins(tree: Tree, settings: Mapping[str, str]) -> Optional[frozenset[
     return next((names for names in found if names), None)
 
 
-def _cgroup(slurm: Optional[Path], root: str) -> dict[str, str]:
+def _cgroup_lines(slurm: Optional[Path], root: str) -> tuple[Line, ...]:
     path = _if_file(None if slurm is None else slurm.with_name("cgroup.conf"))
-    if path is None:
-        return {}
-    return {line.key: line.value for line in read_conf(path, "cgroup.conf", root).lines}
+    return () if path is None else read_conf(path, "cgroup.conf", root).lines
+
+
+def _repeated(
+    lines: Sequence[Line], own: Optional[NodeLine], gres: Optional[ConfFile], cgroup: Sequence[Line]
+) -> Iterator[Repeated]:
+    """In slurm.conf, on this node's line, on any line of gres.conf, and in cgroup.conf."""
+    yield from repeated_settings(lines)
+    yield from repeated_on_lines(() if own is None else (own.line,))
+    yield from repeated_settings(() if gres is None else gres.lines)
+    yield from repeated_on_lines(() if gres is None else gres.lines)
+    yield from repeated_settings(cgroup)
 
 
 def _stack(slurm: Optional[Path], settings: Mapping[str, str], root: str) -> Optional[Stack]:

@@ -99,6 +99,27 @@ def declared_twice(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def single_values(facts: Facts) -> Iterator[Finding]:
+    """Lines with two settings, and keys that stand twice: the first value does not hold."""
+    for place, key in facts.crowded:
+        yield Finding(
+            "slurm-line",
+            "fail",
+            f"{place}: {key}= is behind another setting (Parse error in file {facts.slurm_conf})",
+            "no daemon starts, and no command works",
+            f"{place}: put {key}= on a line of its own",
+        )
+    for one in facts.repeated:
+        where = "twice on this line" if one.earlier == one.later else f"in {one.earlier} already"
+        yield Finding(
+            "key-twice",
+            "warn",
+            f"{one.later}: {one.key}= is {where} ({one.key} specified more than once, latest value used)",
+            f"{one.key}={one.value} does not count, and every Slurm daemon and command complains",
+            f"{one.earlier}: remove {one.key}={one.value}, or the later one",
+        )
+
+
 def declared_shape(facts: Facts) -> Iterator[Finding]:
     """Compares declared with real sockets, cores and threads."""
     declared = facts.declared

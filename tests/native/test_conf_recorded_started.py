@@ -1,0 +1,115 @@
+"""What `numa-align conf` writes for every recorded machine with GPUs, held against daemons that run.
+
+slurmctld and slurmd are started with it on the machine's own files: the node is idle, every GPU that the
+files name is counted, and no daemon complains of anything that it does not say of a node without GPUs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from builder.recorded import answered, is_complete, unanswered, unpacked
+from numa_align.errors import ConfError
+from numa_align.slurm_files.hostlist import expand
+from numa_align_conf.facts import Kind
+from numa_align_conf.generate import kinds_of_machine
+from numa_align_conf.gres import gres_conf
+from numa_align_conf.slurm import slurm_conf
+from numa_align_conf.version import Version, parse_version
+
+from native import Native
+
+from .slurmd_asked import put_machine
+from .started import base, start
+
+PARTITION = "PartitionName=main Nodes=node1 Default=YES\n"
+
+# slurmd takes the memory of the host for that of the machine; it is no part of what is asked here.
+_MEMORY = re.compile(r"RealMemory=\d+")
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[list[tuple[Path, Kind]]]:
+    """Machines with GPUs that can be read at all."""
+    with unpacked() as folder:
+        found = []
+        for root in (*(root for root, _ in answered(folder)), *unanswered(folder)):
+            try:
+                (kind,) = kinds_of_machine(str(root), ["node1"])
+            except ConfError:
+                continue
+            if kind.topology.gpus:
+                found.append((root, kind))
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def restored(native: Native) -> Iterator[None]:
+    """The cluster as other modules have it."""
+    yield
+    native.run("pkill -x slurmctld; pkill -x slurmd; sleep 0.5")
+    native.configure(native.config)
+
+
+def put_devices(native: Native, text: str) -> None:
+    """Make the device files that a gres.conf names."""
+    names = [name for listed in re.findall(r"\bFile=(\S+)", text) for name in expand(listed)]
+    made = "; ".join(f"test -e {name} || mknod -m 666 {name} c 226 {i}" for i, name in enumerate(names))
+    native.run(f"mkdir -p /dev/dri; {made or 'true'}", check=True)
+
+
+def written(native: Native, kind: Kind, version: Version) -> dict[str, str]:
+    """Both files, in a cluster that has nothing else of the node."""
+    ours = slurm_conf([kind], version).replace("NodeName=node1 ", "NodeName=node1 NodeAddr=10.11.12.1 ")
+    ours = _MEMORY.sub("RealMemory=100", ours)
+    keys = tuple(f"{line.partition('=')[0]}=" for line in ours.splitlines() if line[:1].isalpha())
+    rest = [line for line in base(native).splitlines() if not line.startswith(keys)]
+    return {"slurm.conf": "\n".join([*rest, ours, PARTITION]), "gres.conf": gres_conf([kind], version)}
+
+
+def counted(gres: str) -> int:
+    """How many GPUs a Gres= has."""
+    return sum(map(int, re.findall(r"\bgpu:(?:[\w.+-]+:)?(\d+)", gres)))
+
+
+def named(files: dict[str, str]) -> int:
+    """How many GPUs slurm.conf declares."""
+    node = next(line for line in files["slurm.conf"].splitlines() if line.startswith("NodeName=node1 "))
+    declared = re.search(r" Gres=(\S+)", node)
+    return counted(declared[1]) if declared else 0
+
+
+def is_detected(files: dict[str, str]) -> bool:
+    """Whether the GPUs' device files are unknown, as the driver was not loaded when the machine was recorded.
+
+    Such files leave the GPUs to AutoDetect=, and no Slurm of Debian's has the plugin for it.
+    """
+    return re.search(r"^NodeName=node1 AutoDetect=(?!off)", files["gres.conf"], re.MULTILINE) is not None
+
+
+@pytest.mark.parametrize(
+    ("recorded", "least"), [(False, 10), pytest.param(True, 30, marks=pytest.mark.matrix)]
+)
+def test_slurm_takes_what_is_written_for_each_machine(
+    recorded: bool, least: int, native: Native, machines: list[tuple[Path, Kind]]
+) -> None:
+    """Our own machines every day, those of the archive, which take minutes, with the matrix."""
+    plain = base(native) + "GresTypes=gpu\nNodeName=node1 NodeAddr=10.11.12.1\n" + PARTITION
+    usual = start(native, {"slurm.conf": plain}).complaints
+    asked, refused = 0, {}
+    for root, kind in machines:
+        files = written(native, kind, parse_version(native.slurm))
+        if (root.parent.name != "own") != recorded or is_detected(files):
+            continue
+        put_machine(native, root)
+        put_devices(native, files["gres.conf"])
+        node = start(native, files)
+        asked += 1
+        new = sorted(node.complaints - usual)
+        if (node.state, counted(node.gres), new) != ("IDLE", named(files), []):
+            refused[f"{root.parent.name}/{root.name}"] = (node.state, node.reason, node.gres, new)
+    assert refused == {}
+    assert asked >= (least if is_complete() or not recorded else 0)
