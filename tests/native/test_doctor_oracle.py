@@ -24,6 +24,7 @@ from unit.site_cases import CASES, machine_of, needs_cases
 
 from native import Native
 
+from .conftest import OWN
 from .slurmd_asked import Answer, ask, put_machine
 
 MACHINE = Machine(
@@ -46,7 +47,8 @@ def machine(native: Native, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     put_machine(native, root)
     folder = root / "usr/lib/slurm"
     folder.mkdir(parents=True)
-    plugins = native.run("find /usr/lib -name 'gpu_*.so' -printf '%f\\n'", check=True).stdout.split()
+    where = "/usr/lib" if OWN is None else OWN.prefix
+    plugins = native.run(f"find {where} -name 'gpu_*.so' -printf '%f\\n'", check=True).stdout.split()
     for name in plugins:
         (folder / name).touch()
     yield root
@@ -240,6 +242,17 @@ KINDS: dict[str, tuple[str, str | bytes, str | None]] = {
     "links without -1": (GRES, UNTYPED.replace(" Cores", " Links=4,4 Cores"), "wrong"),
     "links that are no numbers": (GRES, UNTYPED.replace(" Cores", " Links=x Cores"), "wrong"),
     "another gres that GresTypes= lacks": (GRES, UNTYPED + "Name=mps Count=800\n", "wrong"),
+    "shards": ("Gres=gpu:8,shard:64", UNTYPED + "Name=shard Count=64\n", "ok"),
+    "shards that slurm.conf lacks": (GRES, UNTYPED + "Name=shard Count=64\n", "wrong"),
+    "more shards than declared": ("Gres=gpu:8,shard:8", UNTYPED + "Name=shard Count=64\n", "wrong"),
+    "another gres with files": (
+        "Gres=gpu:8,nic:2",
+        UNTYPED + "Name=nic File=/dev/nvidia[0-1]\n",
+        "ok",
+    ),
+    "a list of nodes backwards": (GRES, UNTYPED + "NodeName=gpu[5-4] Name=gpu File=/dev/nvidia0\n", "wrong"),
+    "AutoDetect= beside lines without the type": (TYPED_GRES, "AutoDetect=nvml\n" + UNTYPED, "wrong"),
+    "AutoDetect= beside lines": (TYPED_GRES, "AutoDetect=nvml\n" + GOOD, "ok"),
     "a byte order mark": (GRES, b"\xef\xbb\xbf" + UNTYPED.encode(), "wrong"),
     "a space that is none": (GRES, UNTYPED.replace(" Cores", "\u00a0Cores"), "wrong"),
     "AutoDetect=off": (GRES, "AutoDetect=off\n" + UNTYPED, "ok"),
@@ -257,11 +270,14 @@ KINDS: dict[str, tuple[str, str | bytes, str | None]] = {
 }  # fmt: skip
 
 
+WITH_OTHERS = [kind for kind in KINDS if "shard" in kind or "with files" in kind]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_doctor_says_of_each_kind_what_slurm_says(kind: str, native: Native, machine: Path) -> None:
     gres, text, right = KINDS[kind]
     files = {
-        "slurm.conf": f"{HEAD}GresTypes=gpu\n{NODE} {gres}\n",
+        "slurm.conf": f"{HEAD}GresTypes={'gpu,shard,nic' if kind in WITH_OTHERS else 'gpu'}\n{NODE} {gres}\n",
         "gres.conf": text,
         "one.conf": UNTYPED,
     }

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from ..errors import ConfError
 from ..light_typing import TYPE_CHECKING, NamedTuple
-from .hostlist import HostlistError, expand, in_hostlist
+from ..sysfs import to_number
+from .hostlist import MAX_NODES, HostlistError, expand, in_hostlist
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -100,15 +101,40 @@ def gpu_lines(file: ConfFile, node: Optional[str]) -> tuple[GresLine, ...]:
     return tuple(sorted(lines, key=lambda line: line.for_node))
 
 
-def other_names(file: ConfFile, node: str) -> dict[str, str]:
-    """The names of other gres in lines for this node, each with the place of its first line."""
-    found: dict[str, str] = {}
+class OtherGres(NamedTuple):
+    """A gres that is no gpu (shard, mps, nic): the place of its first line, and how many its lines have.
+
+    ``number`` is None where a Count= is no number.
+    """
+
+    name: str
+    place: str
+    number: Optional[int]
+
+
+def other_gres(file: ConfFile, node: str) -> tuple[OtherGres, ...]:
+    """What lines for this node have besides GPUs, in order. Raises ConfError for a list that is none."""
+    found: dict[str, OtherGres] = {}
     for line in file.lines:
         name = line.get("name")
-        known = line.key in FIRST_KEYS and name is not None and name.lower() != "gpu"
-        if known and _holds_for(line, node):
-            found.setdefault(name or "", line.place)
-    return found
+        if line.key not in FIRST_KEYS or name is None or name.lower() == "gpu" or not _holds_for(line, node):
+            continue
+        before = found.get(name, OtherGres(name, line.place, 0))
+        number = _number(line)
+        total = None if before.number is None or number is None else before.number + number
+        found[name] = before._replace(number=total)
+    return tuple(found.values())
+
+
+def _number(line: Line) -> Optional[int]:
+    """Count=, else the number of files, else one; None for a number with a suffix or what is none."""
+    count, files = line.get("count"), line.get("file") or line.get("files")
+    if count is not None:
+        return to_number(count)
+    try:
+        return len(expand(files)) if files else 1
+    except HostlistError as error:
+        raise ConfError(f"{line.place}: {error}") from None
 
 
 def _holds_for(line: Line, node: Optional[str]) -> bool:
@@ -147,6 +173,8 @@ def faults(file: ConfFile) -> Iterator[Fault]:
     """Lines that are wrong on any node: slurmd also reads those of other nodes."""
     for line in file.lines:
         first, *others = [key for key, _ in line.pairs]
+        if first == "nodename":
+            yield from _no_list(line)
         if first in ("name", "nodename") and "name" in (first, *others) and _COMMON.issuperset(others):
             continue
         if first not in FIRST_KEYS:
@@ -157,6 +185,13 @@ def faults(file: ConfFile) -> Iterator[Fault]:
             yield from _unknown(line.place, others)
             if first == "nodename" and "name" not in others and "autodetect" not in others:
                 yield Fault(line.place, "name", "without it the line is ignored", fatal=False)
+
+
+def _no_list(line: Line) -> Iterator[Fault]:
+    try:
+        expand(line.value, MAX_NODES)
+    except HostlistError as error:
+        yield Fault(line.place, "nodename", str(error), fatal=False)
 
 
 def _unknown(place: str, keys: Sequence[str]) -> Iterator[Fault]:

@@ -71,7 +71,7 @@ def _expand_piece(piece: str, brackets: int, limit: int) -> list[str]:
     tails = _expand_piece(tail, brackets - 1, limit) if tail else [""]
     for part in inside.split(","):
         low, high, width = _range(part.strip())
-        if low is None or high is None or high - low >= limit:
+        if low is None or high is None or not 0 <= high - low < limit:
             raise HostlistError(f"{piece[:40]!r} is not a list of names")
         names.extend(f"{head}{n:0{width}d}{end}" for n in range(low, high + 1) for end in tails)
         if len(names) > limit:

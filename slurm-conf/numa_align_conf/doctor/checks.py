@@ -30,7 +30,7 @@ CHECKS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
     gres_compare.records,
     gres_flags.gpu_flags,
     gres_compare.declared_gres,
-    gres_compare.other_names,
+    gres_compare.others,
     gres_detect.detected_gres,
     gres_checks.gres_lines,
     gres_checks.restricted_cores,

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from numa_align.slurm_files.gres_lines import Fault, GresLine
+from numa_align.slurm_files.gres_lines import Fault, GresLine, OtherGres
 from numa_align.slurm_files.hostlist import fold
 
-from ..gres_words import Wanted, count_of, misspelt, wanted_gpus
+from ..gres_words import Wanted, count_of, entries_of, misspelt, wanted_gpus
 from .gres_detect import detects
 from .merge import Merged, merge, slots
 from .model import Facts, Finding
@@ -30,18 +30,34 @@ def refused_lines(facts: Facts) -> Iterator[Finding]:
             yield _refused(facts, fault)
 
 
-def other_names(facts: Facts) -> Iterator[Finding]:
-    """Lines about other gres (mps, shard, nic) that are not in GresTypes=: Slurm ignores them."""
+def others(facts: Facts) -> Iterator[Finding]:
+    """Lines about other gres (mps, shard, nic) against GresTypes= and Gres= of slurm.conf."""
     types = _gres_types(facts)
-    for name, place in facts.other_gres.items():
-        if name not in types and facts.has_gpus and facts.slurm_conf is not None:
+    for one in facts.other_gres if facts.has_gpus and facts.slurm_conf is not None else ():
+        if one.name not in types:
             yield _fail(
                 "gres-types",
-                f"{place}: Name={name} is not in GresTypes= (Ignoring gres.conf record, invalid name: "
-                f"{name})",
-                f"no job gets {name} here",
-                f"{facts.place('grestypes')}: GresTypes={','.join([*types, name])}",
+                f"{one.place}: Name={one.name} is not in GresTypes= (Ignoring gres.conf record, invalid "
+                f"name: {one.name})",
+                f"no job gets {one.name} here",
+                f"{facts.place('grestypes')}: GresTypes={','.join([*types, one.name])}",
             )
+        elif one.number is not None and facts.declared_gres is not None:
+            yield from _other_count(facts, one, one.number)
+
+
+def _other_count(facts: Facts, one: OtherGres, found: int) -> Iterator[Finding]:
+    wanted = sum(entry.number for entry in entries_of(facts.declared_gres or "") if entry.name == one.name)
+    place = facts.place("nodename")
+    if wanted < found:
+        yield _fail(
+            "gres-count",
+            f"{place}: Gres= has {wanted} {one.name}, {one.place} has {found} (A line in gres.conf for GRES "
+            f"{one.name} has {found - wanted} more configured than expected in slurm.conf. Ignoring extra "
+            "GRES)",
+            "what is in excess is given to no job",
+            f"{place}: Gres= with {one.name}:{found}, or no such line in {facts.gres_conf}",
+        )
 
 
 def _gres_types(facts: Facts) -> list[str]:
@@ -51,11 +67,9 @@ def _gres_types(facts: Facts) -> list[str]:
 
 def _refused(facts: Facts, fault: Fault) -> Finding:
     sure = fault.since is None or facts.version is not None
-    said = (
-        f"Parsing error at unrecognized key: {fault.key}"
-        if fault.fatal
-        else "Invalid GRES data, no type name"
-    )
+    said = f"Parsing error at unrecognized key: {fault.key}"
+    if not fault.fatal:
+        said = "Invalid range" if fault.key == "nodename" else "Invalid GRES data, no type name"
     return Finding(
         "gres-key",
         "fail" if sure else "warn",

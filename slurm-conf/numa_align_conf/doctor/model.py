@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Optional
 
-from numa_align.slurm_files.gres_lines import Fault, GresLine
+from numa_align.slurm_files.gres_lines import Fault, GresLine, OtherGres
 from numa_align.topology.model import Topology
 
 from ..layout import PARAMETERS, Layout, layout_of
@@ -77,8 +77,8 @@ class Facts:
     are about. ``node`` has the keys of the node's line. ``controller``: the host that has the originals of
     these files, None if they are not copies. ``patterns``: places in plugstack.conf that include by a
     pattern. ``gpu_plugins``: Slurm's own plugins for GPUs (gpu_nvml.so), None if their folder is unknown.
-    ``divided``: a GPU has MIG instances. ``other_gres``: for each other name than gpu in lines for this
-    node, its first place. ``declared_again``: a second line of slurm.conf for this node.
+    ``divided``: a GPU has MIG instances. ``other_gres``: what lines for this node have
+    besides GPUs. ``declared_again``: a second line of slurm.conf for this node.
     ``repeated``: keys that occur twice where Slurm takes one value; ``crowded``: places of lines in
     slurm.conf with more than one setting, each with the second key. ``peers`` is what sends traffic between
     GPUs and cards through the root complex; ``scratch`` are places for temporary files on NVMe disks.
@@ -112,7 +112,7 @@ class Facts:
     controller: Optional[str] = None
     patterns: tuple[str, ...] = ()
     divided: bool = False
-    other_gres: Mapping[str, str] = field(default_factory=dict)
+    other_gres: tuple[OtherGres, ...] = ()
     declared_again: Optional[str] = None
     repeated: tuple[Repeated, ...] = ()
     crowded: tuple[tuple[str, str], ...] = ()

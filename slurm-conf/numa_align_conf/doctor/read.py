@@ -18,7 +18,7 @@ from numa_align.placement.table import FIRST_WORD, STALE_SECONDS
 from numa_align.placement.table import VERSION as TABLE_VERSION
 from numa_align.process.jobs import jobs_with_steps
 from numa_align.slurm_files.conffile import ConfFile, Line, read_conf, shown
-from numa_align.slurm_files.gres_lines import GresLine, faults, gpu_lines, other_names
+from numa_align.slurm_files.gres_lines import GresLine, faults, gpu_lines, other_gres
 from numa_align.slurm_files.hostlist import in_hostlist
 from numa_align.slurm_files.node_lines import NodeLine, node_line, node_lines
 from numa_align.slurm_files.render_nodes import render_nodes, with_render_nodes
@@ -105,7 +105,7 @@ def read_facts(
         gpu_plugins=_gpu_plugins(tree, settings),
         gres_faults=() if gres_file is None else tuple(faults(gres_file)),
         node={} if own is None else own.settings,
-        other_gres={} if gres_file is None else other_names(gres_file, node),
+        other_gres=() if gres_file is None else other_gres(gres_file, node),
         declared_again=_again(lines, node),
         crowded=tuple(crowded(lines)),
         repeated=tuple(_repeated(lines, own, gres_file, _cgroup_lines(slurm, root))),
