@@ -18,8 +18,8 @@ _INSTEAD = (
     "TaskPlugin=task/affinity\nProctrackType=proctrack/linuxproc\nJobAcctGatherType=jobacct_gather/none\n"
 )
 
-# What has nothing to do with a site's files: Debian's Slurm without PMIx, and the replacement above.
-_NOISE = re.compile(r"pmix|\bmpi\b|for pam_slurm_adopt", re.IGNORECASE)
+# What has nothing to do with a site's files: Debian's Slurm without PMIx, the replacement above, a busy host.
+_NOISE = re.compile(r"pmix|\bmpi\b|for pam_slurm_adopt|High latency for \d+ calls", re.IGNORECASE)
 
 # What differs from one start to the next: time, process, port, job.
 _PREFIX = re.compile(r"^\[[^\]]*\]\s*|\b\d+(?=\.\d)")
