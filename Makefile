@@ -137,8 +137,9 @@ archive: source
 	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$(SOURCE_DATE_EPOCH) -C build -c $(SOURCE) | \
 		gzip -n >$(PACKAGES)/$(SOURCE).tar.gz
 
-# dpkg-buildpackage passes no variables on: debian/rules finds this one in the environment.
+# dpkg-buildpackage passes no variables on: debian/rules finds these in the environment.
 deb: export SLURM := $(SLURM)
+deb: export SLURM_CONF_DIR := $(SLURM_CONF_DIR)
 
 # Who answers for the packages; Debian's own variables have a site's or a distributor's address.
 MAINTAINER ?= $(or $(DEBFULLNAME),numa-align developers) <$(or $(DEBEMAIL),numa-align@example.org)>
@@ -149,6 +150,10 @@ deb: python-floor source
 	cd build/$(SOURCE)/debian && for file in plugin.*; do \
 		mv $$file numa-align-plugin-slurm$(SLURM_VERSION).$${file#plugin.}; done && \
 		cp overrides numa-align.lintian-overrides && \
+		sed -i 's|@SLURM_CONF_DIR@|$(SLURM_CONF_DIR)|g' numa-align-plugin-slurm* numa-align.* && \
+		sed -i 's|^/||' *.install && \
+		case $(SLURM_CONF_DIR) in /etc/*) ;; *) \
+			echo $(PLUGSTACKDIR)/numa-align.conf >numa-align-plugin-slurm$(SLURM_VERSION).conffiles;; esac && \
 		sed 's|@SLURM@|$(SLURM_VERSION)|g; s|@MAINTAINER@|$(MAINTAINER)|' control.in >control && \
 		sed "s|@VERSION@|$(VERSION)|; s|@MAINTAINER@|$(MAINTAINER)|; s|@DATE@|$$(LC_ALL=C date -u -R -d @$(SOURCE_DATE_EPOCH))|" changelog.in >changelog
 	if test -n "$(MAN_PAGES)"; then echo usr/share/man >>build/$(SOURCE)/debian/numa-align.install; fi
@@ -161,7 +166,8 @@ rpm: python-floor archive
 	mv $(PACKAGES)/$(SOURCE).tar.gz build/rpm/SOURCES
 	rpmbuild -bb --define "_topdir $(CURDIR)/build/rpm" --define "slurm_version $(SLURM_VERSION)" \
 		--define "version_ $(VERSION)" --define "packager $(MAINTAINER)" \
-		--define "python_ $(PYTHON)" $(if $(SLURM),--define "slurm_prefix $(SLURM)") $(RPM_OPTIONS) packaging/numa-align.spec
+		--define "python_ $(PYTHON)" $(if $(SLURM),--define "slurm_prefix $(SLURM)") \
+		--define "slurm_conf_dir $(SLURM_CONF_DIR)" $(RPM_OPTIONS) packaging/numa-align.spec
 	find build/rpm/RPMS -name '*.rpm' -exec mv {} $(PACKAGES) \;
 
 # One wheel for every Python from 3.9 on (the stable ABI) and for every Linux of this machine's kind with a glibc

@@ -353,6 +353,44 @@ def test_lintian_finds_no_error_in_the_debian_packages(debian: dict[str, Path]) 
     assert done.returncode == 0, done.stdout
 
 
+@pytest.fixture
+def prefix(tmp_path: Path) -> Path:
+    """A Slurm that is no package: its headers, and a folder of its own for slurm.conf."""
+    shutil.copytree("/usr/include/slurm", tmp_path / "slurm/include/slurm")
+    (tmp_path / "slurm/etc").mkdir()
+    return tmp_path / "slurm"
+
+
+def test_the_deb_for_a_slurm_below_a_prefix_keeps_the_sites_words(copy: Path, prefix: Path) -> None:
+    packages = built(copy, "deb", "dh", "DEB_OPTIONS=-d", f"SLURM={prefix}")
+    plugin = next(path for path in packages if path.name.startswith(f"numa-align-plugin-slurm{release()}_"))
+    conf = f"{prefix}/etc/plugstack.conf.d/numa-align.conf"
+    listed = subprocess.run(["dpkg", "-c", plugin], capture_output=True, text=True, check=True).stdout
+    assert f".{conf}\n" in listed and "./etc/slurm" not in listed
+
+    def control(name: str) -> str:
+        command = ["dpkg", "-I", str(plugin), name]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert control("conffiles").splitlines() == [conf]
+    for script in ("prerm", "postrm", "preinst"):
+        assert conf in control(script) and "@" not in control(script).replace('"$@"', "")
+
+
+def test_the_rpm_for_a_slurm_below_a_prefix_keeps_the_sites_words(copy: Path, prefix: Path) -> None:
+    packages = built(copy, "rpm", "rpmbuild", "RPM_OPTIONS=--nodeps", f"SLURM={prefix}")
+    plugin = next(path for path in packages if path.name.startswith(f"numa-align-plugin-slurm{release()}-"))
+
+    def asked(question: str) -> str:
+        command = ["rpm", "-qp", question, str(plugin)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    conf = f"{prefix}/etc/plugstack.conf.d/numa-align.conf"
+    assert asked("--configfiles").splitlines() == [conf]
+    assert "/etc/slurm/" not in asked("-l")
+    assert f'still-used.sh" {prefix}/etc;' in asked("--scripts")
+
+
 @pytest.mark.matrix
 def test_a_release_has_the_same_bytes_wherever_it_is_built(copy: Path, tmp_path: Path) -> None:
     sums = []

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Optional
 
@@ -72,6 +73,27 @@ def install(python: str, folder: Path, package: Path) -> Path:
 def test_the_wheel_is_for_every_python_and_linux(packages: Path) -> None:
     (wheel,) = packages.glob("*.whl")
     assert "-cp39-abi3-" in wheel.name and "manylinux_2_" in wheel.name
+
+
+def test_the_wheel_has_our_two_packages_and_nothing_else(packages: Path) -> None:
+    (wheel,) = packages.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        (top,) = (name for name in names if name.endswith("/top_level.txt"))
+        assert archive.read(top).decode().split() == ["numa_align", "numa_align_conf"]
+    folders = {name.partition("/")[0] for name in names if "/" in name}
+    assert {name for name in folders if not name.startswith("numa_align-")} == {
+        "numa_align",
+        "numa_align_conf",
+    }
+
+
+def test_wheel_and_sources_made_again_are_the_same_bytes(packages: Path) -> None:
+    before = {path.name: path.read_bytes() for path in packages.iterdir()}
+    for path in packages.iterdir():
+        path.unlink()
+    call("make", "-C", packages.parents[1], "wheel")
+    assert {path.name: path.read_bytes() for path in packages.iterdir()} == before
 
 
 @pytest.mark.parametrize("version", VERSIONS)
