@@ -187,7 +187,7 @@ def _refuse_what_others_need(
         return
     whom = f"{fold(others)} too" if others else "other nodes too, which are not known here"
     raise ConfError(
-        f"{shared.place}: holds for every node, and a line for these alone would take it from {whom}: "
+        f"{shared.place}: applies to every node, and lines for these alone would take it from {whom}: "
         "generate for all nodes with GPUs (--facts, or --node for all that are equal), or give it NodeName="
     )
 
@@ -453,7 +453,7 @@ def _divided(key: str, value: str, all_names: Sequence[str], names: Sequence[str
     except HostlistError:
         each = ()
     if len(each) != len(all_names):
-        raise _NotDividedError(f"{_KEYS.get(key, key)}={value} does not run along with the names")
+        raise _NotDividedError(f"{_KEYS.get(key, key)}={value} does not have one entry per name")
     chosen = dict(zip(all_names, each))
     text = fold([chosen[name] for name in names])
     # Addresses belong to names by their order.

@@ -134,7 +134,7 @@ def read_kinds(paths: Iterable[Path]) -> tuple[Kind, ...]:
             file = _load(member)
             other = loaded.setdefault(file.name, file)
             if (other.key, other.memory) != (file.key, file.memory):
-                raise ConfError(f"{file.path}: says other things of node {file.name} than {other.path} does")
+                raise ConfError(f"{file.path}: differs from {other.path} about node {file.name}")
     if not loaded:
         raise ConfError("no facts: name files of `numa-align topo --json`, or a folder that has some")
     by_key: dict[str, list[_File]] = {}

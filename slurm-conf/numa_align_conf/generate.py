@@ -75,7 +75,7 @@ def kinds_of_machine(root: str, names: Sequence[str]) -> tuple[Kind, ...]:
     every = [name for part in names for name in unfold(part)]
     if not every:
         if not Tree(root).is_live:
-            raise ConfError(f"{root}: say --node NAME: a recorded machine does not know what Slurm calls it")
+            raise ConfError(f"{root}: give --node NAME: a recording does not contain the node's name")
         every = [os.environ.get("SLURMD_NODENAME") or os.uname().nodename.partition(".")[0]]
     if len(every) == 1:
         return (kind_of_one(every[0], machine),)

@@ -103,7 +103,7 @@ class Gres:
         topology, layout = self.kind.topology, self.layout
         yield (
             f"# {self.kind.folded}: {len(layout.sockets)} sockets ({layout.socket_name} each) of "
-            f"{layout.cores_per_socket} cores, {layout.threads} threads a core, {len(topology.gpus)} GPUs"
+            f"{layout.cores_per_socket} cores, {layout.threads} threads per core, {len(topology.gpus)} GPUs"
         )
         for remark in self.remarks:
             yield from comment(remark)
@@ -168,7 +168,7 @@ def gres_of(kind: Kind, layout: Layout, version: Version) -> Gres:
     order = [gpu.minor for gpu in gpus if gpu.minor is not None]
     if order != sorted(order):
         remarks.append(
-            "In the order of the PCI addresses, which CUDA and NVML count by; the minors have another."
+            "In the order of the PCI addresses, by which CUDA and NVML count; the minors have another."
         )
     return Gres(kind, layout, tuple(records), tuple(remarks))
 
@@ -253,8 +253,8 @@ def _head(version: Version) -> Iterator[str]:
     elif version.checks_sockets:
         yield f"# Slurm {version} takes whole sockets only; else the node does not register."
     yield from comment(
-        "AutoDetect is off, as it takes what it detects for right: a GPU whose firmware names no NUMA node, "
-        "say. AutoDetect=nvml serves better for GPUs with MIG instances."
+        "AutoDetect is off, as it trusts what it detects, also if a GPU's firmware names no NUMA node. "
+        "AutoDetect=nvml serves better for GPUs with MIG instances."
     )
 
 

@@ -149,8 +149,8 @@ def _flaw(machine: Topology, layout: Layout) -> Optional[str]:
     threads = sorted({len(core.cpus) for core in machine.cores})
     if nodes_cut_packages(machine):
         return (
-            "NUMA nodes and packages contradict each other, as in a guest whose cells were cut across its "
-            "sockets: hwloc, by which Slurm counts, ignores such nodes"
+            "NUMA nodes and packages contradict each other, as in a virtual machine whose nodes cut across "
+            "its sockets: hwloc, by which Slurm counts, ignores such nodes"
         )
     if machine.online != tuple(range(len(machine.online))):
         return "CPUs are offline or numbered with gaps, and slurmd's map of cores to CPUs is wrong then"

@@ -50,14 +50,14 @@ def _plugstack(library: str, defaults: str) -> Iterator[str]:
         "run; as required it would stop them and drain nodes. slurmd reads this when it starts."
     )
     yield from comment(
-        "Where nodes get their files from slurmctld (enable_configless) this line stands in plugstack.conf "
+        "Where nodes get their files from slurmctld (enable_configless) this line belongs in plugstack.conf "
         "itself: slurmctld does not send what `include ....d/*.conf` stands for, and complains at each start."
     )
     if defaults:
-        yield from comment("The words behind the path are the site's defaults; users' own words win.")
+        yield from comment("The words after the path are the site's defaults; users' own words win.")
     else:
         yield from comment(
-            "Without words behind the path a step is aligned if it asks for it; `on` aligns every step that "
+            "Without words after the path a step is aligned if it asks for it; `on` aligns every step that "
             "does not say --numa-align=off."
         )
     yield f"optional {library}{' ' if defaults else ''}{defaults}"
@@ -95,7 +95,7 @@ def cli_filter_lua(version: Version) -> str:
     if version.enforces_by_default:
         why = (
             f"Slurm {version} can do\n-- it for all jobs, SelectTypeParameters=ENFORCE_BINDING_GRES; this "
-            "is for sites to which that is too much."
+            "is for sites that do not want that."
         )
     else:
         why = f"Slurm {version} has no ENFORCE_BINDING_GRES."

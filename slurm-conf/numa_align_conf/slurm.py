@@ -49,9 +49,7 @@ def settings(kinds: Sequence[Kind], version: Version, sbin: str = "/usr/sbin") -
 
 
 def _placement(version: Version) -> Iterator[Setting]:
-    yield Setting(
-        "SelectType", "select/cons_tres", "Of the selectors only this one knows GPUs and their cores."
-    )
+    yield Setting("SelectType", "select/cons_tres", "The only selector that supports GPUs and their cores.")
     if version.enforces_by_default:
         yield Setting(
             "SelectTypeParameters",
@@ -101,11 +99,11 @@ def _scripts(version: Version, sbin: str) -> Iterator[Setting]:
     yield Setting(
         "Prolog",
         f"{sbin}/numa-align-prolog",
-        "Describes the node for the plugin, 0.1 s a job and node. Must exist on every node: a Prolog that "
-        "cannot be run drains the node.",
+        "Describes the node for the plugin, in 0.1 s per job and node. Must exist on every node: a Prolog "
+        "that cannot be run drains the node.",
         rule,
     )
-    yield Setting("Epilog", f"{sbin}/numa-align-epilog", "Takes that description away again.", rule)
+    yield Setting("Epilog", f"{sbin}/numa-align-epilog", "Removes that description.", rule)
     yield Setting(
         "PrologFlags",
         "Alloc,Contain",
@@ -122,7 +120,7 @@ def _scripts(version: Version, sbin: str) -> Iterator[Setting]:
             "BatchStartTimeout",
             str(PROLOG_LIMIT),
             f"Slurm {version} warns at each start where this is less than the prolog's limit: a batch job "
-            "whose prolog took longer might be taken for lost. The default is 10.",
+            "whose prolog took longer might be considered lost. The default is 10.",
             "raise",
         )
 
@@ -167,7 +165,7 @@ def node_line(kind: Kind, layout: Layout, version: Version) -> NodeLine:
     if most:
         remarks.append(
             f"RestrictedCoresPerGPU=N in this line, N up to {most}, keeps N cores near each GPU for jobs "
-            "that ask for GPUs: jobs of CPUs alone have so many fewer. It is left to you."
+            "that ask for GPUs: jobs without GPUs have that many fewer. The choice is yours."
         )
     if not layout.is_even:
         remarks.append(

@@ -140,6 +140,6 @@ def needed_version() -> Version:
     if version is None:
         raise ConfError(
             "Slurm's release is not known: no scontrol, slurmd or slurmctld was found (in SLURM=, beside the "
-            "running slurmd, in PATH, in /opt/slurm); say --slurm-version X.Y"
+            "running slurmd, in PATH, in /opt/slurm); give --slurm-version X.Y"
         )
     return version

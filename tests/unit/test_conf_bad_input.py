@@ -71,7 +71,7 @@ CASES: dict[str, tuple[tuple[str, str | bytes] | None, str, str]] = {
     "facts that conflict": (
         ("facts/other.json", to_json(Machine(packages=1).topology(), "n1")),
         "gres --facts FOLDER/facts",
-        "FOLDER/facts/other.json: says other things of node n1 than FOLDER/facts/n1.json does",
+        "FOLDER/facts/other.json: differs from FOLDER/facts/n1.json about node n1",
     ),
     "a slurm.conf that is none": (
         ("slurm.conf", "# ours\n\nroot:x:0:0:root:/root:/bin/bash\n"),

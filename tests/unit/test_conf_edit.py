@@ -97,7 +97,7 @@ def test_what_cannot_be_divided_is_said_and_the_rest_is_shown(tmp_path: Path) ->
     diff = compare("slurm", REQUEST, path)
     assert "+TaskPlugin=task/affinity,task/cgroup" in diff
     said = " ".join(diff.replace("\n+# ", " ").split())
-    assert "slurm.conf:2: NodeAddr=10.0.0.[1-3] does not run along with the names" in said
+    assert "slurm.conf:2: NodeAddr=10.0.0.[1-3] does not have one entry per name" in said
     assert "-NodeName=" not in diff
 
 

@@ -115,7 +115,7 @@ def test_two_files_that_differ_about_a_node_conflict(tmp_path: Path) -> None:
     second.write_text(first.read_text())
     assert len(read_kinds([first, second])) == 1
     second.write_text(to_json(Machine(packages=1).topology(), "n1"))
-    with pytest.raises(ConfError, match=r"n1\.json: says other things of node n1 than .*copy\.json does"):
+    with pytest.raises(ConfError, match=r"n1\.json: differs from .*copy\.json about node n1"):
         read_kinds([tmp_path])
 
 

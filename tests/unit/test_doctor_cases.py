@@ -374,7 +374,7 @@ def test_a_line_for_gpus_of_two_nodes_gets_one_change(cores: str, tmp_path: Path
     findings = [one for one in of_files(tmp_path, ALL_IN_ONE + cores, EIGHT) if "gres-cores" in one["check"]]
     changes = {one["change"].partition(": ")[2] for one in findings}
     assert changes == {
-        "a line for each: File=/dev/nvidia[0-3] Cores=0-47, and File=/dev/nvidia[4-7] Cores=48-95"
+        "one line for each: File=/dev/nvidia[0-3] Cores=0-47, and File=/dev/nvidia[4-7] Cores=48-95"
     }
 
 

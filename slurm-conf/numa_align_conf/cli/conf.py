@@ -21,7 +21,7 @@ PARTS = ("gres", "slurm", "cgroup", "plugstack", "lua", "all")
 ALIKE = ("cgroup", "plugstack")
 
 version_option = click.option(
-    "--slurm-version", metavar="X.Y", help="Slurm's version.  [default: the one of this machine]"
+    "--slurm-version", metavar="X.Y", help="Slurm's version.  [default: this machine's]"
 )
 
 
@@ -44,22 +44,28 @@ version_option = click.option(
     multiple=True,
     metavar="NAME",
     help=(
-        "Name of this node, or which of the nodes in --facts; a list in Slurm's notation.  [default: host "
+        "Name of this node, or nodes of --facts to choose; a list in Slurm's notation.  [default: host "
         "name; all]"
     ),
 )
 @click.option("--diff", metavar="FILE", help="Show what would change in this file. Nothing is written.")
 @click.option(
-    "--defaults", default="", metavar="WORDS", help="The site's words in plugstack.conf, as `on mem=bind`."
+    "--defaults",
+    default="",
+    metavar="WORDS",
+    help="The site's words for plugstack.conf, such as `on mem=bind`.",
 )
 @click.option(
-    "--prefix", default=None, metavar="DIR", help="Where numa-align is installed.  [default: as this one is]"
+    "--prefix",
+    default=None,
+    metavar="DIR",
+    help="Where numa-align is installed.  [default: where this program is]",
 )
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="Print JSON around the text; docs/administrators.md has it.",
+    help="Print the text in JSON; docs/administrators.md has the schema.",
 )
 def command(
     *,
@@ -88,7 +94,7 @@ def command(
             "--root and --facts exclude each other: either one machine or files of several"
         )
     if diff is not None and part in ("all", "lua"):
-        raise click.UsageError(f"--diff compares one file: say gres, slurm, cgroup or plugstack, not {part}")
+        raise click.UsageError(f"--diff compares one file: give gres, slurm, cgroup or plugstack, not {part}")
     request, version = _request(
         part,
         root=root,

@@ -99,7 +99,7 @@ def _proposal(facts: Facts, line: GresLine) -> str:
     if len(parts) == 1:
         return f"Cores={next(iter(parts))}"
     lines = (f"File={fold(devices)} Cores={cores}" for cores, devices in parts.items())
-    return "a line for each: " + ", and ".join(lines)
+    return "one line for each: " + ", and ".join(lines)
 
 
 def _fault(facts: Facts, gpu: Gpu, line: GresLine) -> Optional[tuple[str, str]]:
@@ -108,7 +108,7 @@ def _fault(facts: Facts, gpu: Gpu, line: GresLine) -> Optional[tuple[str, str]]:
         return ("gres-cores-missing", "no Cores=") if _has_far_cores(facts, gpu) else None
     numbers = core_numbers(line.cores)
     if numbers is None:
-        return "gres-cores-list", f"Cores={line.cores} is no list of numbers"
+        return "gres-cores-list", f"Cores={line.cores} is not a list of numbers"
     if numbers == cores_of(facts.aimed, gpu, facts.checked_version).numbers:
         return None
     return _wrong_cores(facts, gpu, line.cores, numbers)
@@ -123,7 +123,7 @@ def _wrong_cores(facts: Facts, gpu: Gpu, text: str, numbers: tuple[int, ...]) ->
     if refused is not None:
         return "gres-cores-socket", f"Cores={text}: {refused}"
     if len(numbers) == len(layout.cores) and _has_far_cores(facts, gpu):
-        return "gres-cores-missing", f"Cores={text} are all cores, which is what no Cores= means"
+        return "gres-cores-missing", f"Cores={text} are all cores, which is the same as no Cores="
     near = _near(facts, gpu, numbers)
     return None if near is None else ("gres-cores-node", near)
 
@@ -154,7 +154,7 @@ def restricted_cores(facts: Facts) -> Iterator[Finding]:
             "fail",
             f"{said}: Slurm {facts.checked_version} has no such key (Parsing error at unrecognized key)",
             "no daemon starts",
-            f"{facts.place('nodename')}: without RestrictedCoresPerGPU=, which 24.05 brought",
+            f"{facts.place('nodename')}: remove RestrictedCoresPerGPU=, which exists since 24.05",
         )
         return
     bare = not detects(facts) and any(line.cores is None for line in facts.gres if line.named)

@@ -74,7 +74,7 @@ def _refused(facts: Facts, fault: Fault) -> Finding:
         "gres-key",
         "fail" if sure else "warn",
         f"{fault.place}: {_KEYS.get(fault.key, fault.key)}=: {fault.what} ({said})",
-        _DEAD if fault.fatal else "the line does nothing",
+        _DEAD if fault.fatal else "the line has no effect",
         f"{fault.place}: see gres.conf(5) of your release",
     )
 
@@ -129,10 +129,10 @@ def _count(line: GresLine) -> Iterator[Finding]:
     if count_of(line.number) is None:
         yield _fail(
             "gres-count",
-            f"{line.place}: Count={line.number} is no number (Invalid GRES record for gpu, invalid count "
+            f"{line.place}: Count={line.number} is not a number (Invalid GRES record for gpu, invalid count "
             f"{line.number})",
             _DEAD,
-            f"{line.place}: no Count=",
+            f"{line.place}: remove Count=",
         )
     elif line.devices and count_of(line.number) != len(line.devices):
         yield _fail(
@@ -161,8 +161,8 @@ def _links(line: GresLine) -> Iterator[Finding]:
     yield _fail(
         "gres-links",
         f"{line.place}: Links={line.links} ({said})",
-        "the links count for nothing",
-        f"{line.place}: no Links=, or the line of `numa-align conf gres`",
+        "the links are ignored",
+        f"{line.place}: remove Links=, or take the line of `numa-align conf gres`",
     )
 
 
@@ -176,12 +176,12 @@ def _missing(facts: Facts, lines: Sequence[GresLine]) -> Iterator[Finding]:
     names, where = fold(missing), ", ".join(dict.fromkeys(places[file] for file in missing))
     yield _fail(
         "gres-driver" if unloaded else "gres-file",
-        f"{where}: {names} {'are' if missing[1:] else 'is'} not there (can't stat gres.conf file "
+        f"{where}: {names} {'do' if missing[1:] else 'does'} not exist (can't stat gres.conf file "
         f"{first})" + (": the driver of the GPUs is not loaded" if unloaded else ""),
         _DEAD,
         "load the driver before slurmd starts (nvidia-modprobe, nvidia-persistenced)"
         if unloaded
-        else f"{where}: name the files that there are",
+        else f"{where}: name the files that exist",
     )
 
 
@@ -213,7 +213,7 @@ def declared_gres(facts: Facts) -> Iterator[Finding]:
             "gres-declared",
             f"{place}: Gres={wrong} (Invalid GRES configured on node {facts.name}: {wrong})",
             _NO_GPU,
-            f"{place}: gpu in small letters",
+            f"{place}: gpu in lower case",
         )
     elif len(kinds) > 1:
         yield _fail(
@@ -277,7 +277,7 @@ def _compared(facts: Facts, place: str, told: tuple[Wanted, ...], lines: list[Gr
             "gres-count",
             f"{place}: Gres= has {wanted} GPUs, {_places(lines)} has {found} (A line in gres.conf for GRES "
             f"gpu has {count} more configured than expected in slurm.conf. Ignoring extra GRES)",
-            f"what is in excess in {_places([line for line, _ in merged.extra])} is given to no job",
+            f"no job gets the excess GPUs of {_places([line for line, _ in merged.extra])}",
             f"{place}: {_with_count(facts.declared_gres or '', found)}",
         )
 
@@ -318,8 +318,8 @@ def _twice(merged: Merged, lines: Sequence[GresLine]) -> Iterator[Finding]:
             yield _fail(
                 "gres-file-twice",
                 f"{line.place}: {names} {'are' if files[1:] else 'is'} in {earlier} already ({said})",
-                _DEAD if counted > 1 else f"what {earlier} says of it counts, and this line does not",
-                f"{line.place}: remove {names}; lines without NodeName= hold for this node too",
+                _DEAD if counted > 1 else f"{earlier} applies, and this line is ignored",
+                f"{line.place}: remove {names}; lines without NodeName= apply to this node too",
             )
 
 
@@ -337,7 +337,7 @@ def _with_count(gres: str, count: int) -> str:
     """The site's text with another number, if it has a single entry; else only the number."""
     entries = wanted_gpus(gres)
     if len(entries) != 1:
-        return f"Gres= with {count} GPUs together"
+        return f"Gres= with {count} GPUs in total"
     kind = entries[0].type
     return "Gres=" + ":".join(["gpu", *([kind] if kind else []), str(count)])
 

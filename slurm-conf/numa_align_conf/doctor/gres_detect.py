@@ -74,7 +74,7 @@ def autodetect(facts: Facts) -> Iterator[Finding]:
 
 def _unknown(facts: Facts, line: GresLine, value: str) -> Finding:
     newer = detector(value)
-    since = ", which came with {}.{:02d}".format(*DETECTORS[newer]) if newer in DETECTORS else ""
+    since = ", which exists since {}.{:02d}".format(*DETECTORS[newer]) if newer in DETECTORS else ""
     known = [word for word, release in DETECTORS.items() if facts.checked_version >= release]
     return _fail(
         f"{line.place}: AutoDetect={value}{since} (unknown autodetect flag)",
@@ -158,7 +158,7 @@ def _counted(facts: Facts) -> Iterator[Finding]:
             "fail",
             f"{place}: Gres= has {wanted} GPUs, AutoDetect={word} finds {found} ({found - wanted} more "
             "configured than expected in slurm.conf. Ignoring extra GRES)",
-            "what is in excess is given to no job",
+            "no job gets the excess GPUs",
             f"{place}: Gres= with {found} GPUs",
         )
 

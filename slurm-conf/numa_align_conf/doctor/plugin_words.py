@@ -30,9 +30,9 @@ def words(facts: Facts) -> Iterator[Finding]:
                 "plugin-words",
                 "fail",
                 f"{entry.place}: the plugin has no word {word!r}",
-                "the site's `on` does not hold: only jobs that ask for it are aligned"
+                "the site's `on` is ignored: only jobs that ask for it are aligned"
                 if on
-                else "slurmd complains at each start, and what the word was to do is not done",
+                else "slurmd complains at each start, and the word has no effect",
                 f"{entry.place}: optional {entry.path} {right}"
                 if right
                 else f"{entry.place}: one of {valid}",

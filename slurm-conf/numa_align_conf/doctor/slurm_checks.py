@@ -25,7 +25,7 @@ def configuration(facts: Facts) -> Iterator[Finding]:
             "slurm-conf",
             "warn",
             "no slurm.conf was found: only the machine is checked",
-            "what Slurm does here is not known",
+            "Slurm's settings here are unknown",
             "name it: --slurm-conf FILE",
         )
     elif (
@@ -81,8 +81,8 @@ def given_files(facts: Facts) -> Iterator[Finding]:
             "configless",
             "warn",
             f"{place}: includes by a pattern (Slurm does not support glob parsing)",
-            "slurmctld complains at each start and does not send these files: nodes have no plugin of theirs",
-            f"{place}: in its place the lines of these files, see `numa-align conf plugstack`",
+            "slurmctld complains at each start and does not send these files: nodes lack the plugins in them",
+            f"{place}: replace it with the lines of these files, see `numa-align conf plugstack`",
         )
 
 
@@ -136,7 +136,7 @@ def declared_shape(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "node-shape",
             "fail",
-            f"{said}, with {facts.aimed.socket_name} for a socket, and nothing tells slurmd to count so",
+            f"{said}, with {facts.aimed.socket_name} as a socket, but no parameter tells slurmd to count so",
             f"slurmd counts {_words(real)}: the node does not register as it is declared",
             _parameter(facts, facts.aimed),
         )
@@ -144,8 +144,8 @@ def declared_shape(facts: Facts) -> Iterator[Finding]:
     yield Finding(
         "node-shape",
         "fail",
-        f"{said} and is {_words(real)}",
-        "Slurm's core numbers mean other cores, so that binding goes wrong: 40 % lost were reported",
+        f"{said} but is {_words(real)}",
+        "Slurm's core numbers mean other cores and binding goes wrong: a loss of 40 % was reported",
         f"{facts.place('nodename')}: {_words(real)}",
     )
 
@@ -186,7 +186,7 @@ def numa_sockets(facts: Facts) -> Iterator[Finding]:
         "Slurm cannot tell nodes apart",
         "cores near a job's GPUs are chosen by package only",
         f"{_parameter(facts, target)}{everyone}, with {_words(target.shape)} and, in "
-        f"{facts.gres_conf or 'gres.conf'}, {_cores(facts, target)}: all of it together",
+        f"{facts.gres_conf or 'gres.conf'}, {_cores(facts, target)}: all of these together",
     )
 
 
@@ -217,7 +217,7 @@ def task_plugins(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "select-type",
             "fail",
-            "SelectType=select/cons_res is gone since Slurm 23.11",
+            "SelectType=select/cons_res was removed in Slurm 23.11",
             "no daemon starts, and no command works",
             f"{facts.place('selecttype')}: SelectType=select/cons_tres",
         )
@@ -225,7 +225,7 @@ def task_plugins(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "select-type",
             "fail",
-            f"SelectType={facts.settings['selecttype']} knows no GPUs",
+            f"SelectType={facts.settings['selecttype']} does not support GPUs",
             "cores are not chosen near GPUs",
             f"{facts.place('selecttype')}: SelectType=select/cons_tres",
         )
@@ -237,9 +237,7 @@ def constraints(facts: Facts) -> Iterator[Finding]:
         return
     costs = {
         "ConstrainCores": "a task can run on cores of other jobs",
-        "ConstrainDevices": (
-            "a task can open others' GPUs, and which are its own is only what variables claim"
-        ),
+        "ConstrainDevices": ("a task can open others' GPUs, and only variables say which are its own"),
     }
     for key, cost in costs.items():
         place = facts.cgroup_conf or "cgroup.conf"
@@ -305,19 +303,19 @@ def _plugin(facts: Facts, entry: Plugin) -> Iterator[Finding]:
         yield Finding(
             "plugin",
             "fail",
-            f"{entry.place}: there is no {entry.path}",
+            f"{entry.place}: {entry.path} does not exist",
             "there is no option --numa-align here",
-            f"install numa-align on this node, or take the line out of {entry.place}",
+            f"install numa-align on this node, or remove the line from {entry.place}",
         )
         return
     if entry.built_for is None:
         yield Finding(
-            "plugin", "fail", f"{entry.path} is no plugin of Slurm", "it is not loaded", "`make install`"
+            "plugin", "fail", f"{entry.path} is not a Slurm plugin", "it is not loaded", "`make install`"
         )
         return
     built = "{}.{:02d}".format(*entry.built_for)
     if facts.version is None:
-        what = f"{entry.path} is there, built for Slurm {built}; which release runs here is not known"
+        what = f"{entry.path} exists, built for Slurm {built}; the release that runs here is unknown"
         yield Finding("plugin", "ok", what)
     elif entry.built_for != facts.version:
         yield Finding(
@@ -328,7 +326,7 @@ def _plugin(facts: Facts, entry: Plugin) -> Iterator[Finding]:
             f"install the package for Slurm {facts.version}, or `make install` with its headers",
         )
     else:
-        yield Finding("plugin", "ok", f"{entry.path} is there and fits this Slurm")
+        yield Finding("plugin", "ok", f"{entry.path} exists and fits this Slurm")
 
 
 def prolog(facts: Facts) -> Iterator[Finding]:
@@ -360,7 +358,7 @@ def prolog(facts: Facts) -> Iterator[Finding]:
                 )
                 yield Finding(key, "fail", f"{place}: {script.path} {wrong}", cost, change)
             elif script.ours:
-                yield Finding(key, "ok", f"{script.path} is there")
+                yield Finding(key, "ok", f"{script.path} exists")
     yield from _prolog_times(facts)
 
 
@@ -390,7 +388,7 @@ def _prolog_times(facts: Facts) -> Iterator[Finding]:
             "warn",
             f"describing this node takes {seconds:.1f} s",
             "every job starts that much later",
-            f"see what /sys or {facts.gres_conf or 'gres.conf'} is slow; Slurm's limit should stay "
+            f"find out whether /sys or {facts.gres_conf or 'gres.conf'} is slow; keep Slurm's limit at "
             f"{PROLOG_LIMIT} s",
         )
     elif seconds is not None:
@@ -404,8 +402,8 @@ def tables(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "tables",
             "warn",
-            f"{len(facts.stale_tables)} binding tables of jobs that are gone ({jobs})",
-            "none yet; that the epilog does not run",
+            f"{len(facts.stale_tables)} binding tables of jobs that have ended ({jobs})",
+            "none yet, but the epilog does not run",
             f"{facts.place('epilog')}: Epilog=; the next epilog removes them",
         )
     others = [job for job in facts.other_tables if job not in facts.stale_tables]

@@ -12,11 +12,11 @@ from .model import Facts, Finding
 #: How a kernel setting affects memory near GPUs; it is for the site to weigh and not a fault. The
 #: figures are from docs/measurements.md.
 _BALANCING = (
-    "it leaves tasks with a memory policy alone, as --numa-align sets one; of a task without one 100 MiB "
-    "that are near had 8,000 page faults a second"
+    "it leaves tasks with a memory policy alone, which --numa-align sets; without one, 100 MiB that were "
+    "near had 8,000 page faults per second"
 )
 _NO_RECLAIM = (
-    "a node full of page cache sends memory elsewhere unless the policy is bind or preferred-many, which "
+    "memory of a node full of page cache goes elsewhere unless the policy is bind or preferred-many, which "
     "--numa-align sets"
 )
 _RECLAIM = (
@@ -67,7 +67,7 @@ def persistence(facts: Facts) -> Iterator[Finding]:
     if facts.persistence:
         yield Finding("persistence", "ok", "persistence mode is on")
     else:
-        cost = "the driver initialises each GPU again whenever it was idle: seconds a job"
+        cost = "the driver initialises each GPU again whenever it was idle: seconds per job"
         change = "systemctl enable --now nvidia-persistenced"
         yield Finding("persistence", "warn", "persistence mode of the GPUs is off", cost, change)
 
@@ -83,7 +83,7 @@ def copies(facts: Facts) -> Iterator[Finding]:
             "warn",
             f"{nodes} NUMA nodes on {packages} packages",
             f"software that copies its weights to each NUMA node holds {nodes} copies: {times} times the "
-            "memory of one copy a package",
-            "tell such software to use one copy a package, or set NPS1 (AMD), SNC off (Intel) in the "
+            "memory of one copy per package",
+            "tell such software to use one copy per package, or set NPS1 (AMD), SNC off (Intel) in the "
             "firmware",
         )
