@@ -1,4 +1,4 @@
-"""What one sample of `numa-align audit` costs on this machine, with more and more processes on it.
+"""What a sample of `numa-align audit` costs on this machine, with a growing number of processes.
 
     python tests/bench/audit.py [PROCESSES ...]        as root for all processes, 200 and 2000 by default
 

@@ -2,9 +2,9 @@
 
     python tests/bench/claim.py
 
-A line a machine. ``claim``: all slices of a step whose tasks are the claimants, at once; ``place``: what
+One line per machine. ``claim``: all slices of a step whose tasks are the claimants, at once; ``place``: what
 one task pays in the plugin (the claim for the step's GPUs, its share of its GPU's slice, memory,
-state), with GPUs and without; ``parse``: reading the table, once a step. The last lines show growth: time
+state), with GPUs and without; ``parse``: reading the table, once per step. The last lines show growth: time
 for a core and claimant must not rise. Exits with 1 if a bound is exceeded on the largest machine: 1000 us
 for the claim, 300 us for a task.
 """
@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 SPANK = HERE.parents[1] / "spank"
 CLAIM_BOUND, PLACE_BOUND = 1000.0, 300.0
 
-#: Nodes, cores, threads a core, GPUs, tasks.
+#: Nodes, cores, threads per core, GPUs, tasks.
 Shape = tuple[int, int, int, int, int]
 LARGEST: Shape = (64, 512, 2, 16, 256)
 SHAPES: dict[str, Shape] = {

@@ -9,7 +9,7 @@ for the DGX A100; ``exclusive``). What they ask the machine
 is answered from the same trees: sysfs, the CPUs of the step, and for NVML and CUDA the GPUs' addresses
 and CPUs. A tool whose file is not given is left out.
 
-One task a GPU. Cores: used by any task; idle, of those in the step; far, not on the node of the GPU of
+One task per GPU. Cores: used by any task; idle, of those in the step; far, not on the node of the GPU of
 a task that has them; shared by several tasks. "fails": the tool raises an error for at least one task.
 """
 
@@ -110,7 +110,7 @@ def load(path: Path, name: str) -> ModuleType:
     return module
 
 
-#: Names of modules that are no names of arguments.
+#: Names of modules that are not valid names of arguments.
 _DOTTED = {"torch__internal": "torch._utils_internal"}
 
 

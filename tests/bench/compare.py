@@ -4,7 +4,7 @@
 
 FILE is ``torch/numa/binding.py`` of PyTorch (2.13.0), which runs as it is in workers that a launcher starts;
 what it asks CUDA, the addresses of the GPUs, is answered by a fake, as there is no CUDA in the machine.
-Everything else is real: Slurm, its cgroups, and the kernel's word on each rank, by the probe of the tests.
+Everything else is real: Slurm, its cgroups, and the kernel's report of each rank, by the tests' probe.
 
 A rank uses the GPU that PyTorch programs use: the one with its number among those that it may open.
 """

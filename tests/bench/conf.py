@@ -35,7 +35,7 @@ KINDS = (
 
 
 def write_facts(folder: Path, nodes: int) -> int:
-    """A file a node, with UUIDs and sizes of memory of its own; returns their bytes."""
+    """Write one file per node, with its own UUIDs and sizes of memory; returns their total size in bytes."""
     texts = [to_json(machine.topology(), "NAME") for machine in KINDS]
     size = 0
     for number in range(nodes):

@@ -1,4 +1,4 @@
-"""What the plugin costs: whole sruns as ratios, and its own CPU time a task and a step.
+"""What the plugin costs: whole sruns as ratios, and its own CPU time per task and per step.
 
     python tests/bench/launch.py [--rounds 20] [--slurm 24.11]
 

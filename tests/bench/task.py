@@ -30,7 +30,7 @@ WRAPPED = (
     "na_step_place", "na_bind_get_cpus", "na_bind_set_cpus", "na_bind_allowed_mems", "na_bind_set_memory",
     "na_bind_get_policy", "na_report_environment", "na_report_programs",
 )  # fmt: skip
-#: Cores a node, GPUs, tasks; two nodes of two threads a core.
+#: Cores per node, GPUs, tasks; two nodes with two threads per core.
 SHAPES = [
     (8, 2, 2),
     (16, 2, 8),

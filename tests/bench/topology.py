@@ -91,7 +91,7 @@ def recorded_machines(rounds: int) -> tuple[float, Path]:
 
 
 def growth(rounds: int, folder: Path) -> None:
-    """One line a machine, each twice as large as the one before in one respect."""
+    """One line per machine, each twice as large as the previous one in one respect."""
 
     def with_gpus(count: int) -> Machine:
         return Machine(packages=2, nodes=4, gpus=on_nodes(*(i % 8 for i in range(count))))

@@ -13,7 +13,7 @@ import os
 from .cards import Card, NvmeDisk
 from .machine import Device, ExtraNode, Machine, on_nodes
 
-#: A folder in memory for tests that make hundreds of machines, or None where there is none.
+#: A folder in memory for tests that make hundreds of machines; None if the host has none.
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 __all__ = ["MEMORY", "Card", "Device", "ExtraNode", "Machine", "NvmeDisk", "on_nodes"]

@@ -22,8 +22,8 @@ _VENDORS = {0x10DE: "nvidia", 0x1002: "amd", 0x8086: "intel"}
 class Device:
     """A PCI function: a GPU by default, or something else that may be taken for one.
 
-    ``node`` is the NUMA node it is attached to (None: nobody knows) and ``source`` how a reader gets
-    to know it: ``numa_node``, ``local_cpulist``, ``bridge``, ``only-node`` or ``none``.
+    ``node`` is the NUMA node it is attached to (None: unknown) and ``source`` how a reader
+    learns it: ``numa_node``, ``local_cpulist``, ``bridge``, ``only-node`` or ``none``.
     ``is_gpu`` says whether a reader should list it. ``way`` is the directory below /sys/devices that it
     hangs in (``pci0000:10/0000:10:01.0``). Fields that are None get a value by position.
     """

@@ -1,6 +1,6 @@
 """Machines of the kinds that sites have, made here, with answers in the shape of the recorded ones.
 
-They stand in for recordings where there are none, so that a fresh checkout tests what reads whole machines.
+They replace recordings if there are none, so that a fresh checkout also tests what reads whole machines.
 Shapes are those that vendors publish; addresses, UUIDs and sizes are made up.
 """
 
@@ -22,7 +22,7 @@ def _amd(*nodes: int) -> tuple[Device, ...]:
     return on_nodes(*nodes, vendor=0x1002, device=0x740C, driver="amdgpu", model=None)
 
 
-#: Every GPU order is another than the nodes'; see each name.
+#: The order of GPUs always differs from that of the nodes; see each name.
 OWN = {
     "workstation-1-gpu": Machine(cores=8, smt=2, gpus=on_nodes(0)),
     "two-sockets-8-gpus": Machine(packages=2, cores=24, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1)),

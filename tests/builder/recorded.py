@@ -1,4 +1,4 @@
-"""Whole machines for a test session: the archive of recorded ones, if it is there, and our own beside it.
+"""Whole machines for a test session: the archive of recorded ones, if it exists, and our own.
 
 Nothing of the archive is in this repository.
 """
@@ -26,7 +26,7 @@ def archive() -> Path:
 
 
 def is_complete() -> bool:
-    """Whether the recorded machines are here, and not our own alone."""
+    """Whether the recorded machines are available, and not only our own."""
     return archive().is_file()
 
 

@@ -1,8 +1,8 @@
 """``make demo``: the same training command without and with --numa-align, on real Slurm.
 
 Boots the test machine (two NUMA nodes, eight GPUs; see tests/machine), runs the steps as an ordinary user and
-shows what the kernel says of every rank. The third and fourth step find node 0 full of page cache: bound by
-hand, and aligned.
+shows what the kernel reports of every rank. The third and fourth step find node 0 full of page cache: one
+with explicit bindings, one aligned.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BY_HAND = "sh -c 'n=$((SLURM_LOCALID / 4)); exec numactl --cpunodebind=$n --pref
 
 @dataclass(frozen=True)
 class Rank:
-    """What ``numa-align check --json`` said of one rank."""
+    """What ``numa-align check --json`` reported of one rank."""
 
     number: int
     gpu: str

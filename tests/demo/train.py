@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 FEATURES, HIDDEN, CLASSES = 512, 16, 8
 STRIPE = FEATURES // CLASSES
-CHUNK, BATCH = 512, 16  # a chunk: 1 MiB of float32 samples; one step a chunk
+CHUNK, BATCH = 512, 16  # a chunk: 1 MiB of float32 samples; one step per chunk
 
 Array = npt.NDArray[Any]
 
@@ -64,7 +64,7 @@ class Network:
 
 
 def train(chunks: int, seed: int) -> tuple[list[float], Array]:
-    """Train on chunks from the loader; returns the losses and the samples kept (1 MiB a chunk)."""
+    """Train on chunks from the loader; returns the losses and the samples kept (1 MiB per chunk)."""
     receive, send = multiprocessing.Pipe(duplex=False)
     loader = multiprocessing.Process(target=load_chunks, args=(chunks, seed, send), daemon=True)
     loader.start()

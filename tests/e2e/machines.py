@@ -49,7 +49,7 @@ def booted(
 
 @contextmanager
 def configured(cluster: Cluster, config: SlurmConfig) -> Iterator[Cluster]:
-    """The cluster with another configuration meanwhile."""
+    """The cluster, with another configuration for the duration of the block."""
     before = cluster.config
     try:
         cluster.configure(config)

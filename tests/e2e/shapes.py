@@ -14,9 +14,9 @@ from .truth import assert_all_aligned, assert_nobody_shares, assert_true
 
 @dataclass(frozen=True)
 class Shape:
-    """A command and how many tasks it starts; `apart`: no core is used by two of them.
+    """A command and the number of its tasks; `apart`: no core is used by two of them.
 
-    `aligned`: at least so many are aligned, and the others are what they say; None: all are aligned.
+    `aligned`: at least this many are aligned, and the others are in the state that they report; None: all.
     """
 
     command: str

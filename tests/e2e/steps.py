@@ -19,7 +19,7 @@ class Runs(Protocol):
     """A machine in QEMU or a native cluster."""
 
     def run(self, command: str, *, user: str = ..., timeout: float = ..., check: bool = ...) -> Result:
-        """Run a text for bash inside."""
+        """Run a bash script inside."""
 
 
 def put_probe(machine: EmulatedMachine) -> None:

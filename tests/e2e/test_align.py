@@ -121,7 +121,7 @@ def test_without_the_option_a_task_is_as_without_the_plugin(machine: EmulatedMac
 
 
 def test_without_the_option_the_table_is_not_read(machine: EmulatedMachine) -> None:
-    """With strictatime each read shows; the step that asks is the proof that it would."""
+    """With strictatime every read is visible; the step that asks for alignment proves that."""
     machine.run("mount -o remount,strictatime /run", check=True)
     stat = "stat -c %X%x /run/numa-align/$SLURM_JOB_ID"
     script = f"{stat}; srun true; {stat}; srun --numa-align true; {stat}"

@@ -89,7 +89,7 @@ def test_audit_tells_the_tasks_of_all_jobs_as_the_kernel_has_them(openable: Emul
             assert f'numa_align_gpus{{state="{state}"}} {count}\n' in metrics
         shown = machine.run("numa-align audit", check=True, timeout=120).stdout
         assert "8 of 8 GPUs in use" in shown
-        # A user sees his own; another sees none of it and is told so.
+        # Users see their own tasks; another user sees none of them and is told so.
         own = json.loads(machine.run("numa-align audit --json", user="user", check=True).stdout)
         assert {(task["job"], task["task"]) for task in own["tasks"]} == set(held)
         other = json.loads(machine.run("numa-align audit --json", user="mallory", check=True).stdout)

@@ -1,4 +1,4 @@
-"""The commands for users in machines with several NUMA nodes, judged by the kernel's word.
+"""The commands for users in machines with several NUMA nodes, judged by what the kernel reports.
 
 Each function of the shared machine goes through several commands, since every step costs seconds there.
 """
@@ -204,7 +204,7 @@ if __name__ == "__main__":
 
 
 def test_a_worker_keeps_its_place_however_often_it_is_placed(machine: EmulatedMachine) -> None:
-    """Of two GPUs on two nodes each worker has its node, of which a second division would leave a half."""
+    """Two GPUs on two nodes: each worker has its node, of which a second division would leave half."""
     machine.copy_in(LAUNCHER, "/opt/launch.py")
     machine.put({"/opt/spawns.py": SPAWNS})
     for method in ("spawn", "forkserver"):

@@ -104,12 +104,12 @@ def intended(kind: Kind) -> dict[int, tuple[int, ...]]:
 ALLOCATE_FILE = Path(__file__).with_name("allocate.c")
 BUILD = "cc -DSLURM_BACKWARD_COMPAT -o /opt/allocate /opt/allocate.c -lslurm"
 
-#: Without what runs on the node, which takes seconds a job on this machine and places nothing.
+#: Without prolog and epilog, which take seconds per job on this machine and place nothing.
 SCRIPTS = re.compile(r"^(Prolog|Epilog|PrologFlags)=.*\n", re.MULTILINE)
 
 
 def near(machine: EmulatedMachine, kind: Kind, jobs: int, order: list[int]) -> int:
-    """Of so many allocations with one GPU, half of them with two CPUs, how many have CPUs of its node only.
+    """How many of these allocations of one GPU, half of them with two CPUs, have only CPUs of its node.
 
     ``order`` has the minors by Slurm's index. Slurm's numbers of CPUs are Linux's here, see `numbers_hold`.
     """
@@ -162,7 +162,7 @@ def doctor_finds_nothing_wrong(machine: EmulatedMachine) -> None:
 def check(machine: EmulatedMachine, jobs: int, *, examined: bool) -> None:
     """The whole statement for a machine that runs with the usual configuration.
 
-    ``examined``: the doctor is asked too, which is no quick one on an emulated machine.
+    ``examined``: doctor is asked too, which takes long on an emulated machine.
     """
     made = generated(machine)
     assert len(made.kind.topology.cores) * machine.topology.threads == machine.topology.cpus

@@ -92,7 +92,7 @@ def two() -> Iterator[Cluster]:
 
 
 def on_both(cluster: Cluster) -> list[Rank]:
-    """Four tasks a machine, those of the first machine first."""
+    """Four tasks per machine, those of the first machine first."""
     command = f"cd /tmp; srun --numa-align -N2 --ntasks-per-node=4 --gpus-per-node=4 {PROBE}"
     ranks = ranks_of(cluster.run(command, user="user", timeout=300, check=True))
     assert len(ranks) == 8

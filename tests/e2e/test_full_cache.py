@@ -75,7 +75,7 @@ def assert_nobody_was_killed(machine: EmulatedMachine) -> None:
 
 
 def test_a_preferred_node_alone_sends_memory_elsewhere(machine: EmulatedMachine) -> None:
-    """What is to be mended: were this not so, nothing else here would show anything."""
+    """The problem itself: without it, the other tests here would prove nothing."""
     fill(machine)
     assert max(near(machine, "", "small slow", "numactl --cpunodebind=0 --preferred=0")) < 0.5
 

@@ -1,6 +1,6 @@
 """Real launchers in a machine with two NUMA nodes and eight CPUs, by the lines of docs/users.md.
 
-An emulated CPU takes a minute or more to import PyTorch, so workers that import it are but two.
+An emulated CPU takes a minute or more to import PyTorch, so only two workers import it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ pytestmark = [pytest.mark.machine, pytest.mark.matrix, pytest.mark.launchers]
 
 SAID = Path(__file__).with_name("said.py")
 
-#: GPUs whose numbers are not in the order of their nodes: who counts CPUs instead of asking is wrong.
+#: GPUs whose numbers are not in the order of their nodes: counting CPUs instead of asking goes wrong.
 TOPOLOGY = Hardware(gpus=(1, 0, 1, 0), memory=3072)
 
 #: Seconds; far more than any of them takes on a host of two cores.
 LIMIT = 1800.0
 
-#: Debian's PyTorch is built without it, and where this variable counts it is the way to say so.
+#: Debian's PyTorch is built without it, and needs this variable to say so.
 WITHOUT_LIBUV = "USE_LIBUV=0"
 
 ALL = "srun --numa-align -n1 -c8 --gpus=4"
@@ -58,7 +58,7 @@ def said(machine: EmulatedMachine, name: str) -> list[Rank]:
 
 
 def assert_each_its_part(workers: Sequence[Rank]) -> None:
-    """Each has its GPU's number, all CPUs of its node that are nobody else's, and memory there."""
+    """Each has its GPU's number, all CPUs of its node that no other has, and memory there."""
     assert_all_aligned(workers, TOPOLOGY, len(workers))
     assert_nobody_shares(workers)
     gpus = [named_gpus(worker, TOPOLOGY) for worker in workers]

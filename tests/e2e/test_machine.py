@@ -1,4 +1,4 @@
-"""The test machine is what it says it is: else no other test on it means anything."""
+"""The test machine is as described; otherwise no other test on it would mean anything."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def test_qemu_dies_with_its_owner(tmp_path: Path) -> None:
 
 
 def _runs(pid: int) -> bool:
-    """A zombie that its new parent has not reaped yet does not run any more."""
+    """A zombie, which its new parent has yet to reap, no longer runs."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

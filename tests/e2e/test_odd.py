@@ -1,4 +1,4 @@
-"""Machines that are not the usual two nodes: what tasks get there, by the kernel's word.
+"""What tasks get on machines other than the usual two nodes, as the kernel reports it.
 
 Each machine is booted once for a Slurm. `make test` has most of them with one Slurm, a minute each; `matrix`
 marks the rest.
@@ -39,7 +39,7 @@ INDEX_IS_NOT_MINOR = "".join(
 )
 ODD = {
     "SMT": Odd(Hardware(cores_per_node=2, threads=2, gpus=(0, 0, 1, 1))),
-    # One core of each task is on the node beside, which has no GPU and is nobody else's.
+    # One core of each task is on a neighbouring node, which has no GPU and belongs to no other task.
     "NPS": Odd(Hardware(packages=2, nodes_per_package=2, cores_per_node=2, memory=512, gpus=(1, 1, 3, 3))),
     "node without memory": Odd(Hardware(memory=(1536, 0), gpus=(0, 0, 1, 1)), everyday=False),
     "one package, GPUs at -1": Odd(Hardware(packages=1, memory=1536, gpus=(None,) * 4), everyday=False),
@@ -72,7 +72,7 @@ def booted(request: pytest.FixtureRequest) -> Iterator[Booted]:
 
 
 def run(booted: Booted, options: str, state: Optional[str] = None) -> list[Rank]:
-    """The tasks of a step, truly in the state that they say, which is this one for all.
+    """The tasks of a step, all verified to be in this state, which they also report.
 
     If it is not `aligned`, one warning says more.
     """

@@ -1,4 +1,4 @@
-"""Each other state than `aligned` has a real allocation and an advice; with that done, it is `aligned`."""
+"""Every state but `aligned` is shown with a real allocation, and following its advice gives `aligned`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIRST = "--distribution=block:block"
 
 
 def one(machine: EmulatedMachine, options: str) -> tuple[Rank, str]:
-    """The only task of a step and the only warning about it, "" where there is none."""
+    """The only task of a step and the only warning about it, "" if there is none."""
     result = machine.run(f"srun {options} {PROBE}", user="user", cwd="/tmp", timeout=300, check=True)
     (rank,) = ranks_of(result)
     assert_true(rank, machine.topology)

@@ -1,4 +1,4 @@
-"""Whether a report is true: what a task says in NUMA_ALIGN_* against what the kernel says of it."""
+"""Whether a report is true: a task's NUMA_ALIGN_* compared with what the kernel reports of it."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ READY_LIMIT = 60.0
 #: A user without rights, whom every system has.
 NOBODY = 65534
 
-#: What numa-align has no opinion on; `numa-align conf` writes the rest.
+#: Settings that do not concern numa-align; `numa-align conf` writes the rest.
 SLURM_CONF = f"""\
 ClusterName=gpu
 SlurmctldHost=node1(10.11.12.1)
@@ -183,7 +183,7 @@ class Cluster:
         """The words that run a line of shell inside."""
         spaces = ["--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup"]
         words = ["nsenter", f"--target={self._pid}", *spaces, "-S", str(user), "-G", str(user), "--wdns=/tmp"]
-        # Into the cgroup first: from within a cgroup namespace nobody comes in who was outside.
+        # Into the cgroup first: a cgroup namespace can only be entered from inside that cgroup.
         join = f'echo 0 >{GROUP}/init.scope/cgroup.procs && exec "$@"'
         return ["sh", "-c", join, "sh", *words, "--", "sh", "-c", command]
 
@@ -234,7 +234,7 @@ class Cluster:
         return "\n".join(f"-- {name}\n" + "\n".join(text.splitlines()[-lines:]) for name, text in texts)
 
     def stop(self) -> None:
-        """Take it all away; it is nothing to stop it twice."""
+        """Remove everything; stopping twice is harmless."""
         outer, self._outer, self._pid = self._outer, None, 0
         if outer is not None:
             end(outer)

@@ -1,4 +1,4 @@
-"""The driver's word on its GPUs, asked of NVML and of the kernel directly: no code of the project."""
+"""What the driver reports of its GPUs, from NVML and the kernel directly, without code of the project."""
 
 from __future__ import annotations
 

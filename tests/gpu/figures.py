@@ -30,7 +30,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "prolog"
 
 
 def machine() -> Iterator[str]:
-    """What was measured on."""
+    """The machine that was measured."""
     cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     topology = read_here()
     nodes = ", ".join(f"{node.id}: CPUs {format_cpulist(node.cpus)}" for node in topology.nodes)
@@ -103,7 +103,7 @@ def prolog(cluster: Cluster) -> Iterator[str]:
 
 
 def launch(cluster: Cluster) -> Iterator[str]:
-    """What the option adds to a step, rounds of the two interleaved; and the plugin's own account."""
+    """What the option adds to a step, in interleaved rounds, and what the plugin itself reports."""
     lines = {
         "no option": "srun -n2 -c4 --gpus=2 true",
         "--numa-align": "srun --numa-align -n2 -c4 --gpus=2 true",
@@ -111,7 +111,7 @@ def launch(cluster: Cluster) -> Iterator[str]:
     spent: dict[str, list[float]] = {name: [] for name in lines}
     for _ in range(ROUNDS):
         for name, line in lines.items():
-            # One job after the other: a step must not wait for the epilog of the last.
+            # One job after the other: a step must not wait for the previous job's epilog.
             cluster.await_jobs(0)
             spent[name] += times(cluster.inside(line, NOBODY), rounds=1, env=cluster.environment())
     for name, line in lines.items():

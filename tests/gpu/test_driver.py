@@ -42,7 +42,7 @@ def test_without_the_driver_s_files_the_whole_topology_is_the_same() -> None:
 
 @root_only
 def test_without_the_driver_s_files_it_is_nvml_that_answers() -> None:
-    """Blocking NVML's module has to show: otherwise the test above compares nothing."""
+    """Blocking NVML's module has to have an effect: otherwise the test above compares nothing."""
     program = (
         "import sys; sys.modules['pynvml'] = None\n"
         "from numa_align.topology.read import read_here\n"

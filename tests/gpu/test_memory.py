@@ -1,4 +1,4 @@
-"""Pinned memory, which GPUs read: it follows the policy of the task, and counts as the task's memory."""
+"""Pinned memory, which GPUs read, follows the policy of the task and counts as the task's memory."""
 
 from __future__ import annotations
 

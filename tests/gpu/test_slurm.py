@@ -16,7 +16,7 @@ from gpu.tasks import Task, train, uuids
 
 
 def placed(task: Task) -> None:
-    """What holds for every aligned task: the kernel says what the plugin said."""
+    """True for every aligned task: the kernel reports the same as the plugin."""
     assert task.state == "aligned"
     assert task.cpus == set(parse_cpulist(task.environment["NUMA_ALIGN_CPUS"]))
     assert all(cpus <= task.cpus for cpus in (*task.threads, *task.workers))
@@ -77,7 +77,7 @@ def test_one_task_with_two_gpus_has_a_slice_for_each(cluster: Cluster) -> None:
 
 @pytest.mark.gpus(2)
 def test_the_second_job_on_the_node_has_the_second_gpu(cluster: Cluster, gpus: tuple[Gpu, ...]) -> None:
-    """Both see CUDA_VISIBLE_DEVICES=0; the second job's GPU is another all the same."""
+    """Both see CUDA_VISIBLE_DEVICES=0; the second job's GPU is a different one nevertheless."""
     first = cluster.start(f"srun -n1 --gpus=1 {sys.executable} -c 'import time; time.sleep(60)'", user=NOBODY)
     try:
         cluster.await_jobs(1)

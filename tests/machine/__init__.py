@@ -1,4 +1,4 @@
-"""A QEMU machine with NUMA nodes, pretended GPUs and real Slurm, to try the project on.
+"""A QEMU machine with NUMA nodes, fake GPUs and real Slurm, on which to try the project.
 
 from machine import EmulatedMachine, Hardware, SlurmConfig
 

@@ -1,4 +1,4 @@
-"""A folder of things that take long to make, shared by all runs on this host.
+"""A folder of files that take long to make, shared by all runs on this host.
 
 An entry is named after a hash of all that went into it, is made in a scratch folder under a lock, and appears
 by one rename: a run that is killed leaves no half-made entry, and two runs at once make an entry once.

@@ -1,4 +1,4 @@
-"""What is started by `with` and taken away however the block ends."""
+"""Objects that `with` starts, and that are removed however the block ends."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _Self = TypeVar("_Self", bound="Started")
 
 
 class Started(ABC):
-    """A start that fails half-way is taken away as well."""
+    """A start that fails half-way is undone as well."""
 
     @abstractmethod
     def start_all(self) -> None:
-        """Have everything run that the block needs."""
+        """Start everything that the block needs."""
 
     @abstractmethod
     def stop(self) -> None:
-        """Take it all away; it is nothing to stop it twice."""
+        """Remove everything; stopping twice is harmless."""
 
     def __enter__(self: _Self) -> _Self:
         try:

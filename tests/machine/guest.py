@@ -199,7 +199,7 @@ class Guest(Runs):
 
     @contextlib.contextmanager
     def _cut_off_by_qemu(self) -> Iterator[None]:
-        """That QEMU has ended is the better error; its status is there a moment after its socket."""
+        """If QEMU has ended, that is the better error; its status is available shortly after its socket."""
         try:
             yield
         except (TimeoutError, EOFError, ConnectionError, QMPError):

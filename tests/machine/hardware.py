@@ -1,4 +1,4 @@
-"""Describe the hardware of a test machine and say it to QEMU.
+"""Describe the hardware of a test machine, for QEMU.
 
 A `Topology` is data only: packages, NUMA nodes, cores, distances, memory and GPUs. From it come QEMU's
 arguments, and what a test needs to know beforehand to check the guest's answers: which CPUs a node has, which
@@ -187,7 +187,7 @@ class Hardware:
         return arguments
 
     def gpu_files(self) -> dict[str, str]:
-        """What stands under /proc/driver on a machine with the driver loaded."""
+        """The contents of /proc/driver on a machine with the driver loaded."""
         files = {f"nvidia/gpus/{gpu.bdf}/information": gpu.information() for gpu in self.gpu_table()}
         if files:
             files["nvidia/version"] = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15\n"

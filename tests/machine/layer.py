@@ -1,4 +1,4 @@
-"""Programs that only some machines have, as a second disk that lies over the first.
+"""Programs that only some machines have, as a second disk that overlays the first.
 
 They are installed in a chroot of an overlay over the image's tree: what that writes is the layer. A machine
 that asks for none boots as it did, and all the others share the image.

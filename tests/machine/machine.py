@@ -23,7 +23,7 @@ from .slurm import Node, SlurmConfig
 
 BOOT_LIMIT = 240.0
 SLURM_LIMIT = 240.0
-#: A saved machine is up in two seconds; what has not woken by then does not.
+#: A saved machine is up in two seconds; one that is not by then never will be.
 WAKE_LIMIT = 30.0
 BOOTS = SAVES = 3
 
@@ -213,7 +213,7 @@ class EmulatedMachine(Started, Runs):
         self.run([SLURM, "await"], timeout=timeout, check=True)
 
     def stop(self) -> None:
-        """Take the machine away; it is nothing to stop it twice."""
+        """Remove the machine; stopping twice is harmless."""
         atexit.unregister(self.stop)
         guest, self._guest = self._guest, None
         qemu, self._qemu = self._qemu, None

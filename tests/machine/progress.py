@@ -1,4 +1,4 @@
-"""Say what is being built or booted, since both take long enough to make a person wonder."""
+"""Report what is being built or booted, since both take long."""
 
 from __future__ import annotations
 

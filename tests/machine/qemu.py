@@ -1,4 +1,4 @@
-"""Run one QEMU process, and see to it that it never outlives us."""
+"""Run one QEMU process, which never outlives this program."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Qemu:
         self._process: subprocess.Popen[bytes] | None = background.call(self._spawn, [*arguments, *fixed])
 
     def _spawn(self, arguments: list[str]) -> subprocess.Popen[bytes]:
-        """Under setpriv, by which the kernel kills QEMU when we die, be it by SIGKILL."""
+        """Run under setpriv, so that the kernel kills QEMU when we die, even by SIGKILL."""
         with (self.folder / "output").open("wb") as output:
             return subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", QEMU, *arguments],

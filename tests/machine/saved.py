@@ -1,4 +1,4 @@
-"""Keep the memory of a booted machine, so that the next one of its shape is there in a second.
+"""Keep the memory of a booted machine, so that the next one of its shape is ready in a second.
 
 QEMU writes a running machine to a file as it would migrate it to another host. The guest's root is read-only
 with an overlay in memory, so that file and the disk are the whole machine. Slurm does not run in it yet.
@@ -82,7 +82,7 @@ def await_running(qemu: Qemu) -> None:
 
 
 async def _connected(qemu: Qemu) -> QMPClient:
-    """The socket's file is there a moment before QEMU listens on it, which on a busy host is seen."""
+    """The socket's file exists a moment before QEMU listens on it, which shows on a busy host."""
     while not qemu.monitor_socket.exists():
         qemu.check()
         await asyncio.sleep(PAUSE)

@@ -1,4 +1,4 @@
-"""Asking for alignment and reading the answer: what the native tests have in common."""
+"""What the native tests share: asking for alignment and reading the answer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def site(native: Native, words: str) -> contextlib.AbstractContextManager[None]:
 
 
 def assert_healthy(native: Native) -> None:
-    """No daemon crashed and no node was drained, by whatever was done to the plugin."""
+    """No daemon crashed and no node was drained, whatever was done to the plugin."""
     native.settle()
     crashes = native.run("grep -iE 'segfault|killed by signal|signal 11|stack smash' /var/log/slurm/*.log")
     assert crashes.stdout == ""

@@ -1,4 +1,4 @@
-"""One native cluster a Slurm version for all tests: it is up in a second."""
+"""One native cluster per Slurm version for all tests: it is up in a second."""
 
 from __future__ import annotations
 

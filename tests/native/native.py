@@ -142,7 +142,7 @@ class Native(Started):
         first_job = 1 + self.configurations * JOBS_OF_ONE_CONFIGURATION
         files = config.files([node], with_project=self.project is not None, first_job=first_job)
         self.configurations += 1
-        # 22.05 has no word for none, but does nothing with its v1 plugin unless another plugin asks.
+        # 22.05 cannot turn it off, but its v1 plugin does nothing unless another plugin asks.
         plugin = "cgroup/v1" if self.slurm == "22.05" else "disabled"
         files["/etc/slurm/cgroup.conf"] = f"CgroupPlugin={plugin}\n"
         files["/etc/hosts"] = "127.0.0.1 localhost\n10.11.12.1 node1\n"
@@ -247,7 +247,7 @@ class Native(Started):
             path.chmod(mode)
 
     def stop(self) -> None:
-        """Take it all away; it is nothing to stop it twice."""
+        """Remove everything; stopping twice is harmless."""
         outer, self._outer, self._pid = self._outer, None, 0
         if outer is not None:
             end(outer)

@@ -1,4 +1,4 @@
-"""slurmctld and slurmd started on a machine that is a tree of files: what they make of a site's files."""
+"""slurmctld and slurmd, started on a machine that is a tree of files: how they take a site's files."""
 
 from __future__ import annotations
 

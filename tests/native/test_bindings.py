@@ -1,4 +1,4 @@
-"""--cpu-bind and --mem-bind beside --numa-align, on real Slurm: what stays, what is kept at the new place."""
+"""--cpu-bind and --mem-bind with --numa-align, on real Slurm: what stays, what is kept at the new place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`numa-align check` in steps of real Slurm: as often as a step likes, and whatever is in its way."""
+"""`numa-align check` in steps of real Slurm: repeatedly, and whatever obstructs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the running Slurm says of a node is read the same in each of its forms."""
+"""The running Slurm's report of a node means the same in each of its formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cli_filter of ``numa-align conf lua`` in real sbatch: binding is enforced for whom it should be."""
+"""The cli_filter of ``numa-align conf lua`` in real sbatch: binding is enforced for the right jobs."""
 
 from __future__ import annotations
 

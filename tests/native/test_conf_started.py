@@ -1,4 +1,4 @@
-"""What `numa-align conf` writes, and a site's files after its --diff was applied, held against daemons.
+"""What `numa-align conf` writes, and a site's files with its --diff applied, checked by real daemons.
 
 slurmctld and slurmd are started before and after on a machine that is a tree of files: the node is idle, its
 GPUs are counted, and no daemon complains of what it did not complain of before. Then doctor finds nothing.
@@ -84,7 +84,7 @@ def _unnumbered(root: Path) -> None:
         file.write_text("-1\n")
 
 
-#: What the builder has no word for.
+#: What the builder cannot express.
 ODD = {"guest whose cells cut packages": _cut, "packages without numbers": _unnumbered}
 
 

@@ -76,7 +76,7 @@ def told(root: Path, files: Mapping[str, str | bytes], node: str, version: str) 
 
 
 def refused(answer: Answer, gres: str) -> str | None:
-    """Why Slurm does not do with these GPUs what it should; None if it does.
+    """Why Slurm does not treat these GPUs as it should; None if it does.
 
     ``gres`` is Gres= of the node: `slurmd -G` is content with fewer GPUs, and slurmctld then is not ("count
     reported lower than configured").

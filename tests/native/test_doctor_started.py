@@ -1,4 +1,4 @@
-"""What doctor says of a node, and what it tells to change, held against daemons that run.
+"""What doctor reports of a node, and the changes that it advises, checked by running daemons.
 
 `slurmd -G` (test_doctor_oracle.py) does not know what slurmctld refuses. Here both daemons run, slurmd with
 a machine that is a tree of files, and the node is what scontrol says it is.

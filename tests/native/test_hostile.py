@@ -1,4 +1,4 @@
-"""Users who try: no crash, nothing outside the step and the run directory, and a message that can be read."""
+"""Hostile users: no crash, nothing outside the step and the run directory, and a readable message."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .asking import last_job, said_by_plugin
 pytestmark = pytest.mark.native
 
 RUN = "/run/numa-align"
-#: How the option travels to slurmstepd; who sets it by hand passes srun's own check.
+#: How the option reaches slurmstepd; setting it by hand bypasses srun's own check.
 SMUGGLED = "_SLURM_SPANK_OPTION_numa_align_numa_align"
 #: How sbatch and salloc hand the option to every srun below them.
 INHERITED = "SLURM_SPANK__SLURM_SPANK_OPTION_numa_align_numa_align"
@@ -146,7 +146,7 @@ def test_a_run_directory_that_is_not_roots_alone_is_not_read(native: Native, job
 
 
 def test_prolog_and_epilog_follow_no_link_out_of_the_run_directory(native: Native) -> None:
-    """Root's own links at that: a user could make none."""
+    """Even links of root's own: users cannot make any."""
     native.put({"/tmp/precious": "precious\n"})
     number = int(last_job(native)) + 1
     names = " ".join(f"{RUN}/{n} {RUN}/.{n}.new" for n in range(number, number + 3))

@@ -34,7 +34,7 @@ def test_failed_and_late_commands_raise_with_the_daemons_logs(native: Native) ->
 
 
 def _marks_on_the_host() -> list[str]:
-    """What a cluster that is not confined would leave; its processes are looked for one by one."""
+    """What an unconfined cluster would leave behind; its processes are searched one by one."""
     lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
     mounts = [line for line in lines if line.split()[1].startswith("/mnt")]
     return [*mounts, *(str(path) for path in Path("/dev").glob("nvidia*")), *map(str, Path("/mnt").iterdir())]

@@ -1,5 +1,5 @@
-"""The word nic in real Slurm: which cards tasks are told to use, with cards that are a table's and files that
-are no cards (``/sys/class/infiniband`` is a folder of this test).
+"""The word nic in real Slurm: which cards tasks are told to use. The cards are only in the table, and their
+files are fakes (``/sys/class/infiniband`` is a folder of this test).
 """
 
 from __future__ import annotations

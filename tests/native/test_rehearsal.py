@@ -51,7 +51,7 @@ def test_a_rehearsal_decides_and_sets_nothing(native: Native, job: str) -> None:
 def test_a_mistyped_site_word_aligns_no_task_and_is_logged_by_slurmd(
     native: Native, job: str, words: str, meant: str
 ) -> None:
-    """A site that meant to rehearse is not to bind its users; who asks himself is served all the same."""
+    """A site that meant to rehearse must not bind its users; users who ask for it are served nevertheless."""
     lines = int(native.run("cat /var/log/slurm/*.log | wc -l", check=True).stdout)
     with site(native, words):
         rank = ask(native, job, "-c1 --gpus=1")

@@ -40,7 +40,7 @@ def run_a_job(native: Native) -> tuple[float, str]:
 
 # -- State D -----------------------------------------------------------------------------------
 
-#: A file system whose server reads every question and answers none: who asks waits in state D until it has
+#: A file system whose server reads every request and answers none: callers wait in state D until it has
 #: (fs/fuse/dev.c, request_wait_answer), as with a server of NFS that has gone.
 SILENT = """
 import ctypes, os, struct, sys
@@ -60,7 +60,7 @@ while True:
 
 @contextlib.contextmanager
 def silent(native: Native, folder: str) -> Iterator[None]:
-    """Nothing that is asked of this folder is answered."""
+    """No request about this folder is answered."""
     native.put({"/opt/silent.py": SILENT})
     native.run(f"mkdir -p {folder}; [ -e /dev/fuse ] || mknod -m 600 /dev/fuse c 10 229", check=True)
     server = native.start(["python3", "/opt/silent.py", folder])
@@ -135,7 +135,7 @@ def pids_hierarchy() -> Path | None:
 
 @contextlib.contextmanager
 def crowded(native: Native, room: int) -> Iterator[None]:
-    """slurmd, and what it starts, may have so many processes more; threads count (cgroup v1 pids.txt).
+    """slurmd, and what it starts, may have this many more processes; threads count (cgroup v1 pids.txt).
 
     The cgroup is the host's, and is taken away again.
     """
@@ -184,7 +184,7 @@ def scripts(native: Native, text: str) -> Iterator[None]:
 
 @pytest.mark.skipif(pids_hierarchy() is None, reason="no cgroup with a limit of processes can be made here")
 def test_a_prolog_that_cannot_fork_does_not_drain_the_node(native: Native) -> None:
-    """Where a script that is nothing but `exit 0` leaves the node alone, so does ours; others do not."""
+    """If a script that only has `exit 0` leaves the node alone, so does ours; other scripts do not."""
     rooms = range(1, 5)
     ours = {room for room in rooms if drains(native, room)}
     with scripts(native, "#!/bin/sh\nexit 0\n"):

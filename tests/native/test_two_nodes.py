@@ -1,7 +1,7 @@
 """What depends on several NUMA nodes, on a host with one: the table says that its two CPUs are two nodes.
 
-The plugin believes the table, as root wrote it; the kernel has the last word on CPUs here as everywhere, and
-on memory in tests/e2e.
+The plugin trusts the table, which root wrote; the kernel is the judge of CPUs here as everywhere, and
+of memory in tests/e2e.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def job(native: Native) -> Iterator[str]:
 def test_one_task_with_gpus_on_several_nodes_is_told_once(
     native: Native, job: str, options: str, advised: bool
 ) -> None:
-    """What most people type: `srun -n1 --gpus=8 torchrun`, whose workers nobody places."""
+    """The usual command: `srun -n1 --gpus=8 torchrun`, whose workers are not placed."""
     result = native.run(f"srun --jobid={job} --overlap {options}", user="user", check=True)
     assert result.stderr.count(ADVISED) == advised, result.stderr
 

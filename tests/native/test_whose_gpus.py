@@ -1,4 +1,4 @@
-"""Which GPUs a task has where device files are open to all: Slurm's word, then what the runtime is shown."""
+"""Which GPUs a task has if everybody can open device files: Slurm's list, then the runtime's variable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A machine on which it shows who divides what: hosts with two CPUs hide it. The decision is pure."""
+"""A machine large enough to show how CPUs are divided, unlike hosts with two CPUs. The decision is pure."""
 
 from __future__ import annotations
 

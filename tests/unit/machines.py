@@ -1,6 +1,6 @@
 """Machines of any shape as hypothesis strategies, and the claim's notion of near, written anew.
 
-The builder makes machines as they are sold; here are the others too: nodes of different sizes,
+The builder makes machines as they are sold; these include all others: nodes of different sizes,
 without CPUs or without memory, numbers with gaps, distances that make no sense.
 """
 
@@ -164,7 +164,7 @@ def subsets(draw: st.DrawFn, topology: Topology) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Near:
-    """Who is near whom on a machine, by the words of the design."""
+    """What is near what on a machine, according to the design."""
 
     topology: Topology
 

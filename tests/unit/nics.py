@@ -16,7 +16,7 @@ from numa_align.topology.model import PATHS, Nic, Topology
 from numa_align.topology.read import read_at
 from unit.machines import Near, topologies
 
-#: The fabrics, the first that there is taken: Ethernet is what leads to the storage and outside.
+#: The fabrics, of which the first present one is used: Ethernet usually leads to the storage and outside.
 FABRICS = ("infiniband", "slingshot", "efa", "roce", "iwarp")
 
 
@@ -121,7 +121,7 @@ def hgx(
     more: Sequence[Card] = (),
     **fields: Any,
 ) -> Topology:
-    """Eight GPUs on switches of their own, four a node; a card on some of the switches.
+    """Eight GPUs on switches of their own, four per node; a card on some of the switches.
 
     ``more`` are functions of a card that is there: they are where it is.
     """

@@ -67,7 +67,7 @@ def check_nobody_is_empty(case: Case) -> None:
 
 
 def check_disjoint(case: Case) -> None:
-    """While there are CPUs enough; after that no CPU has more claimants than it must."""
+    """If there are enough CPUs; otherwise no CPU has more claimants than necessary."""
     holders = Counter(cpu for cpus in case.slices for cpu in cpus)
     most = max(holders.values(), default=0)
     assert most <= max(1, -(-len(case.live) // max(1, len(case.cpus))))
@@ -90,7 +90,7 @@ def check_equals_are_even(case: Case) -> None:
 
 
 def check_nearest_first(case: Case) -> None:
-    """Nobody holds a far core while a nearer one is unused or with somebody who is farther from it."""
+    """No claimant has a far core while a nearer one is unused or belongs to one that is farther from it."""
     held = {claimant: {case.node(cpu) for cpu in case.slices[claimant]} for claimant in case.live}
     used = {cpu for cpus in case.slices for cpu in cpus}
     unused = {case.node(cpu) for cpu in case.cpus if cpu not in used}
@@ -108,7 +108,7 @@ def check_nearest_first(case: Case) -> None:
 
 
 def check_no_core_idle_near_a_claimant(case: Case) -> None:
-    """And none at all where two claimants have to share one."""
+    """And none is unused if two claimants have to share one."""
     used = {core for cpus in case.slices for core in case.cores(cpus)}
     idle = case.cores(case.cpus) - used
     if not case.live:

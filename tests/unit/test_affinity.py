@@ -1,4 +1,4 @@
-"""Masks and policies where the kernel has none, or forbids them."""
+"""Masks and policies on kernels that have none, or forbid them."""
 
 from __future__ import annotations
 

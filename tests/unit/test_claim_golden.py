@@ -142,7 +142,7 @@ def test_fewer_cores_than_gpus_but_enough_for_the_tasks() -> None:
 
 
 def test_snc4_with_four_gpus() -> None:
-    """Two GPUs a socket, on the first and last of four nodes: each has one of the two nodes between."""
+    """Two GPUs per socket, on the first and last of four nodes: each has one of the two nodes between."""
     placed = plan(Machine(packages=2, nodes=4, cores=4, gpus=on_nodes(0, 3, 4, 7)), 4)
     assert cpus(placed) == ["0-7", "8-15", "16-23", "24-31"] and states(placed) == {"aligned"}
     assert nodes(placed) == [(0,), (3,), (4,), (7,)]
@@ -169,7 +169,7 @@ def test_power9_keeps_four_threads_a_core_together_and_off_gpu_memory() -> None:
 
 
 def grace(superchips: int, gpus_each: int) -> Machine:
-    """72 cores and one node of LPDDR a Grace; each GPU brings eight nodes, seven of them empty."""
+    """72 cores and one node of LPDDR per Grace; each GPU brings eight nodes, seven of them empty."""
     count = superchips * gpus_each
     first = [superchips + 8 * gpu for gpu in range(count)]
     extra = tuple(ExtraNode(node + i, 0 if i else 96 << 30, "gpu-memory") for node in first for i in range(8))
@@ -222,7 +222,7 @@ def test_cores_of_the_other_socket_only_are_left_alone() -> None:
 
 
 def test_cores_of_one_socket_for_gpus_of_both() -> None:
-    """Everybody needs cores: GPUs without a near one get an even share, and nobody overlaps."""
+    """All need cores: GPUs without near cores get an even share, and no cores are shared."""
     placed = plan(TWO_SOCKETS, 8, cpus="0-15,32-47")
     assert {len(placement.cpus) for placement in placed} == {4}
     assert sorted(cpu for placement in placed for cpu in placement.cpus) == [*range(16), *range(32, 48)]
@@ -264,26 +264,26 @@ def test_one_core_near_four_gpus() -> None:
 
 
 def test_seven_cores_for_two_gpus() -> None:
-    """As even as can be, whole cores, and the first has the one that is left over."""
+    """As evenly as possible, in whole cores; the first has the one that is left over."""
     machine = Machine(cores=7, smt=2, gpus=on_nodes(0, 0))
     assert cpus(plan(machine, 2)) == ["0-3,7-10", "4-6,11-13"]
 
 
 def test_fewer_cores_than_gpus_divides_the_cores_threads() -> None:
-    """Six cores for eight GPUs: hardware threads are dealt out, three cores a socket for four GPUs."""
+    """Six cores for eight GPUs: hardware threads are dealt out, three cores per socket for four GPUs."""
     placed = plan(TWO_SOCKETS, 8, cpus="0-2,16-18,32-34,48-50")
     assert cpus(placed) == ["0", "32", "1,33", "2,34", "16", "48", "17,49", "18,50"]
     assert states(placed) == {"aligned"}
 
 
 def test_fewer_cpus_than_gpus_share_them_evenly() -> None:
-    """Three CPUs for eight GPUs: at most three tasks a CPU, each on the nearest that has room."""
+    """Three CPUs for eight GPUs: at most three tasks per CPU, each on the nearest that has room."""
     placed = plan(TWO_SOCKETS, 8, cpus="0,1,16")
     assert cpus(placed) == ["0", "0", "0", "1", "16", "16", "16", "1"]
 
 
 def test_24_memory_nodes_are_remarked_on() -> None:
-    """A cache a node (an AMD firmware setting): aligned, but software that copies by node needs to know."""
+    """One node per cache (an AMD firmware setting): aligned, with a warning about copies per node."""
     machine = Machine(packages=2, nodes=12, cores=8, gpus=on_nodes(0, 3, 6, 9, 12, 15, 18, 21))
     placed = plan(machine, 8, cpus="0-7,24-31,48-55,72-79,96-103,120-127,144-151,168-175")
     assert states(placed) == {"aligned"} and {placement.reason for placement in placed} == {None}

@@ -1,4 +1,4 @@
-"""What holds for every task of a step: its state is the literal truth, its memory a place for memory."""
+"""True for every task of a step: its state is correct, and its memory is on nodes for host memory."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def test_what_a_stream_s_encoding_lacks_is_written_as_an_escape() -> None:
     assert result.returncode == 2 and "no such option '--r\\xf6\\xf6t'" in result.stderr
 
 
-#: Machines whose output has most: several GPUs a node, memory without CPUs, GPU memory, no locality.
+#: Machines with varied output: several GPUs per node, memory without CPUs, GPU memory, no locality.
 ELOQUENT = ("nps4-3-1-7-5", "memory-only-nodes", "four-superchips", "virtual-without-locality")
 OVER_MACHINES = (
     ["topo"],
@@ -178,7 +178,7 @@ def test_inside_a_job_the_job_is_this_one() -> None:
 
 
 def test_no_file_gets_the_number_of_a_stream_that_is_closed(tmp_path: Path) -> None:
-    """Nor does the command find open what was closed."""
+    """The command does not find a closed stream open either."""
     picture = tmp_path / "job.svg"
     words = ["job", "--pid", str(os.getpid()), "--svg", str(picture)]
     subprocess.run(["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *NUMA_ALIGN, *words], check=False, timeout=60)

@@ -45,7 +45,7 @@ def test_the_json_is_the_agreed_one_to_the_field(tmp_path: Path) -> None:
     )
     (root / "etc/slurm").mkdir(parents=True)
     (root / "etc/slurm/gres.conf").write_text("Name=gpu File=/dev/nvidia[0,4]\n")
-    # A process, since what is tested is also what goes to which of its outputs.
+    # In a process, to test also what goes to stdout and what to stderr.
     arguments = [sys.executable, "-m", "numa_align", "topo", "--root", str(root), "--json"]
     result = subprocess.run(arguments, check=True, capture_output=True, text=True)
     assert json.loads(result.stdout) == {

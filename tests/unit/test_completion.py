@@ -1,4 +1,4 @@
-"""Completion in the shells themselves: each is typed into on a terminal, and asked what became of it."""
+"""Completion in the shells themselves: input is typed on a terminal, and the shell asked for the result."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ TWO = Machine(packages=2, cores=4, gpus=on_nodes(0, 1))
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A machine's tree, facts of two nodes, and a slurm.conf that is all right."""
+    """A machine's tree, facts of two nodes, and a correct slurm.conf."""
     TWO.write(tmp_path / "tree")
     (tmp_path / "facts").mkdir()
     for name in ("n1", "n2"):
@@ -31,7 +31,7 @@ def put(folder: Path, path: str, text: str | bytes) -> None:
     target.write_bytes(text if isinstance(text, bytes) else text.encode())
 
 
-#: What is put where, the command line, and the message; FOLDER stands for where it is.
+#: The files to write, the command line, and the message; FOLDER stands for their folder.
 CASES: dict[str, tuple[tuple[str, str | bytes] | None, str, str]] = {
     "a tree that is not there": (
         None,

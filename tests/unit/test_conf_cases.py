@@ -195,7 +195,7 @@ def test_a_range_keeps_the_width_of_its_lower_end() -> None:
 
 @pytest.mark.parametrize("kind", ["", "h100_80"])
 def test_a_type_of_one_file_holds_in_the_other(kind: str, tmp_path: Path) -> None:
-    """Types that only one of the files has are complained of, or leave the node without its GPUs."""
+    """Types in only one of the files cause complaints, or leave the node without its GPUs."""
     root = Machine(packages=2, cores=8, gpus=on_nodes(0, 0, 1, 1)).write(tmp_path / "machine")
     site = tmp_path / "site"
     site.mkdir()

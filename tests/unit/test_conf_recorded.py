@@ -1,6 +1,6 @@
-"""gres.conf and slurm.conf of every recorded machine with GPUs are what Slurm takes, or say why not.
+"""gres.conf and slurm.conf of every recorded machine with GPUs are accepted by Slurm, or say why not.
 
-The rules stand here once more, on the printed text: what slurmctld checks (_check_core_range_matches_sock),
+The rules are repeated here, for the printed text: what slurmctld checks (_check_core_range_matches_sock),
 and that both files count the same GPUs. Which CPUs a core number means is asked of hwloc, whose order slurmd
 uses.
 """

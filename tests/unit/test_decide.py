@@ -259,7 +259,7 @@ def test_a_rank_without_a_number_of_workers_is_one_of_the_tasks_gpus() -> None:
     for around in arounds:
         decision = big({"LOCAL_RANK": "5", **around})
         assert (decision.placement.gpus, len(decision.placement.cpus)) == ((5,), 28)
-    # The wrapper script that shows each worker its GPU hides how many the task has, not from us.
+    # A wrapper script that shows each worker its GPU hides from it how many the task has, but not from us.
     decision = big({"LOCAL_RANK": "5", "CUDA_VISIBLE_DEVICES": "5", **aligned_task()})
     assert (decision.placement.gpus, len(decision.placement.cpus)) == ((5,), 28)
 
@@ -301,7 +301,7 @@ def test_workers_that_see_one_gpu_take_its_entry_of_the_map() -> None:
 
 @pytest.mark.parametrize("first", [0, 3])
 def test_more_workers_than_gpus_that_each_see_one_leave_no_cpu_idle(first: int) -> None:
-    """Ten on eight GPUs: two share, and those alone on a GPU have no more than they for that."""
+    """Ten on eight GPUs: those that share one have as much as those that are alone on one."""
     seen: list[int] = []
     for rank in range(10):
         placed = big(worker(rank, 10, CUDA_VISIBLE_DEVICES=str((rank + first) % 8))).placement

@@ -1,4 +1,4 @@
-"""Help, man pages and documentation hold what they say."""
+"""Help, man pages and documentation are correct."""
 
 from __future__ import annotations
 

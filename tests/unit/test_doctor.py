@@ -1,4 +1,4 @@
-"""``numa-align doctor``: silent on what the generators wrote, and right about each thing that is wrong."""
+"""``numa-align doctor`` accepts what the generators wrote, and is right about every fault."""
 
 from __future__ import annotations
 

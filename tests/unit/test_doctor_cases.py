@@ -1,4 +1,4 @@
-"""What doctor says of files that sites have; what is right was found by asking Slurm."""
+"""What doctor says of sites' files; the right answers were obtained from Slurm."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_the_words_for_memory(value: str, kind: int) -> None:
     assert _claim.lib.na_mem_bind(value.encode()) == kind
 
 
-#: As slurmstepd writes SLURM_CPU_BIND_TYPE; of mask_cpu a task cannot know whose it is.
+#: As slurmstepd writes SLURM_CPU_BIND_TYPE; a task cannot know who chose mask_cpu.
 @pytest.mark.parametrize(
     "word",
     [

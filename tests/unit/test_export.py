@@ -1,4 +1,4 @@
-"""A binding in the words of other tools, and which GPUs sit best together."""
+"""A binding in the syntax of other tools, and which GPUs are best used together."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_no_two_gpus_of_a_recorded_machine_share_a_core(recorded: Path) -> None:
         own = Own(topology.online, topology.online, tuple(node.id for node in topology.nodes))
         placed = [share_of(topology, own, Spec(on=True), (gpu,), gpus).placement for gpu in gpus]
         if not all(gpu.cpus for gpu in topology.gpus):
-            # Nobody knows where they are: no share is theirs, and that is said.
+            # Their nodes are unknown: they have no share, and a note says so.
             assert {placement.state for placement in placed} == {"unaligned"}
             continue
         looked_at += 1

@@ -1,4 +1,4 @@
-"""`job --fix` binds running processes, as the kernel says, touches nobody else's, and says what stays."""
+"""`job --fix` binds one's own running processes, as the kernel confirms, and says what it cannot change."""
 
 from __future__ import annotations
 

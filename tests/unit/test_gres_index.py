@@ -1,4 +1,4 @@
-"""Slurm's index of a GPU, from gres.conf: right where the file settles it, else not known."""
+"""Slurm's index of a GPU, from gres.conf: right if the file determines it, else unknown."""
 
 from __future__ import annotations
 

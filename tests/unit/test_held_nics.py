@@ -95,7 +95,7 @@ def test_without_a_gpu_nothing_is_judged(tmp_path: Path) -> None:
 
 
 def test_a_virtual_function_counts_for_the_card_that_it_is_of(tmp_path: Path) -> None:
-    """The prolog does not read those, so that they are looked for where one is open."""
+    """The prolog does not read those, so they are searched only if one is open."""
     topology = hgx(tmp_path, (0, 3), more=[Card("0000:44:00.1", "", 0, rdma="mlx5_9", physfn="0000:44:00.0")])
     assert [nic.name for nic in topology.nics] == ["mlx5_0", "mlx5_3"]
     assert told(held(topology, (2,), (3,), str(tmp_path))) == [("mlx5_9", "PIX", True)]

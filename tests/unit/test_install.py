@@ -114,7 +114,7 @@ def test_what_was_installed_runs(copy: Path, tmp_path: Path) -> None:
 
 
 def test_the_systems_python_imports_what_was_installed(copy: Path, tmp_path: Path) -> None:
-    """With PREFIX=/usr and nobody's help: the file that Python's site module reads is told by DESTDIR."""
+    """With PREFIX=/usr and nothing else: the file that Python's site module reads follows DESTDIR."""
     done = make(copy, "install", "PREFIX=/usr", f"DESTDIR={tmp_path}", python="/usr/bin/python3")
     assert done.returncode == 0, done.stderr
     (line,) = [path.read_text().strip() for path in tmp_path.rglob("numa-align.pth")]

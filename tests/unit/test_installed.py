@@ -1,4 +1,4 @@
-"""Which Slurm is on a machine is found wherever it is, and not known where it is not: never guessed.
+"""A machine's Slurm is found wherever it is installed, else it is unknown: never guessed.
 
 The programs of Slurm's here are fakes: scripts that print what the real ones print, and a `sleep` that is
 called slurmd.

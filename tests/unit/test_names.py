@@ -1,4 +1,4 @@
-"""Words and variables stand once in Python and once in C, and both are the same."""
+"""Words and variables are defined once in Python and once in C, and are equal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Network cards and NVMe disks: what is found, what is told apart, and how far it is from each GPU.
+"""Network cards and NVMe disks: which are found, of which kind they are, and how far from each GPU.
 
 Independent words: nvidia-smi's own matrices, and hwloc's tree of bridges, which reads the same files with
 code of its own.

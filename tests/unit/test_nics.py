@@ -174,7 +174,7 @@ def test_what_is_down_virtual_or_in_a_bond_is_not_chosen(tmp_path: Path, fields:
 
 
 def test_a_storage_ethernet_card_is_not_chosen_beside_infiniband(tmp_path: Path) -> None:
-    """However near it is: a task with it would not reach those with InfiniBand."""
+    """However near it is, a task with it could not reach those with InfiniBand."""
     infiniband, roce = hgx(tmp_path / "a", (0, 4)), hgx(tmp_path / "b", (1, 5), kind="roce")
     topology = infiniband._replace(nics=(*infiniband.nics, *roce.nics))
     assert nics(topology, 8) == ["mlx5_0"] * 4 + ["mlx5_4"] * 4

@@ -82,7 +82,7 @@ def test_who_looks_is_no_process_of_the_job() -> None:
 
 
 def test_a_job_s_processes_are_those_that_the_kernel_knows(tmp_path: Path) -> None:
-    """Which those are, and that Slurm's own are none, tests/unit/test_audit.py shows."""
+    """tests/unit/test_audit.py shows which these are, and that Slurm's own are not among them."""
     for pid, step in ((10, "0"), (11, "extern")):
         (tmp_path / str(pid)).mkdir()
         (tmp_path / str(pid) / "stat").write_text(f"{pid} (slurmstepdX) S 1\n")

@@ -1,4 +1,4 @@
-"""The site's override file: what it changes, and what each mistake in it is told."""
+"""The site's override file: what it changes, and the message for each mistake in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`numa-align plan`: what it takes, what it answers, and the picture it draws."""
+"""`numa-align plan`: its input, its output, and the picture that it draws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a prolog and an epilog load: every module more is time that each job waits for on each node."""
+"""What a prolog and an epilog load: each job waits on each node for every additional module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real launchers, and what is decided for the workers that they start, on a machine with 28 CPUs a worker.
+"""Real launchers, and what is decided for the workers that they start, on a machine with 28 CPUs per worker.
 
 The launchers run here, on however few CPUs: their workers write down their environment. What these get is
 then asked of the pure decision, on a machine with 224 CPUs and eight GPUs. Launchers of Python's come with

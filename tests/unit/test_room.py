@@ -1,4 +1,4 @@
-"""Room on the nodes of a job's GPUs: how much, when, and that nothing else is touched."""
+"""Room on the nodes of a job's GPUs: how much is made, when, and that nothing else is affected."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def test_a_task_that_asked_before_a_round_ended_speaks_in_the_next(
 
 
 def test_a_word_of_the_next_round_is_not_counted_in_this_one(tmp_path: Path) -> None:
-    """Task 1 is through with its first check and has said its second word before task 0 has counted."""
+    """Task 1 ends its first check and writes its second state before task 0 has counted."""
     first, other = Meeting(tmp_path / "m", 0, 2), Meeting(tmp_path / "m", 1, 2)
     assert leave(other, "unaligned") == 1
     assert leave(other, "aligned") == 2

@@ -1,4 +1,4 @@
-"""Drawings are well-formed, say what they show, stay apart in grey, and nothing is drawn outside of them."""
+"""Drawings are well-formed, explain themselves, are readable in grey, and draw nothing outside themselves."""
 
 from __future__ import annotations
 

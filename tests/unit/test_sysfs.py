@@ -1,4 +1,4 @@
-"""Reading within bounds: whatever lies in place of a file, the answer is None."""
+"""Bounded reading: whatever is in place of a file, the answer is None."""
 
 from __future__ import annotations
 

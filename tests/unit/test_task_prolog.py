@@ -1,4 +1,4 @@
-"""The task prolog: what it tells slurmstepd, and whom it binds."""
+"""The task prolog: what it tells slurmstepd, and which processes it binds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recorded machines: every one with an answer is read right, and none, damaged or not, is too much."""
+"""Recorded machines: every one with an answer is read correctly, and none, even damaged, causes an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real PyTorch: torchrun's workers and DataLoader's, bound apart by the kernel's word.
+"""Real PyTorch: the kernel reports torchrun's and DataLoader's workers on separate CPUs.
 
 The CPU build will do; Debian 13 has one, python3-torch, for its own Python.
 """

@@ -1,4 +1,4 @@
-"""Programs that set their own CPUs: what they were given against the kernel's word."""
+"""Programs that set their own CPUs: what they were given, compared with what the kernel reports."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_who_was_not_placed_can_undo_nothing(env: dict[str, str]) -> None:
     assert look(BIG.online, Policy("bind", (1,)), env) == ""
 
 
-#: What TensorRT-LLM does where nobody tells it not to.
+#: What TensorRT-LLM does unless told not to.
 LEAVES = """
 import os, sys
 os.sched_setaffinity(0, range(os.cpu_count()))

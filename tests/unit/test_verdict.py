@@ -1,4 +1,4 @@
-"""What is said of memory that is elsewhere: how much, and whether the near node is full."""
+"""What is reported of memory on other nodes: how much, and whether the near node is full."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TWO = Machine(packages=2, cores=4, gpus=on_nodes(0, 0, 1, 1)).topology()
 
 
 def process(near: int, far: int, shared_remotely: int = 0) -> ProcessState:
-    """A process on node 0 with so many MiB."""
+    """A process on node 0 with this many MiB."""
     shared = {("00:01", 7, 0): {1: shared_remotely * MIB}} if shared_remotely else {}
     private = {0: near * MIB, 1: far * MIB}
     return ProcessState(1, (0, 1), (0, 1), Policy("preferred-many", (0,)), private, shared)

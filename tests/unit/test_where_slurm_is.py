@@ -97,7 +97,7 @@ def test_a_node_name_means_the_same_gpu_to_every_command(root: Path) -> None:
 
 
 def test_the_running_machine_is_read_in_one_way_only() -> None:
-    """Whoever reads / with read_at() would not know Slurm's name of the node, nor where its files are."""
+    """Reading / with read_at() would not give Slurm's name of the node, nor find its files."""
     wrong = []
     for path in PROLOG.rglob("*.py"):
         for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
