@@ -8,9 +8,9 @@ with EmulatedMachine(Hardware(packages=2, gpus=(0, 0, 1, 1)), project=Path("."))
 
 from .cluster import Cluster
 from .guest import CommandError, CommandTimeoutError, Result, Running
-from .hardware import Gpu, Hardware
+from .hardware import Gpu, Hardware, Nic
 from .image import RELEASES, ImageError
-from .layer import LAUNCHERS, Layer
+from .layer import LAUNCHERS, RDMA, Layer
 from .machine import EmulatedMachine
 from .qemu import QemuError
 from .slurm import SlurmConfig
@@ -20,6 +20,7 @@ Machine, Topology = EmulatedMachine, Hardware
 
 __all__ = [
     "LAUNCHERS",
+    "RDMA",
     "RELEASES",
     "Cluster",
     "CommandError",
@@ -30,6 +31,7 @@ __all__ = [
     "ImageError",
     "Layer",
     "Machine",
+    "Nic",
     "QemuError",
     "Result",
     "Running",

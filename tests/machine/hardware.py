@@ -54,13 +54,23 @@ class Gpu:
 
 
 @dataclass(frozen=True)
+class Nic:
+    """One network card; `index` counts in the order of `nics`. The cards of a machine are on one cable."""
+
+    index: int
+    bdf: str
+    node: int | None
+
+
+@dataclass(frozen=True)
 class Hardware:
     """The shape of one machine; memory is in MiB.
 
     Nodes are numbered package by package; `memory_only` adds nodes that have memory and no CPUs behind them.
     A node whose entry in `memory` is 0 has CPUs and no memory. `gpus` names the node of each GPU in PCI
-    order, None stands for a GPU whose firmware says nothing (numa_node -1). Linux numbers the CPUs core by
-    core, so that SMT siblings are neighbours.
+    order, None stands for a GPU whose firmware says nothing (numa_node -1). `nics` does so for network cards,
+    each beside the first GPUs of its node. Linux numbers the CPUs core by core, so that SMT siblings are
+    neighbours.
     """
 
     packages: int = 2
@@ -71,6 +81,7 @@ class Hardware:
     memory_only: tuple[int, ...] = ()
     gpus: tuple[int | None, ...] = (0, 0, 0, 0, 1, 1, 1, 1)
     minors: tuple[int, ...] | None = None
+    nics: tuple[int | None, ...] = ()
     near_distance: int = 12
     far_distance: int = 21
     distances: tuple[tuple[int, ...], ...] | None = None
@@ -87,6 +98,8 @@ class Hardware:
             raise ValueError(f"a GPU's node is not in 0-{self.nodes - 1}")
         if self.minors is not None and len(set(self.minors)) != len(self.gpus):
             raise ValueError("minors must be as many as GPUs and different from each other")
+        if not set(self.nics) <= set(self.gpus):
+            raise ValueError("a network card is where no GPU is")
         if self.distances is not None and [len(row) for row in self.distances] != [self.nodes] * self.nodes:
             raise ValueError(f"distances must be {self.nodes} rows of {self.nodes}")
 
@@ -151,15 +164,26 @@ class Hardware:
             for port, index in enumerate(group.gpus)
         )
 
+    def nic_table(self) -> tuple[Nic, ...]:
+        """The network cards as the guest will see them, in the order of `nics`."""
+        found = [
+            Nic(index, f"0000:{group.bus + 1 + port:02x}:00.0", group.node)
+            for group in self._bridges()
+            for port, index in enumerate(group.nics, len(group.gpus))
+        ]
+        return tuple(sorted(found, key=lambda nic: nic.index))
+
     def _bridges(self) -> Iterator[_Bridge]:
         """One host bridge for each run of GPUs on the same node, so that PCI order is the order of `gpus`."""
         bus = FIRST_GPU_BUS
+        beside = {node: tuple(i for i, of in enumerate(self.nics) if of == node) for node in self.nics}
         for node, run in itertools.groupby(enumerate(self.gpus), key=lambda pair: pair[1]):
             members = tuple(index for index, _ in run)
-            yield _Bridge(bus, node, members)
-            bus += (1 + len(members) + 7) // 8 * 8
+            nics = beside.pop(node, ())
+            yield _Bridge(bus, node, members, nics)
+            bus += (1 + len(members) + len(nics) + 7) // 8 * 8
             if bus > 0xF8:
-                raise ValueError("too many GPUs for one PCI segment")
+                raise ValueError("too many devices for one PCI segment")
 
     def qemu_arguments(self) -> list[str]:
         """CPUs, memory, NUMA nodes and the PCI tree."""
@@ -182,8 +206,10 @@ class Hardware:
             for b, value in enumerate(row):
                 if self.nodes > 1:
                     arguments += ["-numa", f"dist,src={a},dst={b},val={value}"]
+        for index in range(len(self.nics)):
+            arguments += ["-netdev", f"hubport,id=cable{index},hubid=0"]
         for bridge in self._bridges():
-            arguments += bridge.qemu_arguments()
+            arguments += bridge.qemu_arguments(len(self.gpus))
         return arguments
 
     def gpu_files(self) -> dict[str, str]:
@@ -196,7 +222,7 @@ class Hardware:
 
 @dataclass(frozen=True)
 class _Bridge:
-    """A pxb-pcie host bridge with a root port and an endpoint for each of its GPUs.
+    """A pxb-pcie host bridge with a root port and an endpoint for each of its GPUs, and then of its cards.
 
     QEMU gives a pxb's `numa_node` to the guest as _PXM of the bus, which is the only way a PCI device gets a
     NUMA node there; a pxb without one yields numa_node -1. The firmware numbers the buses behind the ports in
@@ -207,14 +233,23 @@ class _Bridge:
     bus: int
     node: int | None
     gpus: tuple[int, ...]
+    nics: tuple[int, ...]
 
-    def qemu_arguments(self) -> list[str]:
+    def qemu_arguments(self, gpus: int) -> list[str]:
+        """`gpus` is how many the machine has: the slots of the cards count on from there."""
         name = f"pxb{self.bus:02x}"
         place = "" if self.node is None else f",numa_node={self.node}"
         arguments = ["-device", f"pxb-pcie,id={name},bus_nr={self.bus},bus=pcie.0{place}"]
-        for port, index in enumerate(self.gpus):
+        endpoints = [(index, f"edu,id=gpu{index}") for index in self.gpus]
+        endpoints += [(gpus + index, _nic_device(index)) for index in self.nics]
+        for port, (slot, device) in enumerate(endpoints):
             root_port = (
-                f"pcie-root-port,id=port{index},bus={name},chassis={index + 1},slot={index},addr={port}.0"
+                f"pcie-root-port,id=port{slot},bus={name},chassis={slot + 1},slot={slot},addr={port}.0"
             )
-            arguments += ["-device", root_port, "-device", f"edu,id=gpu{index},bus=port{index}"]
+            arguments += ["-device", root_port, "-device", f"{device},bus=port{slot}"]
         return arguments
+
+
+def _nic_device(index: int) -> str:
+    """No option ROM, since nothing boots from it and it is a package of its own."""
+    return f"virtio-net-pci,netdev=cable{index},mac=52:54:00:10:12:{index:02x},romfile="

@@ -31,7 +31,6 @@ GUEST_PACKAGES = (
     "busybox-static",
     "iproute2",
     "kmod",
-    "linux-image-cloud-amd64",
     "munge",
     "numactl",
     "procps",
@@ -47,6 +46,9 @@ GUEST_PACKAGES = (
     "slurmd",
     "util-linux",
 )
+
+KERNEL = "linux-image-cloud-amd64"
+"""The smallest of Debian's; a machine may ask for another (Layer)."""
 
 BUILD_PACKAGES = (
     "gcc",
@@ -105,8 +107,8 @@ def find_mirror() -> str:
     raise ImageError(f"apt knows no Debian archive: run `apt-get update`, or set {MIRROR_VARIABLE}")
 
 
-def image_for(slurm: str, cache: Cache, progress: Progress) -> Image:
-    """The image with that Slurm version, built if the cache has none of the same inputs.
+def image_for(slurm: str, cache: Cache, progress: Progress, kernel: str = KERNEL) -> Image:
+    """The image with that Slurm version and kernel, built if the cache has none of the same inputs.
 
     Our own scripts are in the initramfs rather than on the disk, so that changing one costs no new
     installation.
@@ -114,21 +116,25 @@ def image_for(slurm: str, cache: Cache, progress: Progress) -> Image:
     if slurm not in RELEASES:
         raise ValueError(f"no Slurm {slurm!r}: known are {', '.join(RELEASES)}")
     release = RELEASES[slurm]
-    root_key = digest(FORMAT, release, *GUEST_PACKAGES, *BUILD_PACKAGES, repr(USERS))
-    root = cache.entry(f"root-{release}", root_key, lambda scratch: _build_root(release, scratch, progress))
+    packages = (*sorted((*GUEST_PACKAGES, kernel)), *BUILD_PACKAGES)
+    root_key = digest(FORMAT, release, *packages, repr(USERS))
+    name = release if kernel == KERNEL else f"{kernel}-{release}"
+    root = cache.entry(
+        f"root-{name}", root_key, lambda scratch: _build_root(release, packages, scratch, progress)
+    )
     tree = root / "tree"
     scripts = [path.name + path.read_text() for path in sorted(GUEST_FILES.iterdir()) if path.is_file()]
     boot_key = digest(root_key, *MODULES, *scripts)
-    boot = cache.entry(f"boot-{release}", boot_key, lambda scratch: _make_initramfs(tree, scratch))
+    boot = cache.entry(f"boot-{name}", boot_key, lambda scratch: _make_initramfs(tree, scratch))
     return Image(release, boot_key, tree, root / "root.ext4", root / "vmlinuz", boot / "initramfs")
 
 
-def _build_root(release: str, folder: Path, progress: Progress) -> None:
+def _build_root(release: str, packages: Sequence[str], folder: Path, progress: Progress) -> None:
     if os.geteuid() != 0:
         raise ImageError("building an image needs root: it installs packages in a chroot")
     tree = folder / "tree"
     progress(f"installing Debian {release} with Slurm (about 90 s, once)")
-    _install(release, tree)
+    _install(release, packages, tree)
     progress(f"making the disk of {release}")
     _add_users(tree)
     shutil.copy(_kernel(tree), folder / "vmlinuz")
@@ -139,7 +145,7 @@ def _kernel(tree: Path) -> Path:
     return sorted((tree / "boot").glob("vmlinuz-*"))[-1]
 
 
-def _install(release: str, tree: Path) -> None:
+def _install(release: str, packages: Sequence[str], tree: Path) -> None:
     """mmdebstrap, in mount and PID namespaces of its own, so that nothing stays mounted however it ends.
 
     INITRD=No is what the kernel package's hook for initramfs-tools looks at: our own initramfs is smaller and
@@ -156,7 +162,7 @@ def _install(release: str, tree: Path) -> None:
         "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/locale/*",
         "--dpkgopt=path-exclude=/usr/share/doc/*/*",
-        "--include=" + ",".join(GUEST_PACKAGES + BUILD_PACKAGES),
+        "--include=" + ",".join(packages),
     ]
     source = f"deb {find_mirror()} {release} main"
     isolated = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]

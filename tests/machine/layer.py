@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .cache import Cache, digest, remove_tree
-from .image import Image, ImageError, make_disk, run_isolated
+from .image import KERNEL, Image, ImageError, make_disk, run_isolated
 from .progress import Progress
 
 FORMAT = "1"
@@ -21,12 +21,17 @@ FORMAT = "1"
 @dataclass(frozen=True)
 class Layer:
     """Debian's packages, and those of PyPI's that its Python has in an environment at ``place``; ``repair``
-    are lines for a shell that end the installation."""
+    are lines for a shell that end the installation.
+
+    ``kernel`` is the package of the kernel that such a machine boots. Another one than the image's has an
+    image of its own, as a kernel's modules are of no use to another.
+    """
 
     name: str
     debian: tuple[str, ...]
-    pypi: tuple[str, ...]
+    pypi: tuple[str, ...] = ()
     repair: str = ":"
+    kernel: str = KERNEL
 
     @property
     def place(self) -> str:
@@ -57,6 +62,14 @@ LAUNCHERS = Layer(
 Debian builds it without libuv, which torchrun asks for all the same: it is told not to. Ray's patience with
 its own start is no option of its, and an emulated CPU needs more."""
 
+RDMA = Layer(
+    "rdma",
+    debian=("ibverbs-providers", "ibverbs-utils", "perftest", "rdma-core", "ucx-utils"),
+    kernel="linux-image-amd64",
+)
+"""Cards for RDMA that are software (rdma_rxe, RoCE over any network card), which the kernel for clouds lacks,
+and what uses such cards."""
+
 LIMIT = 3600.0
 
 INSTALL = """
@@ -85,10 +98,12 @@ done
 export HOME=/tmp LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
 chroot "$root" apt-get -q -o 'Acquire::Check-Valid-Until=false' update
 chroot "$root" apt-get -q install --yes --no-install-recommends $debian
-chroot "$root" python3 -m venv --system-site-packages --without-pip "$place"
-chroot "$root" pip freeze 2>/dev/null | grep ^torch >"$root/tmp/same"
-chroot "$root" pip --python "$place/bin/python" install -qq --no-cache-dir --no-build-isolation \
-    --constraint /tmp/same $pypi
+if [ -n "$pypi" ]; then
+    chroot "$root" python3 -m venv --system-site-packages --without-pip "$place"
+    chroot "$root" pip freeze 2>/dev/null | grep ^torch >"$root/tmp/same"
+    chroot "$root" pip --python "$place/bin/python" install -qq --no-cache-dir --no-build-isolation \
+        --constraint /tmp/same $pypi
+fi
 chroot "$root" sh -c "$repair"
 """
 """With the host's ways to the packages. Debian's own Python packages cannot be replaced, so PyPI's are in an

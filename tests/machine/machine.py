@@ -14,7 +14,7 @@ from .cache import Cache
 from .context import Started
 from .guest import Command, CommandError, Guest, Running, Runs
 from .hardware import Hardware
-from .image import image_for
+from .image import KERNEL, image_for
 from .layer import Layer, layer_disk
 from .progress import Progress
 from .project import build_project
@@ -104,7 +104,8 @@ class EmulatedMachine(Started, Runs):
     def boot(self) -> None:
         """Have QEMU run, with the guest ready, its GPUs there and the project installed. Slurm does not run
         yet."""
-        image = image_for(self.slurm, self.cache, self.progress)
+        kernel = self.layer.kernel if self.layer is not None else KERNEL
+        image = image_for(self.slurm, self.cache, self.progress, kernel)
         payload = build_project(self.project, image, self.cache, self.progress) if self.project else None
         layer = layer_disk(self.layer, image, self.cache, self.progress) if self.layer else None
         words = f"machine.name={self.name} machine.address={self.node.address} machine.cgroup={self.cgroup}"
