@@ -11,7 +11,10 @@ from typing import Literal, Optional, TypedDict
 import pytest
 from builder import Machine, on_nodes
 from numa_align.audit.model import Sample, TaskSample, from_json, to_json
-from numa_align.errors import AuditError, TopologyError
+from numa_align.bench.as_json import read_local_and_remote
+from numa_align.bench.as_json import to_json as bench_to_json
+from numa_align.bench.host_memory import Cell
+from numa_align.errors import AuditError, RequestError, TopologyError
 from numa_align.json_fields import FieldError, read_fields
 from numa_align.topology import as_json
 
@@ -105,6 +108,18 @@ def test_a_machine_with_a_field_of_another_type_is_refused(old: str, new: str, s
     assert old in text
     with pytest.raises(TopologyError, match=rf"^n1: does not describe a machine: {said}"):
         as_json.from_json(text.replace(old, new), "n1")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("bandwidth_gb_s", True), ("cpu_node", "0"), ("latency_ns", "")]
+)
+def test_a_measurement_with_a_field_of_another_type_is_refused(field: str, value: object) -> None:
+    cells = [Cell(0, 0, 9.0, None), Cell(0, 1, 5.0, 90.0)]
+    data = json.loads(json.dumps(bench_to_json(cells, [], [], 1.8, None)))
+    assert read_local_and_remote(json.dumps(data)).loss == pytest.approx(4 / 9)
+    data["memory"][1][field] = value
+    with pytest.raises(RequestError, match=rf"memory\[1\]\.{field} is "):
+        read_local_and_remote(json.dumps(data))
 
 
 def test_every_typed_dict_has_a_name_of_its_own() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import mean
-from typing import TYPE_CHECKING, Any, Optional, TypedDict
+from typing import TYPE_CHECKING, Optional, TypedDict
 
 from ..errors import RequestError
+from ..json_fields import FieldError, read_fields
 
 if TYPE_CHECKING:
     from .gpu_copies import Copy
@@ -17,15 +18,50 @@ if TYPE_CHECKING:
     from .nic_writes import Write
 
 
-class BenchFields(TypedDict):
-    """What ``bench --json`` prints, with `Cell`, `Copy` and `Write` as they are."""
+class CellFields(TypedDict):
+    """A `Cell` in JSON; docs/users.md describes the fields."""
+
+    cpu_node: int
+    memory_node: int
+    bandwidth_gb_s: float
+    latency_ns: Optional[float]
+
+
+class CopyFields(TypedDict):
+    """A `Copy` in JSON."""
+
+    node: int
+    gpu: str
+    pinned_to_gpu: float
+    pinned_to_host: float
+    pageable_to_gpu: float
+    pageable_to_host: float
+    launch_median_us: float
+    launch_p99_us: float
+
+
+class WriteFields(TypedDict):
+    """A `Write` in JSON."""
+
+    node: int
+    nic: str
+    gb_s: float
+
+
+class MeasuredFields(TypedDict):
+    """What an estimate reads."""
+
+    memory: list[CellFields]
+    gpus: list[CopyFields]
+
+
+class BenchFields(MeasuredFields):
+    """What ``bench --json`` prints."""
 
     version: int
     local_to_remote: Optional[float]
     toolkit: Optional[str]
-    memory: list[dict[str, Any]]
-    gpus: list[dict[str, Any]]
-    nics: list[dict[str, Any]]
+    nics: list[WriteFields]
 
 
 def to_json(
@@ -40,9 +76,31 @@ def to_json(
         "version": 1,
         "local_to_remote": ratio,
         "toolkit": toolkit,
-        "memory": [dataclasses.asdict(cell) for cell in cells],
-        "gpus": [dataclasses.asdict(copy) for copy in copies],
-        "nics": [dataclasses.asdict(write) for write in writes],
+        "memory": [_cell_fields(cell) for cell in cells],
+        "gpus": [_copy_fields(copy) for copy in copies],
+        "nics": [{"node": write.node, "nic": write.nic, "gb_s": write.gb_s} for write in writes],
+    }
+
+
+def _cell_fields(cell: Cell) -> CellFields:
+    return {
+        "cpu_node": cell.cpu_node,
+        "memory_node": cell.memory_node,
+        "bandwidth_gb_s": cell.bandwidth_gb_s,
+        "latency_ns": cell.latency_ns,
+    }
+
+
+def _copy_fields(copy: Copy) -> CopyFields:
+    return {
+        "node": copy.node,
+        "gpu": copy.gpu,
+        "pinned_to_gpu": copy.pinned_to_gpu,
+        "pinned_to_host": copy.pinned_to_host,
+        "pageable_to_gpu": copy.pageable_to_gpu,
+        "pageable_to_host": copy.pageable_to_host,
+        "launch_median_us": copy.launch_median_us,
+        "launch_p99_us": copy.launch_p99_us,
     }
 
 
@@ -66,17 +124,19 @@ def read_local_and_remote(text: str) -> LocalAndRemote:
     Raises RequestError for other text, and for measurements of a single NUMA node, where nothing is far.
     """
     try:
-        data = json.loads(text)
-        found = [*_memory(data["memory"]), *_copies(data["gpus"])]
-    except (ValueError, KeyError, TypeError, AttributeError):
+        data = read_fields(MeasuredFields, json.loads(text))
+    except FieldError as error:
+        raise RequestError(f"this is not what numa-align bench --json prints: {error}") from None
+    except ValueError:
         raise RequestError("this is not what numa-align bench --json prints") from None
+    found = [*_memory(data["memory"]), *_copies(data["gpus"])]
     if not found:
         raise RequestError("this was measured on one NUMA node, where nothing is far")
     return max(found, key=lambda one: one.loss)
 
 
-def _memory(cells: Sequence[Mapping[str, Any]]) -> list[LocalAndRemote]:
-    found = _means((cell["cpu_node"], cell["memory_node"], float(cell["bandwidth_gb_s"])) for cell in cells)
+def _memory(cells: Sequence[CellFields]) -> list[LocalAndRemote]:
+    found = _means((cell["cpu_node"], cell["memory_node"], cell["bandwidth_gb_s"]) for cell in cells)
     return [LocalAndRemote("memory bandwidth", *found)] if found else []
 
 
@@ -94,10 +154,10 @@ def _means(rates: Iterable[tuple[int, int, float]]) -> Optional[tuple[float, flo
     return (mean(local), mean(remote)) if local and remote and mean(local) > 0 else None
 
 
-def _copies(copies: Sequence[Mapping[str, Any]]) -> list[LocalAndRemote]:
+def _copies(copies: Sequence[CopyFields]) -> list[LocalAndRemote]:
     rates: dict[str, list[float]] = defaultdict(list)
     for copy in copies:
-        rates[copy["gpu"]].append(float(copy["pinned_to_gpu"]))
+        rates[copy["gpu"]].append(copy["pinned_to_gpu"])
     several = [own for own in rates.values() if len(own) > 1 and max(own) > 0]
     if not several:
         return []
