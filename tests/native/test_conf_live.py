@@ -6,6 +6,7 @@ import json
 
 import pytest
 from numa_align.slurm_files.hostlist import expand, fold
+from unit.test_installed import GOOD
 
 from native import Native
 
@@ -34,11 +35,48 @@ def test_all_forms_say_the_same_of_a_node(native: Native) -> None:
     assert said is not None
     shape = (native.topology.packages, native.topology.cores_per_node, native.topology.threads)
     assert (said["sockets"], said["cores_per_socket"], said["threads"]) == shape
+    assert (found["pyslurm"] is not None) == (names_of_pyslurm(native) is not None)
     # In Debian's 22.05 scontrol has no JSON, and PyPI has pyslurm for 25.11 only.
     has_json = native.slurm != "22.05" and has_plugin(native, "serializer_json")
     assert (found["json"] is not None) == has_json
     others = [form for name, form in found.items() if name != "text" and form is not None]
     assert [{**form, "source": "scontrol"} for form in others] == [said] * len(others)
+
+
+#: What the real module's class of nodes has, if it is there and built for this release.
+NAMES = """
+import importlib.metadata, json, sys
+try:
+    version = importlib.metadata.version("pyslurm")
+except importlib.metadata.PackageNotFoundError:
+    version = ""
+if not version.startswith(sys.argv[1]):
+    print(json.dumps(None))
+else:
+    import pyslurm
+    kinds = [type(getattr(pyslurm.Node.load(sys.argv[2]), name)).__name__ for name in sys.argv[3:]]
+    print(json.dumps([dir(pyslurm.Node), kinds]))
+"""
+
+
+def names_of_pyslurm(native: Native, *attributes: str) -> tuple[list[str], list[str]] | None:
+    """All names of its class of nodes, and what some attributes of node1 are; None without a pyslurm."""
+    words = ["python3", "-c", NAMES, native.slurm, "node1", *attributes]
+    names = json.loads(native.run(words, user="user", check=True).stdout)
+    return None if names is None else (names[0], names[1])
+
+
+def test_the_fake_of_pyslurm_has_what_the_real_one_has(native: Native) -> None:
+    """pyslurm.Node of tests/unit/test_installed.py, which tests without Slurm ask."""
+    module: dict[str, type] = {}
+    exec(GOOD, module)
+    fake = {name: kind for name, kind in vars(module["Node"]).items() if not name.startswith("_")}
+    numbers = [name for name in fake if name != "load"]
+    found = names_of_pyslurm(native, *numbers)
+    if found is None:
+        pytest.skip(f"there is no pyslurm for Slurm {native.slurm} in /usr/bin/python3")
+    assert set(fake) <= set(found[0])
+    assert found[1] == [type(fake[name]).__name__ for name in numbers]
 
 
 def test_a_node_that_slurm_does_not_know_is_none(native: Native) -> None:
