@@ -114,7 +114,7 @@ def test_conf_asks_for_a_release_that_it_does_not_know(tmp_path: Path) -> None:
     words = ["slurm", "--root", str(node(tmp_path)), "--node", "n1"]
     result = runner().invoke(conf.command, words)
     assert isinstance(result.exception, ConfError)
-    assert "say --slurm-version X.Y" in str(result.exception)
+    assert "give --slurm-version X.Y" in str(result.exception)
     assert result.stdout == ""
 
 
