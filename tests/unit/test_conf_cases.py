@@ -59,7 +59,7 @@ def test_lines_for_every_node_are_not_taken_from_the_others(tmp_path: Path) -> N
     result = conf("gres", root, "gpu01", "--diff", str(path))
     said = str(result.exception)
     assert result.exit_code != 0
-    assert f"{path}:3: holds for every node" in said and "--facts" in said
+    assert f"{path}:3: applies to every node" in said and "--facts" in said
 
 
 @needs_cases
