@@ -55,7 +55,7 @@ def with_the_command() -> dict[str, str]:
     return {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
 
 
-async def serve(folder: Path, key: object, stop: asyncio.Event, ports: Future[dict[str, int]]) -> None:
+async def serve(folder: Path, key: object, stop: asyncio.Future[None], ports: Future[dict[str, int]]) -> None:
     """A server for each node: it runs each command in a namespace with the node's name."""
 
     def on(node: str) -> object:
@@ -87,7 +87,7 @@ async def serve(folder: Path, key: object, stop: asyncio.Event, ports: Future[di
         ports.set_exception(error)
         raise
     ports.set_result({node: server.get_port() for node, server in servers.items()})
-    await stop.wait()
+    await stop
     for server in servers.values():
         server.close()
 
@@ -103,7 +103,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         (tmp_path / name).chmod(0o600)
         one.write_public_key(str(tmp_path / f"{name}.pub"))
     loop, ports = asyncio.new_event_loop(), Future[dict[str, int]]()
-    stop = asyncio.Event()
+    stop = loop.create_future()  # an Event would be of another loop before Python 3.10
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve(tmp_path, key, stop, ports)))
     thread.start()
     try:
@@ -119,7 +119,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         client = with_the_command()
         yield {**client, "PATH": os.pathsep.join([str(tmp_path), client["PATH"]])}
     finally:
-        loop.call_soon_threadsafe(stop.set)
+        loop.call_soon_threadsafe(stop.set_result, None)
         thread.join(20)
         loop.close()
 
