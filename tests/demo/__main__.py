@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import EmulatedMachine, Hardware
+from machine.patience import make_room_patiently
 from rich.console import Console
 from rich.table import Table
 
@@ -79,19 +80,27 @@ def show(console: Console, command: str, ranks: Sequence[Rank]) -> int:
         table.add_row(str(rank.number), rank.gpu, rank.cpus, rank.policy, rank.memory, percent, state)
     console.print(table)
     aligned = sum(rank.state == "aligned" for rank in ranks)
-    least = min(rank.near_percent for rank in ranks)
-    console.print(f"{aligned} of {len(ranks)} ranks aligned; memory near the GPU: {least:.1f} % at least\n")
+    least = f"{_least_near(ranks):.1f} % at least"
+    console.print(f"{aligned} of {len(ranks)} ranks aligned; memory near the GPU: {least}\n")
     return aligned
 
 
+def _least_near(ranks: Sequence[Rank]) -> float:
+    return min(rank.near_percent for rank in ranks)
+
+
 def main() -> int:
-    """Run the demonstration; exits 1 unless --numa-align aligned every rank."""
+    """Run the demonstration; exits 1 unless --numa-align aligned every rank and kept more memory near.
+
+    How much of it stays near on the full node depends on how fast this machine makes room.
+    """
     with EmulatedMachine(Hardware(), project=ROOT) as machine:
         machine.copy_in(Path(__file__).with_name("train.py"), "/home/user/train.py")
         stock = f"-n{RANKS} --gpus={RANKS}"
         without = run(machine, stock)
         aligned = run(machine, f"--numa-align {stock}")
         by_hand = run(machine, stock, BY_HAND, full=True)
+        make_room_patiently(machine)
         kept = run(machine, f"--numa-align {stock}", full=True)
     console = Console(width=None if sys.stdout.isatty() else 132)
     console.print()
@@ -100,8 +109,11 @@ def main() -> int:
     done = show(console, f"srun --numa-align {stock} {program}", aligned)
     console.print("Node 0 is now full of page cache, as nodes are that read training data.\n")
     show(console, f"srun {stock} numactl --cpunodebind=N --preferred=N {program}", by_hand)
-    done += show(console, f"srun --numa-align {stock} {program}", kept)
-    return 0 if done == 2 * RANKS else 1
+    console.print(
+        "With room=auto in /etc/numa-align/prolog.conf (and 8 s for it, as this machine is emulated):\n"
+    )
+    show(console, f"srun --numa-align {stock} {program}", kept)
+    return 0 if done == RANKS and _least_near(kept) > _least_near(by_hand) else 1
 
 
 if __name__ == "__main__":

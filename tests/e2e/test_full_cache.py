@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from machine import EmulatedMachine, Hardware
+from machine.patience import PROLOG_CONF, make_room_patiently
 
 from .machines import ROOT, booted
 
@@ -16,7 +16,6 @@ pytestmark = pytest.mark.machine
 
 TOUCH = ROOT / "tests/bench/touch.py"
 FOLDER = "/dev/shm/touch"
-CONF = Path("/etc/numa-align/prolog.conf")
 TASKS, MIB = 4, 100
 
 #: Reads the disk, which is larger than the node, on a CPU of node 0.
@@ -30,19 +29,12 @@ def machine() -> Iterator[EmulatedMachine]:
         yield ready
 
 
-#: Has the prolog take eight seconds where it would take one: an emulated machine needs them.
-PATIENCE = r"""cd $(dirname $(find / -xdev -path '*/process/make_room.py' | head -1)) || exit
-sed -i 's/^LIMIT = 1\.0$/LIMIT = 8.0/' room.py && grep -q '^LIMIT = 8.0$' room.py || exit
-rm -f __pycache__/room.*"""
-
-
 @pytest.fixture
 def room(machine: EmulatedMachine) -> Iterator[None]:
     """The site's word for making room."""
-    machine.run(PATIENCE, check=True)
-    machine.put({str(CONF): "room=auto\n"})
+    make_room_patiently(machine)
     yield
-    machine.run(f"rm {CONF}", check=True)
+    machine.run(f"rm {PROLOG_CONF}", check=True)
 
 
 def mib(machine: EmulatedMachine, node: int, name: str) -> int:
