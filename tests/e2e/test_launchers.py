@@ -166,6 +166,31 @@ def test_rays_actors_have_their_parts(machine: EmulatedMachine) -> None:
     assert_each_its_part(launch(machine, f"{TWO} python3 /opt/program.py", RAY, count=2))
 
 
+#: The line of docs/users.md. Its limits are for real CPUs.
+DASK = """
+import os
+os.environ.update(DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="1800s",
+                  DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP="1800s")
+import numa_align
+from distributed import Client, LocalCluster
+
+def place(dask_worker, count):
+    import sys; sys.path.insert(0, "/opt")
+    from said import say
+    numa_align.bind_local_rank(dask_worker.name, count)
+    say(dask_worker.name)
+
+if __name__ == "__main__":
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        with Client(cluster) as client:
+            client.run(place, count=2)
+"""
+
+
+def test_dasks_workers_have_their_parts(machine: EmulatedMachine) -> None:
+    assert_each_its_part(launch(machine, f"{TWO} python3 /opt/program.py", DASK, count=2))
+
+
 #: Each child of the fork server runs the top level again.
 LOADER = """
 import os

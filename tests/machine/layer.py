@@ -44,6 +44,7 @@ LAUNCHERS = Layer(
     pypi=(
         "accelerate==1.15.0",
         "deepspeed==0.19.8",
+        "distributed==2026.8.0",
         "lightning==2.6.6",
         "mosaicml==0.32.1",
         "ray==2.60.0",
