@@ -116,38 +116,102 @@ static bool is_instance(const char *name, size_t length)
 	return length >= 4 && strncasecmp(name, "MIG-", 4) == 0;
 }
 
-/* Whether two entries are the same: numbers by value, names by their letters in any case. */
-static bool is_same(const char *a, size_t a_length, const char *b, size_t b_length)
-{
-	int first, second;
+/* An entry of a list: a name, or a number that is not below 0. */
+struct entry {
+	const char *name;
+	size_t length;
+	int number;
+};
 
-	if (is_number(a, a_length, &first) && is_number(b, b_length, &second))
-		return first == second;
-	return a_length == b_length && strncasecmp(a, b, a_length) == 0;
+static bool is_blank(char letter)
+{
+	return letter == ' ' || (letter >= '\t' && letter <= '\r');
+}
+
+/* The number with which an entry begins, as strtol() reads it; -1 for none, and below 0. */
+static int leading_number(const char *text, size_t length)
+{
+	size_t at = 0, digits = 0;
+	int number = 0;
+	bool negative;
+
+	while (at < length && is_blank(text[at]))
+		at++;
+	negative = at < length && text[at] == '-';
+	if (at < length && (text[at] == '-' || text[at] == '+'))
+		at++;
+	for (; at < length && text[at] >= '0' && text[at] <= '9'; at++) {
+		if (++digits > 6)
+			return -1;
+		number = number * 10 + (text[at] - '0');
+	}
+	return digits == 0 || (negative && number) ? -1 : number;
+}
+
+/*
+ * So CUDA's driver reads an entry (580.159, tried on two H100 cards): blanks and a sign before a number do not
+ * matter, nor does what follows it; a name begins at once, in capitals, and ends with its UUID. False if it is
+ * neither, where the list ends.
+ */
+static bool read_runtime_entry(const char *text, size_t whole, struct entry *entry)
+{
+	enum { UUID_LENGTH = 40 }; /* GPU- and the 36 characters of a UUID */
+
+	*entry = (struct entry){ text, whole, leading_number(text, whole) };
+	if (entry->number >= 0)
+		return true;
+	while (entry->length && is_blank(text[entry->length - 1]))
+		entry->length--;
+	if (strncmp(text, "GPU-", 4) == 0 && entry->length > UUID_LENGTH)
+		entry->length = UUID_LENGTH;
+	return strncmp(text, "GPU-", 4) == 0 || strncmp(text, "MIG-", 4) == 0;
+}
+
+/* Slurm's own lists have nothing but its numbers, or UUIDs. */
+static bool read_slurm_entry(const char *text, size_t whole, struct entry *entry)
+{
+	*entry = (struct entry){ text, whole, -1 };
+	entry->length = trimmed(&entry->name, whole);
+	if (!is_number(entry->name, entry->length, &entry->number))
+		entry->number = -1;
+	return true;
+}
+
+/* Whether two entries are the same: numbers by value, names by their letters in any case. */
+static bool is_same(const struct entry *a, const struct entry *b)
+{
+	if (a->number >= 0 || b->number >= 0)
+		return a->number == b->number;
+	return a->length == b->length && strncasecmp(a->name, b->name, a->length) == 0;
+}
+
+static bool is_alike(const struct entry *a, const struct entry *b)
+{
+	return (a->number < 0) == (b->number < 0);
 }
 
 bool na_gpu_list_repeats(const char *list)
 {
-	for (const char *entry = list;; entry++) {
-		const size_t whole = strcspn(entry, ",");
-		const char *name = entry;
-		const size_t length = trimmed(&name, whole);
-		int number;
+	struct entry first = { 0 }, one, before;
 
-		if (!is_number(name, length, &number) && !is_instance(name, length) &&
-		    (length < 4 || strncasecmp(name, "GPU-", 4) != 0))
+	for (const char *text = list;; text++) {
+		const size_t whole = strcspn(text, ",");
+
+		if (!read_runtime_entry(text, whole, &one))
 			return false;
-		for (const char *other = list; other < entry; other++) {
+		if (text == list)
+			first = one;
+		if (!is_alike(&one, &first))
+			return false;
+		for (const char *other = list; other < text; other++) {
 			const size_t other_whole = strcspn(other, ",");
-			const char *before = other;
-			const size_t other_length = trimmed(&before, other_whole);
 
-			if (is_same(name, length, before, other_length))
+			if (read_runtime_entry(other, other_whole, &before) && is_same(&one, &before))
 				return true;
 			other += other_whole;
 		}
-		entry += whole;
-		if (!*entry)
+		text += whole;
+		if (!*text)
 			return false;
 	}
 }
@@ -155,25 +219,32 @@ bool na_gpu_list_repeats(const char *list)
 int na_gpu_list(const struct na_machine *machine, const char *list, const int *among, int among_count,
 		bool of_runtime, int gpus[NA_MAX_GPUS])
 {
+	/* CUDA's entries are all numbers or all names; ROCm's may be mixed. */
+	const bool alike = of_runtime && machine->gpu_count && strcmp(machine->gpus[0].vendor, "nvidia") == 0;
+	struct entry first = { 0 }, one;
 	int count = 0;
 
-	for (const char *entry = list;; entry++) {
-		const size_t whole = strcspn(entry, ",");
-		const char *name = entry;
-		const size_t length = trimmed(&name, whole);
-		int number, gpu;
+	for (const char *text = list;; text++) {
+		const size_t whole = strcspn(text, ",");
+		int gpu;
 
-		if (!is_number(name, length, &number))
-			gpu = by_uuid(machine, name, length);
+		if (!(of_runtime ? read_runtime_entry : read_slurm_entry)(text, whole, &one))
+			return count;
+		if (text == list)
+			first = one;
+		if (alike && !is_alike(&one, &first))
+			return count;
+		if (one.number < 0)
+			gpu = by_uuid(machine, one.name, one.length);
 		else if (among)
-			gpu = number < among_count ? among[number] : -1;
+			gpu = one.number < among_count ? among[one.number] : -1;
 		else
-			gpu = by_number(machine, number, of_runtime);
+			gpu = by_number(machine, one.number, of_runtime);
 		if (gpu < 0)
-			return of_runtime && !is_instance(name, length) ? count : 0;
+			return of_runtime && !is_instance(one.name, one.length) ? count : 0;
 		add_once(gpus, &count, gpu);
-		entry += whole;
-		if (!*entry)
+		text += whole;
+		if (!*text)
 			return count;
 	}
 }

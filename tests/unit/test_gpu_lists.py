@@ -113,6 +113,18 @@ def visible(
         ("3,2,1,0", (), (3, 2, 1, 0)),
         ("0,1,2,3,0", (), ()),  # as test_torch.py has it from PyTorch
         (" 3, 2 ,1,0", (), (3, 2, 1, 0)),
+        # As the driver 580.159 read them on two H100 cards.
+        ("\t3,+2,1x,0x0", (), (3, 2, 1, 0)),
+        ("3 1", (), (1,)),
+        ("3,,1", (), (1,)),
+        ("3,-1,1", (), (1,)),
+        ("3,GPU-b0b0,1", (), (1,)),
+        ("GPU-b0b0,3", (), (3,)),
+        (f"{UUIDS[3]}x,{UUIDS[0]} ", (), (3, 0)),
+        (f"{UUIDS[3]}, {UUIDS[0]}", (), (3,)),
+        (f"{UUIDS[3]},{UUIDS[0].lower()}", (), (3,)),
+        (f"0,{UUIDS[3]},{UUIDS[3]}", (), (2,)),
+        ("0,00", (), ()),
         ("GPU-b0b0,GPU-aaaa1,nonsense,GPU-aaaa0", (), (3, 1)),
         ("GPU-aaaa", (), (0, 1, 2, 3)),
         ("NoDevFiles", (), (0, 1, 2, 3)),
@@ -171,6 +183,13 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Plugin:
 
 
 NUMBERS = [
+    "\t0",
+    "0x1",
+    "+0",
+    "-0",
+    "- 1",
+    "1 2",
+    "4294967296",
     "0",
     "1",
     "2",
@@ -187,7 +206,19 @@ NUMBERS = [
     "0-1",
     "0000:11:00.0",
 ]
-NAMES = ["GPU-", "GPU-aaaa", "GPU-b0b0", "gpu-B0B0", "GPU-aaaa1", "GPU-no", "NoDevFiles", *UUIDS]
+NAMES = [
+    " GPU-b0b0",
+    "GPU-b0b0 ",
+    f"{UUIDS[3]}x",
+    "GPU-",
+    "GPU-aaaa",
+    "GPU-b0b0",
+    "gpu-B0B0",
+    "GPU-aaaa1",
+    "GPU-no",
+    "NoDevFiles",
+    *UUIDS,
+]
 INSTANCES = [MIG, f"MIG-{UUIDS[2]}/1/0", "MIG-GPU-aaaa/0/0", "MIG-GPU-", "MIG-"]
 ENTRIES = st.sampled_from([*NUMBERS, *NAMES, *INSTANCES])
 LISTS = st.lists(ENTRIES, min_size=1, max_size=6).map(",".join)
@@ -239,7 +270,8 @@ def test_plugin_and_python_agree_on_what_is_named_twice(plugin: Plugin, text: st
     [
         ("0,0", True),
         ("1,0, 01", True),
-        (f"{UUIDS[0]},{UUIDS[0].lower()}", True),
+        (f"{UUIDS[0]},{UUIDS[0].upper()}", True),
+        (f"{UUIDS[0]},{UUIDS[0].lower()}", False),
         (f"MIG-{UUIDS[1]}/1/0,MIG-{UUIDS[1]}/2/0", False),
         ("0,-1,0", False),
         ("0,x,0", False),

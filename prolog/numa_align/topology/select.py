@@ -7,7 +7,7 @@ compares them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Optional
 
 from ..errors import RequestError
@@ -125,6 +125,13 @@ def _existing(gpus: Sequence[Gpu]) -> str:
 # -- What Slurm and the runtimes' variables say -------------------------------------------------
 
 
+#: What strtol() skips.
+_BLANKS = " \t\n\v\f\r"
+
+#: GPU- and the 36 characters of a UUID.
+_UUID_LENGTH = 40
+
+
 def _to_number(text: str) -> Optional[int]:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else None
 
@@ -156,6 +163,36 @@ def hides_all(text: str) -> bool:
     return not text.strip(" ") or text.partition(",")[0].strip(" ") == "-1"
 
 
+def _leading_number(text: str) -> Optional[int]:
+    """The number with which an entry begins, as strtol() reads it; None for none, and below 0."""
+    text = text.lstrip(_BLANKS)
+    rest = text[1:] if text[:1] in ("+", "-") else text
+    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+    if not 0 < len(digits) < 7 or (text[0] == "-" and int(digits)):
+        return None
+    return int(digits)
+
+
+def _runtime_entries(text: str, *, alike: bool) -> Iterator[tuple[str, Optional[int]]]:
+    """The entries of a runtime's list, each with its number if it is one, up to the first invalid one.
+
+    So CUDA's driver reads it (580.159, tried on two H100 cards): blanks and a sign before a number do not
+    matter, nor does what follows it; a name begins at once, in capitals, and ends with its UUID. ``alike``:
+    entries are all numbers or all names, as with CUDA; ROCm's may be mixed.
+    """
+    first_is_name = None
+    for entry in text.split(","):
+        number = _leading_number(entry)
+        is_name = number is None
+        if is_name and not entry.startswith(("GPU-", "MIG-")):
+            return
+        if alike and first_is_name not in (None, is_name):
+            return
+        first_is_name = is_name
+        name = entry.rstrip(_BLANKS)
+        yield (name[:_UUID_LENGTH] if name.startswith("GPU-") else name), number
+
+
 def repeats(text: str) -> bool:
     """Whether CUDA's list has an entry twice, which shows no GPU.
 
@@ -163,12 +200,8 @@ def repeats(text: str) -> bool:
     ignored.
     """
     seen: set[object] = set()
-    for entry in text.split(","):
-        name = entry.strip(" ").lower()
-        number = _to_number(name)
-        if number is None and not name.startswith(("gpu-", "mig-")):
-            return False
-        key = name if number is None else number
+    for name, number in _runtime_entries(text, alike=True):
+        key = name.lower() if number is None else number
         if key in seen:
             return True
         seen.add(key)
@@ -184,8 +217,8 @@ def listed_for_runtime(
     know is valid too: then the whole list is unknown.
     """
     result: dict[str, Gpu] = {}
-    for entry in (part.strip(" ") for part in text.split(",")):
-        number = _to_number(entry)
+    alike = any(gpu.vendor == "nvidia" for gpu in gpus[:1])
+    for entry, number in _runtime_entries(text, alike=alike):
         if number is None:
             gpu = _by_uuid_alone(gpus, entry)
             if gpu is None and _is_instance(entry):
