@@ -30,7 +30,7 @@ from ..view.common import ProcessFields, gpus_text, memory_text, nics_text, proc
 from . import say
 
 #: Without a GPU or a network card there is nothing to be near to.
-_NO_GPU = "no GPU is visible to this process: nothing can be told"
+_NO_GPU = "no GPU is visible to this process, so there is nothing to check"
 
 
 class CheckFields(ProcessFields):

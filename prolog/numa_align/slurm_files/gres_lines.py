@@ -180,7 +180,7 @@ def faults(file: ConfFile) -> Iterator[Fault]:
         if first not in FIRST_KEYS:
             yield Fault(line.place, first, "it cannot begin a line: AutoDetect=, Name= or NodeName= does")
         elif first == "autodetect" and others:
-            yield Fault(line.place, others[0], "nothing can stand behind AutoDetect= that begins a line")
+            yield Fault(line.place, others[0], "nothing may follow an AutoDetect= that begins a line")
         else:
             yield from _unknown(line.place, others)
             if first == "nodename" and "name" not in others and "autodetect" not in others:

@@ -64,7 +64,7 @@ def _gpu(nvml: ModuleType, position: int) -> FoundGpu:
     bus_id = _text(nvml.nvmlDeviceGetPciInfo(handle).busId)
     bdf = normalise_bdf(bus_id)
     if bdf is None:
-        raise ValueError(f"{bus_id!r} is no PCI address")
+        raise ValueError(f"{bus_id!r} is not a PCI address")
     minor = int(nvml.nvmlDeviceGetMinorNumber(handle))
     uuid, model = _text(nvml.nvmlDeviceGetUUID(handle)), _text(nvml.nvmlDeviceGetName(handle))
     return FoundGpu("nvidia", bdf, minor, uuid, model, VENDORS["nvidia"].device + str(minor))
