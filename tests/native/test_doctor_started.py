@@ -153,10 +153,10 @@ def asked(
 # PLACE: Key=VALUE Key=VALUE, as an administrator reads it; what is in parentheses explains it.
 _CHANGE = re.compile(r"(\w+\.conf):(\d+): ((?:[A-Z]\w*=\S*[^\s,] ?)+)(?:at most|, or .*)?")
 _REMOVE = re.compile(r"(\w+\.conf):(\d+): (?:remove|without|no) (\w+=)\S*(?:,.*)?")
-_SPLIT = re.compile(r"gres\.conf:(\d+): a line for each: (.*)")
+_SPLIT = re.compile(r"gres\.conf:(\d+): one line for each: (.*)")
 _NODES = re.compile(
     r"slurm\.conf(?::(\d+))?: (\w+=\S+?)(?: \(which holds for all nodes\))?, with "
-    r"(Sockets=\d+ CoresPerSocket=\d+ ThreadsPerCore=\d+) and, in gres\.conf, (.*): all of it together"
+    r"(Sockets=\d+ CoresPerSocket=\d+ ThreadsPerCore=\d+) and, in gres\.conf, (.*): all of these together"
 )
 _FILE_CORES = re.compile(r"File=(\S+) Cores=(\S+?)(?=, |$)")
 

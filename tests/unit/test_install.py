@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -302,6 +303,7 @@ def test_the_page_on_images_puts_all_in_and_takes_it_out(copy: Path, tmp_path: P
 
 
 def built(copy: Path, kind: str, tool: str, *words: str) -> list[Path]:
+    """The packages, in a folder of their own: the next ones may have the same names."""
     if shutil.which(tool) is None:
         pytest.skip(f"{tool} is not installed: the {kind} packages are not built here")
     if subprocess.run(["/usr/bin/python3", "-c", "import cffi, setuptools"], check=False).returncode:
@@ -310,7 +312,8 @@ def built(copy: Path, kind: str, tool: str, *words: str) -> list[Path]:
         )
     done = make(copy, kind, *words, python="/usr/bin/python3")
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    return sorted((copy / "build/packages").glob(f"*.{kind}"))
+    kept = Path(tempfile.mkdtemp(prefix="built-", dir=copy / "build"))
+    return [Path(shutil.copy(path, kept)) for path in sorted((copy / "build/packages").glob(f"*.{kind}"))]
 
 
 def release() -> str:
