@@ -138,11 +138,17 @@ def test_the_kernel_drops_clean_cache_where_it_is_asked_to(tmp_path: Path) -> No
     file.write_bytes(os.urandom(MIB) * 64)
     with file.open("rb+") as opened:
         os.fsync(opened.fileno())
-    before = read_node_memory(0)
-    assert before is not None
-    (made,) = make_room({0: before.free + 96 * MIB})
-    after = read_node_memory(0)
-    assert after is not None and after.free - before.free > 32 * MIB
+    grown = 0
+    for _ in range(5):  # others of a busy host take memory meanwhile
+        before = read_node_memory(0)
+        assert before is not None
+        (made,) = make_room({0: before.free + 96 * MIB})
+        after = read_node_memory(0)
+        assert after is not None
+        grown = after.free - before.free
+        if grown > 32 * MIB:
+            break
+    assert grown > 32 * MIB
     assert made.milliseconds < 1200
     assert "room on node 0: " in made.line and "MiB free in " in made.line
 
