@@ -46,7 +46,7 @@ def _pair(table: dict[str, object], words: str, number: int) -> None:
     key, equals, rest = words.partition("=")
     key = key.strip(" \t")
     if not equals or not _is_key(key):
-        raise ValueError(f"{words[:40]!r} is not a key with a value (line {number})")
+        raise ValueError(f"{words[:40]!r} is no pair of a key and a value (line {number})")
     if key in table:
         raise ValueError(f"{key} is there twice (line {number})")
     table[key] = _value(rest.strip(" \t"), number)
@@ -61,7 +61,7 @@ def _value(text: str, number: int) -> Value:
         quote = text[0]
         value, close, rest = text[1:].partition(quote)
         if not close or rest.startswith(quote) or (quote == '"' and "\\" in value):
-            raise ValueError(f"{text[:40]!r} is not a string on one line without escapes (line {number})")
+            raise ValueError(f"{text[:40]!r} is no string of one line without escapes (line {number})")
         _printable(value, number)
         _end(rest, number)
         return value
