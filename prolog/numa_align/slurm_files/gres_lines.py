@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from ..errors import ConfError
 from ..light_typing import TYPE_CHECKING, NamedTuple
-from ..sysfs import to_number
 from .hostlist import MAX_NODES, HostlistError, expand, in_hostlist
 
 if TYPE_CHECKING:
@@ -96,48 +95,13 @@ def gpu_lines(file: ConfFile, node: Optional[str]) -> tuple[GresLine, ...]:
         pairs = dict(line.pairs)
         about_gpus = pairs.get("name", "").lower() == "gpu"
         detects = "autodetect" in pairs and line.key != "name"
-        if line.key in FIRST_KEYS and (about_gpus or detects) and _holds_for(line, node):
+        if line.key in FIRST_KEYS and (about_gpus or detects) and holds_for(line, node):
             lines.append(_gpu_line(line, pairs, about_gpus)._replace(position=position))
     return tuple(sorted(lines, key=lambda line: line.for_node))
 
 
-class OtherGres(NamedTuple):
-    """A gres that is no gpu (shard, mps, nic): the place of its first line, and how many its lines have.
-
-    ``number`` is None where a Count= is no number.
-    """
-
-    name: str
-    place: str
-    number: Optional[int]
-
-
-def other_gres(file: ConfFile, node: str) -> tuple[OtherGres, ...]:
-    """What lines for this node have besides GPUs, in order. Raises ConfError for a list that is none."""
-    found: dict[str, OtherGres] = {}
-    for line in file.lines:
-        name = line.get("name")
-        if line.key not in FIRST_KEYS or name is None or name.lower() == "gpu" or not _holds_for(line, node):
-            continue
-        before = found.get(name, OtherGres(name, line.place, 0))
-        number = _number(line)
-        total = None if before.number is None or number is None else before.number + number
-        found[name] = before._replace(number=total)
-    return tuple(found.values())
-
-
-def _number(line: Line) -> Optional[int]:
-    """Count=, else the number of files, else one; None for a number with a suffix or what is none."""
-    count, files = line.get("count"), line.get("file") or line.get("files")
-    if count is not None:
-        return to_number(count)
-    try:
-        return len(expand(files)) if files else 1
-    except HostlistError as error:
-        raise ConfError(f"{line.place}: {error}") from None
-
-
-def _holds_for(line: Line, node: Optional[str]) -> bool:
+def holds_for(line: Line, node: Optional[str]) -> bool:
+    """Whether a line applies to ``node``. Raises ConfError for one about named nodes if ``node`` is None."""
     if line.key != "nodename":
         return True
     if node is None:
@@ -180,7 +144,7 @@ def faults(file: ConfFile) -> Iterator[Fault]:
         if first not in FIRST_KEYS:
             yield Fault(line.place, first, "it cannot begin a line: AutoDetect=, Name= or NodeName= does")
         elif first == "autodetect" and others:
-            yield Fault(line.place, others[0], "nothing may follow an AutoDetect= that begins a line")
+            yield Fault(line.place, others[0], "nothing can stand behind AutoDetect= that begins a line")
         else:
             yield from _unknown(line.place, others)
             if first == "nodename" and "name" not in others and "autodetect" not in others:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from numa_align.slurm_files.gres_lines import Fault, GresLine, OtherGres
+from numa_align.slurm_files.gres_lines import Fault, GresLine
 from numa_align.slurm_files.hostlist import fold
 
 from ..gres_words import Wanted, count_of, entries_of, misspelt, wanted_gpus
 from .gres_detect import detects
 from .merge import Merged, merge, slots
 from .model import Facts, Finding
+from .other_gres import OtherGres
 
 _DEAD = "slurmd does not start"
 _NO_GPU = "no job gets a GPU of this node"

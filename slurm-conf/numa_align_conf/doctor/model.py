@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Optional
 
-from numa_align.slurm_files.gres_lines import Fault, GresLine, OtherGres
+from numa_align.slurm_files.gres_lines import Fault, GresLine
 from numa_align.topology.model import Topology
 
 from ..layout import PARAMETERS, Layout, layout_of
 from ..model import Declared
 from ..version import KNOWN, Version
+from .other_gres import OtherGres
 from .peers import Peers
 from .repeated import Repeated
 from .scratch import Scratch

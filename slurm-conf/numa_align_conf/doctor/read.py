@@ -18,7 +18,7 @@ from numa_align.placement.table import FIRST_WORD, STALE_SECONDS
 from numa_align.placement.table import VERSION as TABLE_VERSION
 from numa_align.process.jobs import jobs_with_steps
 from numa_align.slurm_files.conffile import ConfFile, Line, read_conf, shown
-from numa_align.slurm_files.gres_lines import GresLine, faults, gpu_lines, other_gres
+from numa_align.slurm_files.gres_lines import GresLine, faults, gpu_lines
 from numa_align.slurm_files.hostlist import in_hostlist
 from numa_align.slurm_files.node_lines import NodeLine, node_line, node_lines
 from numa_align.slurm_files.render_nodes import render_nodes, with_render_nodes
@@ -40,6 +40,7 @@ from ..plugstack import Stack, read_stack
 from ..prefix import installed_prefix
 from ..version import Version, installed_version
 from .model import Facts, Plugin, Script
+from .other_gres import other_gres
 from .peers import read_peers
 from .repeated import Repeated, crowded, repeated_on_lines, repeated_settings
 from .scratch import Scratch, find_scratch
@@ -79,6 +80,7 @@ def read_facts(
     gres = with_render_nodes(gres, render_nodes(tree, topology.gpus))
     version = version or (installed_version() if tree.is_live else None)
     stack = _stack(slurm, settings, root)
+    cgroup = _cgroup_lines(slurm, root)
     return Facts(
         name=node,
         topology=topology,
@@ -91,7 +93,7 @@ def read_facts(
         gres_conf=None if gres_conf is None else shown(str(gres_conf), root),
         gres=gres,
         cgroup_conf=None if slurm is None else shown(str(slurm.with_name("cgroup.conf")), root),
-        cgroup={line.key: line.value for line in _cgroup_lines(slurm, root)},
+        cgroup={line.key: line.value for line in cgroup},
         plugins=() if stack is None else tuple(_plugins(stack, root)),
         scripts={key: tuple(_scripts(lines, key, version, tree)) for key in ("prolog", "epilog")},
         kernel=_kernel(tree),
@@ -108,7 +110,7 @@ def read_facts(
         other_gres=() if gres_file is None else other_gres(gres_file, node),
         declared_again=_again(lines, node),
         crowded=tuple(crowded(lines)),
-        repeated=tuple(_repeated(lines, own, gres_file, _cgroup_lines(slurm, root))),
+        repeated=tuple(_repeated(lines, own, gres_file, cgroup)),
         divided=any(gpu.minor is not None and bool(mig_instances(tree, gpu.minor)) for gpu in topology.gpus),
         controller=_controller(slurm, lines, root),
         peers=read_peers(tree, topology),
