@@ -49,21 +49,6 @@ static size_t trimmed(const char **entry, size_t length)
 	return length;
 }
 
-static bool is_number(const char *text, size_t length, int *value)
-{
-	int number = 0;
-
-	if (length == 0 || length > 6)
-		return false;
-	for (size_t i = 0; i < length; i++) {
-		if (text[i] < '0' || text[i] > '9')
-			return false;
-		number = number * 10 + (text[i] - '0');
-	}
-	*value = number;
-	return true;
-}
-
 /* By Slurm's number; a runtime's number counts by address if Slurm numbers no GPU. */
 static int by_number(const struct na_machine *machine, int number, bool of_runtime)
 {
@@ -172,8 +157,8 @@ static bool read_slurm_entry(const char *text, size_t whole, struct entry *entry
 {
 	*entry = (struct entry){ text, whole, -1 };
 	entry->length = trimmed(&entry->name, whole);
-	if (!is_number(entry->name, entry->length, &entry->number))
-		entry->number = -1;
+	if (strspn(entry->name, "0123456789") == entry->length)
+		entry->number = leading_number(entry->name, entry->length);
 	return true;
 }
 

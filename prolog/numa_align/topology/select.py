@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Optional
 
 from ..errors import RequestError
+from ..slurm_env import to_number
 from ..sysfs import Tree
 from .gpu.nvidia import mig_instances
 from .gpu.nvml import mig_parent
@@ -132,10 +133,6 @@ _BLANKS = " \t\n\v\f\r"
 _UUID_LENGTH = 40
 
 
-def _to_number(text: str) -> Optional[int]:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else None
-
-
 def _by_uuid_alone(gpus: Sequence[Gpu], name: str) -> Optional[Gpu]:
     found = by_uuid(gpus, name)
     return found[0] if len(found) == 1 else None
@@ -148,7 +145,7 @@ def listed_by_slurm(text: str, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
     """
     result: dict[str, Gpu] = {}
     for entry in (part.strip(" ") for part in text.split(",")):
-        number = _to_number(entry)
+        number = to_number(entry)
         gpu = _by_uuid_alone(gpus, entry)
         if number is not None:
             gpu = next((one for one in gpus if one.index == number), None)
