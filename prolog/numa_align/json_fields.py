@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from functools import cache
+from itertools import repeat
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 _Fields = TypeVar("_Fields")
@@ -93,11 +94,7 @@ def _elements(hints: tuple[Any, ...]) -> _Check:
     def check(value: object) -> None:
         if not isinstance(value, list):
             raise _wrong(value)
-        for number, element in enumerate(value):
-            try:
-                inner(element)
-            except FieldError as error:
-                raise error.below(f"[{number}]") from None
+        _check_each(zip(repeat(inner), value))
 
     return check
 
@@ -109,13 +106,18 @@ def _row(hints: tuple[Any, ...]) -> _Check:
     def check(value: object) -> None:
         if not isinstance(value, list) or len(value) != len(inners):
             raise _wrong(value)
-        for number, (inner, element) in enumerate(zip(inners, value)):
-            try:
-                inner(element)
-            except FieldError as error:
-                raise error.below(f"[{number}]") from None
+        _check_each(zip(inners, value))
 
     return check
+
+
+def _check_each(elements: Iterable[tuple[_Check, object]]) -> None:
+    """The elements of a list, each by its check."""
+    for number, (inner, element) in enumerate(elements):
+        try:
+            inner(element)
+        except FieldError as error:
+            raise error.below(f"[{number}]") from None
 
 
 def _values(hints: tuple[Any, ...]) -> _Check:

@@ -5,10 +5,10 @@ in most virtual machines, and on some with two packages. -1 never silently becom
 sources, in the order in which they are asked, each only if the earlier ones had no answer:
 
 1. ``override``: the site's file names the device. It comes first because it also serves for firmware
-that is wrong, not only for firmware that gives nothing.
+   that is wrong, not only for firmware that gives nothing.
 2. ``numa_node`` of the device, if such a node exists.
 3. ``local_cpulist`` of the device, if it is a strict subset of the online CPUs (for a device
-without a node the kernel lists every CPU) and lies entirely in one node.
+   without a node the kernel lists every CPU) and lies entirely in one node.
 4. ``bridge``: the same two files of the bridges above it, the nearest first.
 5. ``only-node``: there is only one node with CPUs.
 6. ``none``.
