@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
+
+from builder import Machine
 
 from native import Native
 
@@ -44,6 +46,34 @@ def base(native: Native) -> str:
     """The cluster's slurm.conf without what a site says for itself."""
     ours = "^(NodeName|PartitionName|GresTypes|Prolog|Epilog|Plug)"
     return native.run(f"grep -vE '{ours}' /etc/slurm/slurm.conf").stdout
+
+
+def whole(native: Native, ours: str, gres: str) -> dict[str, str]:
+    """Files in which what `conf` printed is all that there is about the node."""
+    ours = ours.replace("NodeName=node1 ", "NodeName=node1 NodeAddr=10.11.12.1 ")
+    keys = tuple(f"{line.partition('=')[0]}=" for line in ours.splitlines() if line[:1].isalpha())
+    rest = [line for line in base(native).splitlines() if not line.startswith(keys)]
+    return {
+        "slurm.conf": "\n".join([*rest, ours, "PartitionName=main Nodes=node1 Default=YES", ""]),
+        "gres.conf": gres,
+    }
+
+
+def device_files(machine: Machine) -> tuple[str, ...]:
+    """The GPUs' device files, by address."""
+    kind = "/dev/dri/renderD" if machine.gpus[0].vendor == 0x1002 else "/dev/nvidia"
+    return tuple(f"{kind}{machine.minor(position)}" for position in range(len(machine.gpus)))
+
+
+def put_devices(native: Native, files: Iterable[str]) -> None:
+    """Make device files that nobody opens."""
+    made = (f"test -e {file} || mknod -m 666 {file} c 226 {i}; " for i, file in enumerate(files))
+    native.run(f"mkdir -p /dev/dri; {''.join(made)}", check=True)
+
+
+def counted(gres: str) -> int:
+    """How many GPUs a Gres= has."""
+    return sum(map(int, re.findall(r"\bgpu:(?:\w+:)?(\d+)", gres)))
 
 
 def start(native: Native, files: Mapping[str, str], node: str = "node1") -> Started:

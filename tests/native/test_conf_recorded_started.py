@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from builder.recorded import answered, is_complete, unanswered, unpacked
-from numa_align.errors import ConfError
+from builder.kinds import machines_with_gpus
+from builder.recorded import is_complete, unpacked
 from numa_align.slurm_files.hostlist import expand
 from numa_align_conf.facts import Kind
-from numa_align_conf.generate import kinds_of_machine
 from numa_align_conf.gres import gres_conf
 from numa_align_conf.slurm import slurm_conf
 from numa_align_conf.version import Version, parse_version
@@ -24,7 +23,7 @@ from numa_align_conf.version import Version, parse_version
 from native import Native
 
 from .slurmd_asked import put_machine
-from .started import base, start
+from .started import base, counted, put_devices, start, whole
 
 PARTITION = "PartitionName=main Nodes=node1 Default=YES\n"
 
@@ -38,15 +37,7 @@ _NUMBER = re.compile(r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*")
 def machines() -> Iterator[list[tuple[Path, Kind]]]:
     """Machines with GPUs that can be read at all."""
     with unpacked() as folder:
-        found = []
-        for root in (*(root for root, _ in answered(folder)), *unanswered(folder)):
-            try:
-                (kind,) = kinds_of_machine(str(root), ["node1"])
-            except ConfError:
-                continue
-            if kind.topology.gpus:
-                found.append((root, kind))
-        yield found
+        yield machines_with_gpus(folder, "node1")
 
 
 @pytest.fixture(autouse=True)
@@ -57,25 +48,10 @@ def restored(native: Native) -> Iterator[None]:
     native.configure(native.config)
 
 
-def put_devices(native: Native, text: str) -> None:
-    """Make the device files that a gres.conf names."""
-    names = [name for listed in re.findall(r"\bFile=(\S+)", text) for name in expand(listed)]
-    made = "; ".join(f"test -e {name} || mknod -m 666 {name} c 226 {i}" for i, name in enumerate(names))
-    native.run(f"mkdir -p /dev/dri; {made or 'true'}", check=True)
-
-
 def written(native: Native, kind: Kind, version: Version) -> dict[str, str]:
-    """Both files, in a cluster that has nothing else of the node."""
-    ours = slurm_conf([kind], version).replace("NodeName=node1 ", "NodeName=node1 NodeAddr=10.11.12.1 ")
-    ours = _MEMORY.sub("RealMemory=100", ours)
-    keys = tuple(f"{line.partition('=')[0]}=" for line in ours.splitlines() if line[:1].isalpha())
-    rest = [line for line in base(native).splitlines() if not line.startswith(keys)]
-    return {"slurm.conf": "\n".join([*rest, ours, PARTITION]), "gres.conf": gres_conf([kind], version)}
-
-
-def counted(gres: str) -> int:
-    """How many GPUs a Gres= has."""
-    return sum(map(int, re.findall(r"\bgpu:(?:[\w.+-]+:)?(\d+)", gres)))
+    """Both files, with less memory than the host has."""
+    ours = _MEMORY.sub("RealMemory=100", slurm_conf([kind], version))
+    return whole(native, ours, gres_conf([kind], version))
 
 
 def named(files: dict[str, str]) -> int:
@@ -122,7 +98,8 @@ def test_slurm_takes_what_is_written_for_each_machine(
         if (root.parent.name != "own") != recorded or is_detected(files):
             continue
         put_machine(native, root)
-        put_devices(native, files["gres.conf"])
+        named_files = re.findall(r"\bFile=(\S+)", files["gres.conf"])
+        put_devices(native, [file for listed in named_files for file in expand(listed)])
         node = start(native, files)
         asked += 1
         new = new_complaints(native, node.complaints, usual)

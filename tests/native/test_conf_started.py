@@ -6,7 +6,6 @@ GPUs are counted, and no daemon complains of what it did not complain of before.
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from numa_align_conf.version import parse_version
 from native import Native
 
 from .slurmd_asked import put_machine
-from .started import base, start
+from .started import base, counted, device_files, put_devices, start, whole
 
 #: Small, so that the machine under the namespaces has as much.
 MEMORY = 256 << 20
@@ -100,9 +99,7 @@ class Asked:
     @property
     def files(self) -> tuple[str, ...]:
         """The GPUs' device files, by address."""
-        kind = "/dev/dri/renderD" if self.machine.gpus[0].vendor == 0x1002 else "/dev/nvidia"
-        minors = (self.machine.minor(position) for position in range(len(self.machine.gpus)))
-        return tuple(f"{kind}{minor}" for minor in minors)
+        return device_files(self.machine)
 
 
 @pytest.fixture(scope="module", params=MACHINES)
@@ -115,10 +112,7 @@ def asked(
     ODD.get(name, lambda _: None)(root)
     put_machine(native, root)
     found = Asked(native, name, machine, root)
-    native.run(
-        "mkdir -p /dev/dri; "
-        + "".join(f"test -e {file} || mknod -m 666 {file} c 226 {i}; " for i, file in enumerate(found.files))
-    )
+    put_devices(native, found.files)
     yield found
     native.run("pkill -x slurmctld; pkill -x slurmd; sleep 0.5")
 
@@ -167,22 +161,15 @@ def site(asked: Asked, node: str, gres: Optional[str], more: str = "") -> dict[s
 def assert_taken(asked: Asked, files: Mapping[str, str], before: frozenset[str]) -> None:
     after = start(asked.native, files)
     number = len(asked.machine.gpus)
-    counted = sum(map(int, re.findall(r"\bgpu:(?:\w+:)?(\d+)", after.gres)))
     new = sorted(after.complaints - before)
     own = files["slurm.conf"].partition("GresTypes")[2]
     said = f"{after.state} {after.reason} {after.gres} {new}\n{own}\n{files.get('gres.conf')}"
-    assert (after.state, counted, new) == ("IDLE", number, []), said
+    assert (after.state, counted(after.gres), new) == ("IDLE", number, []), said
 
 
 def test_what_is_written_is_taken_by_slurm(asked: Asked, tmp_path: Path) -> None:
     """slurm.conf and gres.conf as they are printed, in a cluster that has nothing else of the node."""
-    ours = conf(asked, "slurm").replace("NodeName=node1 ", "NodeName=node1 NodeAddr=10.11.12.1 ")
-    keys = tuple(f"{line.partition('=')[0]}=" for line in ours.splitlines() if line[:1].isalpha())
-    rest = [line for line in base(asked.native).splitlines() if not line.startswith(keys)]
-    files = {
-        "slurm.conf": "\n".join([*rest, ours, "PartitionName=main Nodes=node1 Default=YES", ""]),
-        "gres.conf": conf(asked, "gres"),
-    }
+    files = whole(asked.native, conf(asked, "slurm"), conf(asked, "gres"))
     plain = start(asked.native, site(asked, "NodeName=node1 NodeAddr=10.11.12.1", None))
     assert_taken(asked, files, plain.complaints)
     assert wrong(asked, files, tmp_path) == []

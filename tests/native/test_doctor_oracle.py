@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numa_align.errors import ConfError
 from numa_align_conf.doctor.checks import examine
+from numa_align_conf.doctor.model import Finding
 from numa_align_conf.doctor.read import read_facts
 from numa_align_conf.version import parse_version
 from unit.site_cases import CASES, machine_of, needs_cases
@@ -54,25 +55,28 @@ def machine(native: Native, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     yield root
 
 
-def told(root: Path, files: Mapping[str, str | bytes], node: str, version: str) -> list[str]:
-    """What doctor says is wrong with the GPUs; one line if it refuses a file."""
+def found(root: Path, files: Mapping[str, str | bytes], node: str, version: str) -> tuple[Finding, ...]:
+    """All that doctor finds. Raises ConfError for a file that it refuses."""
     with tempfile.TemporaryDirectory() as folder:
         for name, text in files.items():
             path = Path(folder) / name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(text.encode() if isinstance(text, str) else text)
-        try:
-            facts = read_facts(
-                str(root), name=node, slurm_conf=Path(folder) / "slurm.conf", version=parse_version(version)
-            )
-        except ConfError as error:
-            return [str(error)]
-        found = [one for one in examine(facts) if one.status == "fail"]
-        return [
-            f"{one.check}: {one.what}"
-            for one in found
-            if one.check.startswith("gres") or one.check in ("slurm-conf", "slurm-line", "node-twice")
-        ]
+        conf = Path(folder) / "slurm.conf"
+        return examine(read_facts(str(root), name=node, slurm_conf=conf, version=parse_version(version)))
+
+
+def told(root: Path, files: Mapping[str, str | bytes], node: str, version: str) -> list[str]:
+    """What doctor says is wrong with the GPUs; one line if it refuses a file."""
+    try:
+        wrong = [one for one in found(root, files, node, version) if one.status == "fail"]
+    except ConfError as error:
+        return [str(error)]
+    return [
+        f"{one.check}: {one.what}"
+        for one in wrong
+        if one.check.startswith("gres") or one.check in ("slurm-conf", "slurm-line", "node-twice")
+    ]
 
 
 def refused(answer: Answer, gres: str) -> str | None:
@@ -338,16 +342,10 @@ TWICE: dict[str, tuple[str, str, str | None]] = {
 
 
 @pytest.mark.parametrize("kind", TWICE)
-def test_doctor_names_a_key_that_stands_twice_as_slurm_does(
-    kind: str, native: Native, machine: Path, tmp_path: Path
-) -> None:
+def test_doctor_names_a_key_that_stands_twice_as_slurm_does(kind: str, native: Native, machine: Path) -> None:
     slurm, gres, key = TWICE[kind]
     files = {"slurm.conf": HEAD + slurm, "gres.conf": gres}
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    conf = tmp_path / "slurm.conf"
-    facts = read_facts(str(machine), name="gpu01", slurm_conf=conf, version=parse_version(native.slurm))
-    said = [one.what for one in examine(facts) if one.check == "key-twice"]
+    said = [one.what for one in found(machine, files, "gpu01", native.slurm) if one.check == "key-twice"]
     doctors = {re.sub(r".*\((\w+) specified more than once.*", r"\1", what) for what in said}
     slurms = set(re.findall(r"(\w+)(?: \d+)? specified more than once", ask(native, files, "gpu01").text))
     assert (doctors, slurms) == ({key} - {None}, {key} - {None})
@@ -357,19 +355,13 @@ def test_doctor_names_a_key_that_stands_twice_as_slurm_does(
     "flags",
     ["", "nvidia_gpu_env", "NVIDIA_GPU_ENV,one_sharing", "one_sharing", "foo", "amd_gpu_env", "CountOnly"],
 )
-def test_doctor_warns_of_flags_that_leave_no_variable(
-    flags: str, native: Native, machine: Path, tmp_path: Path
-) -> None:
+def test_doctor_warns_of_flags_that_leave_no_variable(flags: str, native: Native, machine: Path) -> None:
     """As `slurmd -G` shows them: ENV_NVML is what sets CUDA_VISIBLE_DEVICES."""
     if native.slurm == "22.05":
         pytest.skip("slurmd -G of 22.05 does not show Flags")
     gres = UNTYPED.replace(" File", f" Flags={flags} File") if flags else UNTYPED
     files = {"slurm.conf": f"{HEAD}GresTypes=gpu\n{NODE} {GRES}\n", "gres.conf": gres}
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    conf = tmp_path / "slurm.conf"
-    facts = read_facts(str(machine), name="gpu01", slurm_conf=conf, version=parse_version(native.slurm))
-    warned = [one.what for one in examine(facts) if one.check == "gres-flags"]
+    warned = [one.what for one in found(machine, files, "gpu01", native.slurm) if one.check == "gres-flags"]
     answer = ask(native, files, "gpu01").text
     assert "Gres Name=gpu" in answer
     assert bool(warned) == ("ENV_NVML" not in answer), (warned, answer)

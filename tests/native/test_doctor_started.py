@@ -27,7 +27,7 @@ from numa_align_conf.version import parse_version
 from native import Native
 
 from .slurmd_asked import put_machine
-from .started import base, start
+from .started import base, device_files, put_devices, start
 
 MACHINE = Machine(packages=2, cores=48, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1))
 NEAR = "Name=gpu File=/dev/nvidia[0-3] Cores=0-47\nName=gpu File=/dev/nvidia[4-7] Cores=48-95\n"
@@ -131,8 +131,7 @@ class Asked:
 
     @property
     def files(self) -> tuple[str, ...]:
-        kind = "/dev/dri/renderD" if self.machine.gpus[0].vendor == 0x1002 else "/dev/nvidia"
-        return tuple(f"{kind}{self.machine.minor(i)}" for i in range(len(self.machine.gpus)))
+        return device_files(self.machine)
 
 
 @pytest.fixture(scope="module", params=SHAPES)
@@ -144,8 +143,7 @@ def asked(
     root = machine.write(tmp_path_factory.mktemp("shape") / "machine")
     put_machine(native, root)
     found = Asked(native, machine, root)
-    made = "; ".join(f"test -e {file} || mknod -m 666 {file} c 226 {i}" for i, file in enumerate(found.files))
-    native.run(f"mkdir -p /dev/dri; {made}", check=True)
+    put_devices(native, found.files)
     yield found
     put_machine(native, tree)
 

@@ -16,13 +16,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from builder.recorded import answered, at_least, unanswered
+from builder.kinds import machines_with_gpus
+from builder.recorded import at_least
 from native import Native, why_not
 from native.native import WITHOUT_CGROUPS
 from numa_align.cpulist import parse_cpulist
-from numa_align.errors import ConfError
 from numa_align_conf.facts import Kind
-from numa_align_conf.generate import kinds_of_machine
 from numa_align_conf.gres import gres_conf
 from numa_align_conf.layout import PARAMETERS, layout_of
 from numa_align_conf.slurm import slurm_conf
@@ -33,16 +32,7 @@ VERSIONS = (Version(22, 5), Version(24, 11), Version(25, 11), Version(26, 5))
 
 @pytest.fixture(scope="session")
 def kinds(recorded: Path) -> list[tuple[Path, Kind]]:
-    """Machines with GPUs that can be read at all."""
-    found = []
-    for root in (*(root for root, _ in answered(recorded)), *unanswered(recorded)):
-        try:
-            (kind,) = kinds_of_machine(str(root), ["n1"])
-        except ConfError:
-            continue
-        if kind.topology.gpus:
-            found.append((root, kind))
-    return found
+    return machines_with_gpus(recorded, "n1")
 
 
 def pairs(line: str) -> dict[str, str]:
