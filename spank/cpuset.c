@@ -81,25 +81,29 @@ static bool add_mask(const char *digits, size_t length, struct na_set *cpus)
 	return true;
 }
 
-/* The union of the masks that task/affinity computed for all tasks of the step on this node. */
-static void all_masks(spank_t spank, struct na_set *cpus)
+/*
+ * Adds the masks that task/affinity computed for all tasks of the step on this node, as far as they are
+ * within `widest`; nothing if one of them is not a mask.
+ */
+static void add_masks(spank_t spank, const struct na_set *widest, struct na_set *cpus)
 {
 	char list[16384];
 	char *rest = list, *mask;
+	struct na_set masks;
 
-	na_set_clear(cpus);
 	if (spank_getenv(spank, "SLURM_CPU_BIND_LIST", list, sizeof(list)) != ESPANK_SUCCESS)
 		return;
+	na_set_clear(&masks);
 	while ((mask = strsep(&rest, ",")) != NULL)
-		if (!add_mask(mask, strlen(mask), cpus)) {
-			na_set_clear(cpus);
+		if (!add_mask(mask, strlen(mask), &masks))
 			return;
-		}
+	na_set_and(&masks, widest);
+	na_set_or(cpus, &masks);
 }
 
 void na_cpuset_of_step(spank_t spank, const struct na_set *mask, struct na_set *cpus)
 {
-	struct na_set widest, masks;
+	struct na_set widest;
 
 	*cpus = *mask;
 	if (na_bind_widest_cpus(&widest) != 0)
@@ -113,11 +117,9 @@ void na_cpuset_of_step(spank_t spank, const struct na_set *mask, struct na_set *
 	if (!na_set_empty(&slurm_cpus)) {
 		*cpus = slurm_cpus;
 		na_set_and(cpus, &widest);
+	} else {
+		add_masks(spank, &widest, cpus);
 	}
-	all_masks(spank, &masks);
-	na_set_and(&masks, &widest);
-	if (na_set_empty(&slurm_cpus))
-		na_set_or(cpus, &masks);
 	/*
 	 * A mask that reaches beyond was set deliberately, unless it is simply all CPUs: then nothing
 	 * set it (TaskPlugin has no task/affinity), and only Slurm's own report is left.

@@ -1,7 +1,7 @@
 /*
  * Where the plugin's microseconds in a task go: the hooks as they are, over fakes of what slurmstepd offers,
  * in children that are forked as slurmstepd forks tasks. task TABLE GPUS TASKS prints JSON: CPU time by part,
- * medians over all tasks. tests/bench/task.py compiles and runs it; the linker's --wrap times the parts.
+ * medians over all tasks. tests/bench/task.py compiles and runs it.
  */
 #include <fcntl.h>
 #include <slurm/spank.h>
@@ -10,60 +10,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bind.h"
-#include "cpuset.h"
-#include "devices.h"
 #include "hooks.h"
-#include "meeting.h"
 #include "option.h"
+#include "parts.h"
 #include "placement/table.h"
-#include "report.h"
 
 #define ROUNDS 40
 #define LIST_MAX 4096
 
-enum part { TABLE, DEVICES, ACCESS, MEETING, CPUSET, PLACE, CALLS, REPORT, PROGRAMS, ALL, FAULTS, PARTS };
-
-static const char *const names[PARTS] = { "table", "devices", "access",	  "meeting", "cpuset", "place",
-					  "calls", "report",  "programs", "all",     "faults" };
-static double spent[PARTS];
 static const char *table_path;
 static int tasks, task, gpus;
-
-static double now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-	return (double)time.tv_sec * 1e6 + (double)time.tv_nsec / 1e3;
-}
-
-/* Reading that clock is a system call: half of the rounds do without, and give the sum. */
-static bool by_part;
-
-static double part_begins(void)
-{
-	return by_part ? now() : 0;
-}
-
-static void part_ends(enum part part, double start)
-{
-	if (by_part)
-		spent[part] += now() - start;
-}
-
-#define TIMED(part, call) \
-	do { \
-		const double start = part_begins(); \
-\
-		call; \
-		part_ends(part, start); \
-	} while (0)
 
 /* -- What slurmstepd offers ---------------------------------------------------------------------- */
 
@@ -160,7 +120,7 @@ int __wrap_faccessat(int folder, const char *path, int mode, int flags)
 struct na_machine *__wrap_na_table_read(uint32_t job, char *failure, size_t size)
 {
 	struct na_machine *machine = NULL;
-	double start = now();
+	double start = part_now();
 	const int file = open(table_path, O_RDONLY);
 	char *text = malloc(4 << 20);
 	const ssize_t length = file >= 0 && text ? read(file, text, 4 << 20) : -1;
@@ -170,47 +130,8 @@ struct na_machine *__wrap_na_table_read(uint32_t job, char *failure, size_t size
 		machine = na_table_parse(text, (size_t)length, failure, size);
 	free(text);
 	close(file);
-	spent[TABLE] += now() - start;
+	part_spent[TABLE] += part_now() - start;
 	return machine;
-}
-
-int __real_na_devices_of_task(spank_t spank, const struct na_machine *machine, const int *step_gpus,
-			      int step_count, int found[NA_MAX_GPUS]);
-int __wrap_na_devices_of_task(spank_t spank, const struct na_machine *machine, const int *step_gpus,
-			      int step_count, int found[NA_MAX_GPUS])
-{
-	int count;
-
-	TIMED(DEVICES, count = __real_na_devices_of_task(spank, machine, step_gpus, step_count, found));
-	return count;
-}
-
-const struct na_sight *__real_na_meeting_meet(struct na_meeting *meeting, int id, int count,
-					      const struct na_sight *sight, bool wait);
-const struct na_sight *__wrap_na_meeting_meet(struct na_meeting *meeting, int id, int count,
-					      const struct na_sight *sight, bool wait)
-{
-	const struct na_sight *sights;
-
-	TIMED(MEETING, sights = __real_na_meeting_meet(meeting, id, count, sight, wait));
-	return sights;
-}
-
-void __real_na_cpuset_of_step(spank_t spank, const struct na_set *mask, struct na_set *cpus);
-void __wrap_na_cpuset_of_step(spank_t spank, const struct na_set *mask, struct na_set *cpus)
-{
-	TIMED(CPUSET, __real_na_cpuset_of_step(spank, mask, cpus));
-}
-
-bool __real_na_step_place(const struct na_step *step, const struct na_task *placed,
-			  struct na_placement *placement);
-bool __wrap_na_step_place(const struct na_step *step, const struct na_task *placed,
-			  struct na_placement *placement)
-{
-	bool done;
-
-	TIMED(PLACE, done = __real_na_step_place(step, placed, placement));
-	return done;
 }
 
 int __real_na_bind_set_cpus(const struct na_set *cpus);
@@ -225,37 +146,6 @@ int __wrap_na_bind_set_cpus(const struct na_set *cpus)
 	return 0;
 }
 
-#define TIMED_CALL(name, declared, passed) \
-	int __real_##name declared; \
-	int __wrap_##name declared \
-	{ \
-		int status; \
-\
-		TIMED(CALLS, status = __real_##name passed); \
-		return status; \
-	}
-
-TIMED_CALL(na_bind_get_cpus, (struct na_set * cpus), (cpus))
-TIMED_CALL(na_bind_allowed_mems, (struct na_set * mems), (mems))
-TIMED_CALL(na_bind_set_memory, (enum na_policy * policy, const struct na_set *mems), (policy, mems))
-TIMED_CALL(na_bind_get_policy, (struct na_set * nodes), (nodes))
-
-void __real_na_report_environment(spank_t spank, const struct na_step *step,
-				  const struct na_placement *placement);
-void __wrap_na_report_environment(spank_t spank, const struct na_step *step,
-				  const struct na_placement *placement)
-{
-	TIMED(REPORT, __real_na_report_environment(spank, step, placement));
-}
-
-void __real_na_report_programs(spank_t spank, const struct na_machine *machine,
-			       const struct na_placement *placement);
-void __wrap_na_report_programs(spank_t spank, const struct na_machine *machine,
-			       const struct na_placement *placement)
-{
-	TIMED(PROGRAMS, __real_na_report_programs(spank, machine, placement));
-}
-
 /* -- A step --------------------------------------------------------------------------------------- */
 
 static int compare(const void *a, const void *b)
@@ -265,24 +155,16 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static long faults(void)
-{
-	struct rusage usage;
-
-	getrusage(RUSAGE_SELF, &usage);
-	return usage.ru_minflt;
-}
-
 static void run_task(double *row)
 {
-	const long before = faults();
-	const double start = now();
+	const long before = part_faults();
+	const double start = part_now();
 
-	memset(spent, 0, sizeof(spent));
+	memset(part_spent, 0, sizeof(part_spent));
 	na_stepd_task(NULL);
-	spent[ALL] = now() - start;
-	spent[FAULTS] = (double)(faults() - before);
-	memcpy(row, spent, sizeof(spent));
+	part_spent[ALL] = part_now() - start;
+	part_spent[FAULTS] = (double)(part_faults() - before);
+	memcpy(row, part_spent, sizeof(part_spent));
 	_exit(0);
 }
 
@@ -305,13 +187,13 @@ int main(int count, char **words)
 		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (rows == MAP_FAILED)
 		return 1;
-	by_part = true;
-	step_all = now();
+	part_by_part = true;
+	step_all = part_now();
 	na_stepd_begin(NULL);
-	step_all = now() - step_all;
-	step_table = spent[TABLE];
+	step_all = part_now() - step_all;
+	step_table = part_spent[TABLE];
 	for (int round = 0; round < ROUNDS; round++) {
-		by_part = round < ROUNDS / 2;
+		part_by_part = round < ROUNDS / 2;
 		for (task = 0; task < tasks; task++) {
 			const pid_t child = fork();
 
@@ -329,7 +211,7 @@ int main(int count, char **words)
 		for (int i = 0; i < half; i++)
 			column[i] = rows[PARTS * (from + i) + part];
 		qsort(column, (size_t)half, sizeof(*column), compare);
-		printf(", \"%s\": %.1f", names[part], column[half / 2]);
+		printf(", \"%s\": %.1f", part_names[part], column[half / 2]);
 		free(column);
 	}
 	printf("}\n");

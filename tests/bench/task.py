@@ -1,11 +1,13 @@
 """Where the plugin's time in a task goes: CPU time by part, in microseconds, medians over tasks.
 
-    python tests/bench/task.py [--plugin DIR]
+    python tests/bench/task.py [--plugin DIR] [--slurm 22.05 [--gpus 8] [--rounds 30]]
 
-The hooks run as they are, compiled with the plugin's flags, in children that are forked as slurmstepd forks
-tasks; what slurmstepd offers is faked, and devices are /dev/null. So page faults after fork are in it, Slurm
-is not, and no root is needed. ``calls`` are the system calls for CPUs and memory; ``access`` is a part of
-``devices``.
+Without ``--slurm`` the hooks run as they are, compiled with the plugin's flags, in children that are forked
+as slurmstepd forks tasks; what slurmstepd offers is faked, and devices are /dev/null. So page faults after
+fork are in it, Slurm is not, and no root is needed. ``calls`` are the system calls for CPUs and memory;
+``access`` is a part of ``devices``, and ``setenv``, Slurm's own function, one of ``report`` and ``programs``.
+With ``--slurm`` a plugin with the same clocks runs in that Slurm, natively on this host (root, tests/native);
+it has to be the one whose headers are installed.
 ``--plugin`` takes the C files of another tree, so that two can be compared on one machine in turn.
 """
 
@@ -13,9 +15,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -23,13 +28,18 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from builder.machine import Machine, on_nodes  # noqa: E402
+from machine import RELEASES  # noqa: E402
+from native import Native  # noqa: E402
+from native.asking import LIBRARY  # noqa: E402
+from native.native import WITHOUT_CGROUPS  # noqa: E402
 from numa_align.placement.table import format_table  # noqa: E402
 
 WRAPPED = (
-    "access", "faccessat", "na_table_read", "na_devices_of_task", "na_meeting_meet", "na_cpuset_of_step",
+    "access", "na_devices_of_task", "na_meeting_meet", "na_cpuset_of_step",
     "na_step_place", "na_bind_get_cpus", "na_bind_set_cpus", "na_bind_allowed_mems", "na_bind_set_memory",
-    "na_bind_get_policy", "na_report_environment", "na_report_programs",
+    "na_bind_get_policy", "na_report_environment", "na_report_programs", "spank_setenv",
 )  # fmt: skip
+ONLY_SIMULATED = ("faccessat", "na_table_read")
 #: Cores per node, GPUs, tasks; two nodes with two threads per core.
 SHAPES = [
     (8, 2, 2),
@@ -49,22 +59,39 @@ COLUMNS = (
     "place",
     "calls",
     "report",
+    "setenv",
     "programs",
     "meeting",
     "faults",
-    "step",
-    "table",
 )
+OF_STEP = ("step", "table")
+
+
+def wraps(names: Iterable[str]) -> list[str]:
+    return [f"-Wl,--wrap={name}" for name in names]
 
 
 def build(folder: Path, spank: Path) -> Path:
     program = folder / "task"
     sources = [*sorted(spank.glob("*.c")), *sorted((spank / "placement").glob("*.c"))]
     flags = ["-O2", "-Wl,-z,now", "-std=c11", "-D_GNU_SOURCE", f"-I{spank}"]
-    wraps = [f"-Wl,--wrap={name}" for name in WRAPPED]
     files = [str(path) for path in sources if path.name != "plugin.c"]
-    subprocess.run(["cc", *flags, *wraps, "-o", str(program), str(HERE / "task.c"), *files], check=True)
+    own = [str(HERE / name) for name in ("task.c", "parts.c")]
+    command = ["cc", *flags, *wraps((*WRAPPED, *ONLY_SIMULATED)), "-o", str(program), *own, *files]
+    subprocess.run(command, check=True)
     return program
+
+
+def build_plugin(folder: Path, spank: Path) -> bytes:
+    """The plugin as its Makefile makes it, with clocks around its parts."""
+    own = " ".join(str(HERE / name) for name in ("task_in_slurm.c", "parts.c"))
+    command = ["make", "-s", "-C", str(spank), f"B={folder}"]
+    words = [
+        f"LDFLAGS={' '.join(wraps((*WRAPPED, 'na_stepd_task')))}",
+        f"LDLIBS=-I{spank} -Wno-missing-prototypes {own}",
+    ]
+    subprocess.run([*command, *words], check=True)
+    return (folder / "numa-align.so").read_bytes()
 
 
 def table(folder: Path, cores: int, gpus: int) -> Path:
@@ -76,18 +103,51 @@ def table(folder: Path, cores: int, gpus: int) -> Path:
     return path
 
 
+def header(first: str, columns: Sequence[str]) -> None:
+    print(first + "".join(f"{column:>10}" for column in columns))
+
+
+def simulated(spank: Path, folder: Path) -> None:
+    program = build(folder, spank)
+    header(f"{'CPUs':>5}{'GPUs':>5}{'tasks':>6}", (*COLUMNS, *OF_STEP))
+    for cores, gpus, tasks in SHAPES:
+        command = [str(program), str(table(folder, cores, gpus)), str(gpus), str(tasks)]
+        took = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        row = "".join(f"{took[column]:10.1f}" for column in (*COLUMNS, *OF_STEP))
+        print(f"{cores * 4:5}{gpus:5}{tasks:6}{row}")
+
+
+def in_slurm(plugin: bytes, version: str, gpus: int, rounds: int) -> None:
+    with Native(version, project=ROOT, gpus=gpus, config=WITHOUT_CGROUPS) as native:
+        native.put({LIBRARY: plugin})
+        result = native.run(f"salloc --no-shell -n1 --gpus={gpus}", user="user", check=True)
+        job = result.stderr.rpartition("job allocation ")[2].split()[0]
+        header(f"{'GPUs':>5}{'tasks':>6}", COLUMNS)
+        for tasks in (2, 8, 32):
+            command = f"srun --jobid={job} -n{tasks} -O --gpus={gpus} --numa-align true"
+            took: dict[str, list[float]] = {column: [] for column in COLUMNS}
+            for _ in range(rounds):
+                said = native.run(command, user="user", check=True).stderr
+                for line in re.findall(r"\{.*\}", said):
+                    for name, value in json.loads(line).items():
+                        took.get(name, []).append(value)
+            row = "".join(f"{statistics.median(took[column]):10.1f}" for column in COLUMNS)
+            print(f"{gpus:5}{tasks:6}{row}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--plugin", type=Path, default=ROOT / "spank", help="the folder of its C files")
+    parser.add_argument("--slurm", choices=RELEASES, help="in this Slurm, not simulated")
+    parser.add_argument("--gpus", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=30)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        program = build(folder, chosen.plugin)
-        print(f"{'CPUs':>5}{'GPUs':>5}{'tasks':>6}" + "".join(f"{column:>10}" for column in COLUMNS))
-        for cores, gpus, tasks in SHAPES:
-            command = [str(program), str(table(folder, cores, gpus)), str(gpus), str(tasks)]
-            took = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-            print(f"{cores * 4:5}{gpus:5}{tasks:6}" + "".join(f"{took[column]:10.1f}" for column in COLUMNS))
+        if chosen.slurm:
+            plugin = build_plugin(Path(name), chosen.plugin.resolve())
+            in_slurm(plugin, chosen.slurm, chosen.gpus, chosen.rounds)
+        else:
+            simulated(chosen.plugin, Path(name))
 
 
 if __name__ == "__main__":
