@@ -238,7 +238,7 @@ unit: lint
 
 test: lint
 	$(MAKE) -C spank WERROR=-Werror
-	$(RUN)/pytest -m 'not matrix' --durations=20
+	$(RUN)/pytest -n 2 --no-loadscope-reorder -m 'not matrix' --durations=20
 
 # Every Slurm version on every machine, in every way of starting work.
 test-matrix: setup

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import tarfile
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +40,11 @@ class Answer:
 
 def put_machine(native: Native, root: Path) -> None:
     """Make slurmd see the machine below ``root``; its device files are the cluster's own."""
-    add_masks(root)
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
-        archive.add(root / "sys", "machine/sys")
+    with tempfile.TemporaryDirectory() as name, tarfile.open(fileobj=stream, mode="w") as archive:
+        copy = shutil.copytree(root / "sys", Path(name, "sys"), symlinks=True)
+        add_masks(copy.parent)
+        archive.add(copy, "machine/sys")
     native.run("rm -rf /asked && mkdir -p /asked", check=True)
     native.run(["tar", "-x", "-C", "/asked"], stdin=stream.getvalue(), check=True)
 

@@ -76,10 +76,18 @@ def counted(gres: str) -> int:
     return sum(map(int, re.findall(r"\bgpu:(?:\w+:)?(\d+)", gres)))
 
 
+def stop(native: Native) -> None:
+    """End both daemons, wherever their files are."""
+    daemons = "'slurmctld|slurmd'"
+    wait = f"while pgrep -x {daemons} >/dev/null; do sleep 0.02; done"
+    native.run(f"pkill -x {daemons}; {wait}", timeout=60, check=True)
+
+
 def start(native: Native, files: Mapping[str, str], node: str = "node1") -> Started:
     """Both daemons with these files, once the node has registered or been refused."""
     slurm = _INSTEAD + _CONFINED.sub("", files["slurm.conf"])
-    native.run(f"pkill -x slurmctld; pkill -x slurmd; rm -rf {SITE} /var/log/slurm/*; sleep 0.3")
+    stop(native)
+    native.run(f"rm -rf {SITE} /var/log/slurm/*", check=True)
     native.put({f"{SITE}/{name}": text for name, text in {**files, "slurm.conf": slurm}.items()})
     native.run(f"cp /etc/slurm/cgroup.conf {SITE}; slurmctld -c -f {SITE}/slurm.conf", check=True)
     native.run(f"timeout 5 slurmd -N {node} -f {SITE}/slurm.conf", env=HWLOC)

@@ -23,7 +23,7 @@ from numa_align_conf.version import Version, parse_version
 from native import Native
 
 from .slurmd_asked import put_machine
-from .started import base, counted, put_devices, start, whole
+from .started import base, counted, put_devices, start, stop, whole
 
 PARTITION = "PartitionName=main Nodes=node1 Default=YES\n"
 
@@ -44,7 +44,7 @@ def machines() -> Iterator[list[tuple[Path, Kind]]]:
 def restored(native: Native) -> Iterator[None]:
     """The cluster as other modules have it."""
     yield
-    native.run("pkill -x slurmctld; pkill -x slurmd; sleep 0.5")
+    stop(native)
     native.configure(native.config)
 
 

@@ -27,7 +27,7 @@ from numa_align_conf.version import parse_version
 from native import Native
 
 from .slurmd_asked import put_machine
-from .started import base, counted, device_files, put_devices, start, whole
+from .started import base, counted, device_files, put_devices, start, stop, whole
 
 #: Small, so that the machine under the namespaces has as much.
 MEMORY = 256 << 20
@@ -114,7 +114,7 @@ def asked(
     found = Asked(native, name, machine, root)
     put_devices(native, found.files)
     yield found
-    native.run("pkill -x slurmctld; pkill -x slurmd; sleep 0.5")
+    stop(native)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -27,7 +27,7 @@ from numa_align_conf.version import parse_version
 from native import Native
 
 from .slurmd_asked import put_machine
-from .started import base, device_files, put_devices, start
+from .started import base, device_files, put_devices, start, stop
 
 MACHINE = Machine(packages=2, cores=48, smt=2, gpus=on_nodes(0, 0, 0, 0, 1, 1, 1, 1))
 NEAR = "Name=gpu File=/dev/nvidia[0-3] Cores=0-47\nName=gpu File=/dev/nvidia[4-7] Cores=48-95\n"
@@ -40,7 +40,7 @@ def cluster(native: Native, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     root = MACHINE.write(tmp_path_factory.mktemp("started") / "machine")
     put_machine(native, root)
     yield native, root
-    native.run("pkill -x slurmctld; pkill -x slurmd; sleep 0.5")
+    stop(native)
     native.configure(native.config)
 
 
