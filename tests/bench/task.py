@@ -15,18 +15,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from bench.parts import COLUMNS, WRAPPED, build_plugin, header, medians, row, wraps  # noqa: E402
 from builder.machine import Machine, on_nodes  # noqa: E402
 from machine import RELEASES  # noqa: E402
 from native import Native  # noqa: E402
@@ -34,11 +32,6 @@ from native.asking import LIBRARY  # noqa: E402
 from native.native import WITHOUT_CGROUPS  # noqa: E402
 from numa_align.placement.table import format_table  # noqa: E402
 
-WRAPPED = (
-    "access", "na_devices_of_task", "na_meeting_meet", "na_cpuset_of_step",
-    "na_step_place", "na_bind_get_cpus", "na_bind_set_cpus", "na_bind_allowed_mems", "na_bind_set_memory",
-    "na_bind_get_policy", "na_report_environment", "na_report_programs", "spank_setenv",
-)  # fmt: skip
 ONLY_SIMULATED = ("faccessat", "na_table_read")
 #: Cores per node, GPUs, tasks; two nodes with two threads per core.
 SHAPES = [
@@ -51,24 +44,7 @@ SHAPES = [
     (64, 8, 64),
     (64, 8, 128),
 ]
-COLUMNS = (
-    "all",
-    "devices",
-    "access",
-    "cpuset",
-    "place",
-    "calls",
-    "report",
-    "setenv",
-    "programs",
-    "meeting",
-    "faults",
-)
 OF_STEP = ("step", "table")
-
-
-def wraps(names: Iterable[str]) -> list[str]:
-    return [f"-Wl,--wrap={name}" for name in names]
 
 
 def build(folder: Path, spank: Path) -> Path:
@@ -82,18 +58,6 @@ def build(folder: Path, spank: Path) -> Path:
     return program
 
 
-def build_plugin(folder: Path, spank: Path) -> bytes:
-    """The plugin as its Makefile makes it, with clocks around its parts."""
-    own = " ".join(str(HERE / name) for name in ("task_in_slurm.c", "parts.c"))
-    command = ["make", "-s", "-C", str(spank), f"B={folder}"]
-    words = [
-        f"LDFLAGS={' '.join(wraps((*WRAPPED, 'na_stepd_task')))}",
-        f"LDLIBS=-I{spank} -Wno-missing-prototypes {own}",
-    ]
-    subprocess.run([*command, *words], check=True)
-    return (folder / "numa-align.so").read_bytes()
-
-
 def table(folder: Path, cores: int, gpus: int) -> Path:
     nodes = [gpu * 2 // gpus for gpu in range(gpus)]
     topology = Machine(packages=2, cores=cores, smt=2, gpus=on_nodes(*nodes)).topology()
@@ -103,18 +67,13 @@ def table(folder: Path, cores: int, gpus: int) -> Path:
     return path
 
 
-def header(first: str, columns: Sequence[str]) -> None:
-    print(first + "".join(f"{column:>10}" for column in columns))
-
-
 def simulated(spank: Path, folder: Path) -> None:
     program = build(folder, spank)
-    header(f"{'CPUs':>5}{'GPUs':>5}{'tasks':>6}", (*COLUMNS, *OF_STEP))
+    print(f"{'CPUs':>5}{'GPUs':>5}{'tasks':>6}{header((*COLUMNS, *OF_STEP))}")
     for cores, gpus, tasks in SHAPES:
         command = [str(program), str(table(folder, cores, gpus)), str(gpus), str(tasks)]
         took = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-        row = "".join(f"{took[column]:10.1f}" for column in (*COLUMNS, *OF_STEP))
-        print(f"{cores * 4:5}{gpus:5}{tasks:6}{row}")
+        print(f"{cores * 4:5}{gpus:5}{tasks:6}{row(took, (*COLUMNS, *OF_STEP))}")
 
 
 def in_slurm(plugin: bytes, version: str, gpus: int, rounds: int) -> None:
@@ -122,17 +81,11 @@ def in_slurm(plugin: bytes, version: str, gpus: int, rounds: int) -> None:
         native.put({LIBRARY: plugin})
         result = native.run(f"salloc --no-shell -n1 --gpus={gpus}", user="user", check=True)
         job = result.stderr.rpartition("job allocation ")[2].split()[0]
-        header(f"{'GPUs':>5}{'tasks':>6}", COLUMNS)
+        print(f"{'GPUs':>5}{'tasks':>6}{header(COLUMNS)}")
         for tasks in (2, 8, 32):
             command = f"srun --jobid={job} -n{tasks} -O --gpus={gpus} --numa-align true"
-            took: dict[str, list[float]] = {column: [] for column in COLUMNS}
-            for _ in range(rounds):
-                said = native.run(command, user="user", check=True).stderr
-                for line in re.findall(r"\{.*\}", said):
-                    for name, value in json.loads(line).items():
-                        took.get(name, []).append(value)
-            row = "".join(f"{statistics.median(took[column]):10.1f}" for column in COLUMNS)
-            print(f"{gpus:5}{tasks:6}{row}", flush=True)
+            said = [native.run(command, user="user", check=True).stderr for _ in range(rounds)]
+            print(f"{gpus:5}{tasks:6}{row(medians(said), COLUMNS)}", flush=True)
 
 
 def main() -> None:

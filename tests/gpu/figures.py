@@ -13,19 +13,26 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Optional
 
+from bench.parts import COLUMNS, build_plugin, medians
 from numa_align.cpulist import format_cpulist
 from numa_align.topology.read import read_here
 
 from gpu.cluster import FOLDER, NOBODY, PREFIX, Cluster, why_not
 from gpu.driver import by_nvml, driver_version, hiding
 
-ROUNDS, COLD_ROUNDS, STEP_ROUNDS = 21, 7, 200
+ROUNDS, COLD_ROUNDS = 21, 7
+#: Rounds of a step by its number of tasks.
+STEP_ROUNDS = {8: 200, 64: 40, 128: 20}
+PART_ROUNDS = 30
+PLUGIN = "numa-align.so"
 PACKAGE = Path(__file__).resolve().parents[2] / "prolog"
 
 
@@ -123,25 +130,46 @@ def launch(cluster: Cluster) -> Iterator[str]:
     yield "\nCPU time in the plugin, us a task: " + ", ".join(re.findall(r"(\d+) us", "".join(said)))
 
 
-def steps(cluster: Cluster, gpus: int) -> Iterator[str]:
-    """Eight tasks as a step of a running job, without its prolog; shuffled rounds, each with its ratio."""
-    said = cluster.run(f"salloc --no-shell -n8 --gpus={gpus}", user=NOBODY, check=True).stderr
+@contextmanager
+def allocated(cluster: Cluster, words: str) -> Iterator[str]:
+    """A running job, by its number."""
+    said = cluster.run(f"salloc --no-shell {words}", user=NOBODY, check=True).stderr
     job = said.rpartition("job allocation ")[2].split()[0]
-    lines = {option: f"srun --jobid={job} -n8 --gpus={gpus} {option} true" for option in ("", "--numa-align")}
+    yield job
+    cluster.run(f"scancel {job}", check=True)
+    cluster.await_jobs(0)
+
+
+def steps(cluster: Cluster, job: str, gpus: int, tasks: int) -> Iterator[str]:
+    """A step of a running job, without its prolog; shuffled rounds, each with its ratio."""
+    step = f"srun --jobid={job} -O -n{tasks} --gpus={gpus}"
+    lines = {option: f"{step} {option} true" for option in ("", "--numa-align")}
     spent: dict[str, list[float]] = {option: [] for option in lines}
-    for number in range(STEP_ROUNDS + 1):
+    for number in range(STEP_ROUNDS[tasks] + 1):
         for option in random.sample(list(lines), len(lines)):
             inside = cluster.inside(lines[option], NOBODY)
             (found,) = times(inside, rounds=1, env=cluster.environment())
             if number:  # the first round warms caches
                 spent[option].append(found)
-    cluster.run(f"scancel {job}", check=True)
-    cluster.await_jobs(0)
     for option, line in lines.items():
         yield row(f"`{line}`", spent[option])
     ratios = [asked / plain for plain, asked in zip(*spent.values())]
     first, median, third = statistics.quantiles(ratios, n=4)
     yield f"\nWith the option, ratio in each round: median {median:.3f}, quartiles {first:.3f}-{third:.3f}"
+
+
+def parts(cluster: Cluster, job: str, gpus: int) -> Iterator[str]:
+    """Where the time of a task goes, in microseconds of CPU time; the plugin is replaced meanwhile."""
+    library = f"install/lib/numa-align/{PLUGIN}"
+    kept = (cluster.folder / library).rename(cluster.folder / "kept.so")  # slurmd has it mapped
+    with tempfile.TemporaryDirectory() as name:
+        cluster.put(library, build_plugin(Path(name), PACKAGE.parent / "spank"))
+    yield f"\n| tasks | {' | '.join(COLUMNS)} |\n|{' --- |' * (1 + len(COLUMNS))}"
+    for tasks in (2, 8, 32):
+        line = f"srun --jobid={job} -O -n{tasks} --gpus={gpus} --numa-align true"
+        said = medians(cluster.run(line, user=NOBODY, check=True).stderr for _ in range(PART_ROUNDS))
+        yield f"| {tasks} | {' | '.join(f'{said[column]:.0f}' for column in COLUMNS)} |"
+    kept.replace(cluster.folder / library)
 
 
 def copies(cluster: Cluster, gpus: int) -> Iterator[str]:
@@ -177,8 +205,12 @@ def main() -> None:
         for line in prolog(cluster):
             print(line, flush=True)
         gpus = len(read_here().gpus)
-        for line in steps(cluster, gpus):
-            print(line, flush=True)
+        with allocated(cluster, f"-n8 --gpus={gpus}") as job:
+            for tasks in STEP_ROUNDS:
+                for line in steps(cluster, job, gpus, tasks):
+                    print(line, flush=True)
+            for line in parts(cluster, job, gpus):
+                print(line, flush=True)
         if gpus > 1:
             for line in (*launch(cluster), *copies(cluster, 2)):
                 print(line, flush=True)
