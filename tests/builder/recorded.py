@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from machine.cache import Cache
-
 from .own import write_all
 
 #: Names the archive if it is not in its usual place beside the repository.
@@ -49,6 +47,8 @@ def unpacked() -> Iterator[Path]:
 
     It has a gigabyte in a quarter of a million files: unpacking and removing them took minutes of a run.
     """
+    from machine.cache import Cache  # noqa: PLC0415 - that package needs QEMU's library, and this one nothing
+
     with tempfile.TemporaryDirectory(prefix="recorded-") as name:
         folder = Path(name)
         write_all(folder / "own")
