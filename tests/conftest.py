@@ -13,11 +13,27 @@ from hypothesis import settings
 settings.register_profile("here", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("here")
 
+#: These boot machines of their own, and start when the first machine has been in use for a while.
+_LATER = ("tests/e2e/test_full_cache.py", "tests/e2e/test_matrix.py")
+
 
 def _together(test: str) -> str:
-    """Tests of a file share its fixtures; two machines at once are slower than one after the other."""
+    """Tests of a file share its fixtures; machines follow one another, as far as that is no detour."""
     file = test.partition("::")[0]
-    return "machine" if file.startswith("tests/e2e/") else file
+    if not file.startswith("tests/e2e/"):
+        return file
+    return "later machines" if file in _LATER else "machines"
+
+
+def _turn(item: pytest.Item) -> int:
+    file = item.nodeid.partition("::")[0]
+    return 1 if file in _LATER else 2 if file.startswith("tests/unit/") else 0
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In an order that keeps both processes of `make test` busy."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_turn)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -91,10 +91,11 @@ def start(native: Native, files: Mapping[str, str], node: str = "node1") -> Star
     native.put({f"{SITE}/{name}": text for name, text in {**files, "slurm.conf": slurm}.items()})
     native.run(f"cp /etc/slurm/cgroup.conf {SITE}; slurmctld -c -f {SITE}/slurm.conf", check=True)
     native.run(f"timeout 5 slurmd -N {node} -f {SITE}/slurm.conf", env=HWLOC)
+    known = "State=([A-Z]+[+])*(IDLE|INVAL|INVALID_REG|DOWN)[^*]* "
     ask = (
         f"export SLURM_CONF={SITE}/slurm.conf; for i in $(seq 40); do "
         f"scontrol -o show node {node} >/tmp/node; "
-        "grep -qE 'State=(IDLE|INVAL|IDLE.INVALID_REG|DOWN)[^*]* ' /tmp/node && break; sleep 0.1; done; "
+        f"grep -qE '{known}' /tmp/node && break; sleep 0.1; done; "
         "cat /tmp/node"
     )
     said = native.run(ask).stdout
