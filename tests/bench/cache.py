@@ -101,6 +101,7 @@ ROWS = (
     Row("`mem=interleave`, `room=auto`", "--numa-align=mem=interleave", room="auto"),
     Row("`mem=bind`, `room=auto`", "--numa-align=mem=bind", room="auto"),
     Row("`mem=preferred`, `room=auto`", "--numa-align", room="auto"),
+    Row("`mem=preferred`, NUMPY_MADVISE_HUGEPAGE=0", "--numa-align", "env NUMPY_MADVISE_HUGEPAGE=0"),
     *(
         Row(
             f"`numactl --preferred`, {RECLAIM} {n}", "", f"{NEAR} --preferred=0", "off", SET_RECLAIM.format(n)
@@ -119,6 +120,7 @@ CASES = (
     Case("4 KiB, burst", "100 small burst"),
     Case("huge, slow", "100 huge slow"),
     Case("huge, burst", "100 huge burst"),
+    Case("numpy, slow", "100 numpy slow"),
     Case("hot cache, 4 KiB, slow", "100 small slow", f"{FILL}; {READ}"),
     Case("dirty cache, 4 KiB, slow", "100 small slow", DIRTY),
     Case("dirty cache, 4 KiB, burst", "100 small burst", DIRTY),
@@ -161,7 +163,7 @@ def prepare(machine: EmulatedMachine, row: Row, case: Case) -> None:
 def measure(machine: EmulatedMachine, row: Row, case: Case) -> Seen:
     prepare(machine, row, case)
     command = f"srun -n{TASKS} --gpus={TASKS} {row.options} {row.prefix} "
-    command += f"python3 -S /opt/touch.py {FOLDER} {TASKS} {case.words}"
+    command += f"python3 /opt/touch.py {FOLDER} {TASKS} {case.words}"
     with loading(machine, on=case.loader):
         result = machine.run(command, user="user", cwd="/tmp", timeout=300)
     said: list[dict[str, Any]] = [json.loads(x) for x in result.stdout.splitlines() if x.startswith("{")]

@@ -1,6 +1,6 @@
 """Run as a task of tests/bench/cache.py: takes memory in one of several ways and says where it is.
 
-    python3 -S touch.py FOLDER TASKS MIB small|huge slow|burst
+    python3 touch.py FOLDER TASKS MIB small|huge|numpy slow|burst
 
 One line of JSON: MiB by node (numa_maps), milliseconds for touching. The memory is kept until all tasks
 have written theirs to FOLDER, so that each has the others beside it.
@@ -12,12 +12,24 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Union
 
 WAIT = 90.0
 STEP = 1 << 20
 
 
-def touch(area: mmap.mmap, *, slow: bool) -> None:
+def memory(pages: str, size: int) -> Union[mmap.mmap, memoryview]:
+    """New memory in small or huge pages, or as numpy takes it for an array."""
+    if pages == "numpy":
+        import numpy as np  # noqa: PLC0415 - takes a second in an emulated machine
+
+        return np.empty(size, np.uint8).data
+    area = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    area.madvise(mmap.MADV_HUGEPAGE if pages == "huge" else mmap.MADV_NOHUGEPAGE)
+    return area
+
+
+def touch(area: Union[mmap.mmap, memoryview], *, slow: bool) -> None:
     for start in range(0, len(area), STEP):
         area[start : start + STEP : mmap.PAGESIZE] = b"\x01" * (STEP // mmap.PAGESIZE)
         if slow:
@@ -41,8 +53,7 @@ def by_node(size: int) -> dict[str, float]:
 def main() -> None:
     folder, tasks, mib, pages, speed = sys.argv[1:6]
     size = int(mib) << 20
-    area = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    area.madvise(mmap.MADV_HUGEPAGE if pages == "huge" else mmap.MADV_NOHUGEPAGE)
+    area = memory(pages, size)
     start = time.monotonic()
     touch(area, slow=speed == "slow")
     milliseconds = round(1000 * (time.monotonic() - start))

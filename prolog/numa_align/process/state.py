@@ -34,8 +34,7 @@ _POLICIES: Mapping[str, PolicyMode] = {
 _FIRST_LINES = 4096
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(NamedTuple):
     """A memory policy: ``mode`` by its name in set_mempolicy(2), and the nodes it names."""
 
     mode: PolicyMode
@@ -214,9 +213,11 @@ _STATUS_FIELDS = re.compile(r"^(Name|State|Cpus_allowed_list|Mems_allowed_list):
 _known_list = lru_cache(maxsize=256)(parse_cpulist)
 
 
-def _read(path: Path, pid: int) -> str:
+def _read(path: str, pid: int, size: int = -1) -> str:
+    """A file of a process, or what a single read of so many bytes returns."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - thousands of processes
+            return (file.read(size) or b"").decode("utf-8", "replace")
     except FileNotFoundError:
         raise KernelError(f"there is no process {pid}") from None
     except ProcessLookupError:
@@ -250,18 +251,20 @@ def read_environment(pid: int, root: Path = Path("/")) -> dict[str, str]:
     return {name: value for name, _, value in pairs if name}
 
 
+def _without_nodes(folder: Path) -> bool:
+    """Whether a process has no numa_maps because the kernel was built without NUMA."""
+    return not (folder.parent / "self/numa_maps").exists() and (folder / "status").exists()
+
+
 def _read_maps(folder: Path, pid: int, whole: bool) -> str:
     """numa_maps, or only its first lines; empty on a kernel without NUMA, which has no such file."""
-    if not (folder.parent / "self/numa_maps").exists() and (folder / "status").exists():
-        return ""
-    if whole:
-        return _read(folder / "numa_maps", pid)
     try:
-        with (folder / "numa_maps").open("rb", buffering=0) as file:
-            # A single read: the kernel returns as many mappings as fit, in the order of their addresses.
-            text = file.read(_FIRST_LINES).decode("utf-8", "replace")
-    except OSError as error:
-        raise KernelError(f"cannot read {folder}/numa_maps: {error.strerror}") from error
+        # The kernel returns as many mappings as fit, in the order of their addresses.
+        text = _read(f"{folder}/numa_maps", pid, -1 if whole else _FIRST_LINES)
+    except KernelError:
+        if _without_nodes(folder):
+            return ""
+        raise
     return text[: text.rfind("\n") + 1]
 
 
@@ -292,7 +295,7 @@ def _pieces(areas: Sequence[MappedArea], folder: Path, pid: int) -> dict[Piece, 
     if not areas:
         return {}
     pieces: dict[Piece, Mapping[int, int]] = {}
-    known = parse_maps(_read(folder / "maps", pid))
+    known = parse_maps(_read(f"{folder}/maps", pid))
     for area in areas:
         piece = known.get(area.start, (f"process {pid}", area.start, 0))
         if sum(area.bytes_by_node.values()) > sum(pieces.get(piece, {}).values()):
