@@ -31,13 +31,10 @@ static size_t write_table(char *text, int nodes, int cores, int smt, int gpus)
 
 	at += sprintf(at, "numa-align-table 1\nboot -\njob 1\n");
 	for (int n = 0; n < nodes; n++, lines++) {
-		at += sprintf(at, "node %d cpu 68719476736 %d-%d ", n, n * per_node * smt,
-			      (n + 1) * per_node * smt - 1);
+		at += sprintf(at, "node %d cpu 68719476736 %d-%d ", n, n * per_node * smt, (n + 1) * per_node * smt - 1);
 		for (int m = 0; m < nodes; m++)
 			at += sprintf(at, "%s%d", m ? "," : "",
-				      m == n				   ? 10
-				      : m / per_package == n / per_package ? 11 + abs(m - n) % 4
-									   : 32);
+				      m == n ? 10 : m / per_package == n / per_package ? 11 + abs(m - n) % 4 : 32);
 		*at++ = '\n';
 	}
 	for (int c = 0; c < cores; c++, lines++)
@@ -92,11 +89,8 @@ static double time_claim(const struct na_machine *machine, const struct na_claim
 /* What one task pays, in the middle of the step. */
 static double time_place(const struct na_machine *machine, int tasks, int gpus)
 {
-	struct na_step step = { .machine = machine,
-				.spec = na_spec_built_in,
-				.cpus = machine->cpus,
-				.task_count = tasks,
-				.gpu_count = gpus };
+	struct na_step step = { .machine = machine, .spec = na_spec_built_in, .cpus = machine->cpus,
+				.task_count = tasks, .gpu_count = gpus };
 	struct na_task task = { .id = tasks / 2, .visible_count = gpus, .mask = machine->cpus };
 	struct na_placement placement;
 	double best = 1e9;
