@@ -17,8 +17,6 @@ pytestmark = pytest.mark.machine
 TOUCH = ROOT / "tests/bench/touch.py"
 FOLDER = "/dev/shm/touch"
 TASKS, MIB = 4, 100
-#: Still more than the full node has free, and an emulated machine makes room for it in half the time.
-BURST_MIB = 60
 
 #: Reads the disk, which is larger than the node, on a CPU of node 0.
 FILL = "sync; echo 3 >/proc/sys/vm/drop_caches; taskset -c 0 cat /dev/vda >/dev/null"
@@ -62,14 +60,14 @@ def fill_node_0_only(machine: EmulatedMachine) -> None:
     assert mib(machine, 0, "MemFree") < 100
 
 
-def near(machine: EmulatedMachine, options: str, how: str, prefix: str = "", each: int = MIB) -> list[float]:
+def near(machine: EmulatedMachine, options: str, how: str, prefix: str = "") -> list[float]:
     """Share of each task's memory on node 0, by its numa_maps, in the order of the ranks."""
     machine.run(f"rm -rf {FOLDER}; install -d -m 1777 {FOLDER}", check=True)
     command = f"srun -n{TASKS} --gpus={TASKS} {options} {prefix} python3 -S /opt/touch.py {FOLDER} {TASKS}"
-    said = machine.run(f"{command} {each} {how}", user="user", cwd="/tmp", timeout=300, check=True).stdout
+    said = machine.run(f"{command} {MIB} {how}", user="user", cwd="/tmp", timeout=300, check=True).stdout
     ranks = sorted(map(json.loads, said.splitlines()), key=lambda one: one["rank"])
     assert [one["rank"] for one in ranks] == list(range(TASKS)), said
-    assert all(sum(one["nodes"].values()) > 0.99 * each for one in ranks), said
+    assert all(sum(one["nodes"].values()) > 0.99 * MIB for one in ranks), said
     return [one["nodes"].get("0", 0) / sum(one["nodes"].values()) for one in ranks]
 
 
@@ -109,9 +107,9 @@ def make_room(machine: EmulatedMachine, enough: int) -> None:
 def test_a_burst_stays_near_where_the_prolog_has_made_room(machine: EmulatedMachine, pages: str) -> None:
     fill(machine)
     elsewhere = mib(machine, 1, "Inactive(file)")
-    make_room(machine, TASKS * BURST_MIB + 64)
+    make_room(machine, TASKS * MIB + 64)
     assert mib(machine, 1, "Inactive(file)") > elsewhere * 0.9, "cache of a node without the job's GPUs went"
-    shares = near(machine, "--numa-align", f"{pages} burst", each=BURST_MIB)
+    shares = near(machine, "--numa-align", f"{pages} burst")
     assert min(shares) >= 0.95, shares
     assert_nobody_was_killed(machine)
 

@@ -100,7 +100,7 @@ def test_a_prolog_stuck_in_a_wait_costs_12_seconds(native: Native) -> None:
         assert native.run(PYTHONS).stdout.strip() == "1", "not even SIGKILL has ended it"
         assert native.run(STATE).stdout.strip() in ("idle", "completing")
     native.settle()
-    assert 9 < seconds < 40 and state == "unaligned"
+    assert 9 < seconds < 20 and state == "unaligned"
     assert run_a_job(native)[1] != "unaligned", "and it was not for another reason"
 
 
@@ -109,13 +109,14 @@ def test_a_prolog_stuck_in_a_wait_costs_12_seconds(native: Native) -> None:
     reason="needs loop devices and mkfs.ext4 (e2fsprogs)",
 )
 def test_a_stuck_write_of_prolog_and_epilog_costs_12_seconds_each(native: Native, tmp_path: Path) -> None:
+    native.settle()  # or the epilog of the job before is stuck as well, and this one waits for both
     with frozen(native, "/run/numa-align", tmp_path / "image"):
         seconds, state = run_a_job(native)
         begin = time.monotonic()
         native.settle()
-        assert time.monotonic() - begin < 40
+        assert time.monotonic() - begin < 20
         assert int(native.run(PYTHONS).stdout) >= 1
-    assert 9 < seconds < 40 and state == "unaligned"
+    assert 9 < seconds < 20 and state == "unaligned"
     native.settle()
 
 
@@ -164,7 +165,7 @@ def crowded(native: Native, room: int) -> Iterator[None]:
 def drains(native: Native, room: int) -> bool:
     """Whether a job on such a node drains it, whatever becomes of the job."""
     with crowded(native, room):
-        native.run("timeout -s KILL 8 srun -n1 true", user="user", timeout=30)
+        native.run("timeout -s KILL 20 srun -n1 true", user="user", timeout=30)
         native.run("scancel --user=user; sleep 1")
         state = native.run(STATE).stdout.strip()
     native.configure(native.config)
