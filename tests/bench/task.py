@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from bench.parts import COLUMNS, WRAPPED, build_plugin, header, medians, row, wraps  # noqa: E402
 from builder.machine import Machine, on_nodes  # noqa: E402
+from e2e.steps import allocated  # noqa: E402
 from machine import RELEASES  # noqa: E402
 from native import Native  # noqa: E402
 from native.asking import LIBRARY  # noqa: E402
@@ -77,10 +78,11 @@ def simulated(spank: Path, folder: Path) -> None:
 
 
 def in_slurm(plugin: bytes, version: str, gpus: int, rounds: int) -> None:
-    with Native(version, project=ROOT, gpus=gpus, config=WITHOUT_CGROUPS) as native:
+    with (
+        Native(version, project=ROOT, gpus=gpus, config=WITHOUT_CGROUPS) as native,
+        allocated(native, f"-n1 --gpus={gpus}") as job,
+    ):
         native.put({LIBRARY: plugin})
-        result = native.run(f"salloc --no-shell -n1 --gpus={gpus}", user="user", check=True)
-        job = result.stderr.rpartition("job allocation ")[2].split()[0]
         print(f"{'GPUs':>5}{'tasks':>6}{header(COLUMNS)}")
         for tasks in (2, 8, 32):
             command = f"srun --jobid={job} -n{tasks} -O --gpus={gpus} --numa-align true"

@@ -5,7 +5,6 @@ Nothing of the archive is in this repository.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import tempfile
@@ -47,13 +46,13 @@ def unpacked() -> Iterator[Path]:
 
     It has a gigabyte in a quarter of a million files: unpacking and removing them took minutes of a run.
     """
-    from machine.cache import Cache  # noqa: PLC0415 - that package needs QEMU's library, and this one nothing
+    from machine.cache import Cache, digest  # noqa: PLC0415 - that package needs QEMU's library, and this one nothing
 
     with tempfile.TemporaryDirectory(prefix="recorded-") as name:
         folder = Path(name)
         write_all(folder / "own")
         if is_complete():
-            key = hashlib.sha256(archive().read_bytes()).hexdigest()[:16]
+            key = digest(archive().read_bytes().hex())
             for kind in Cache().entry("recorded", key, _unpack).iterdir():
                 (folder / kind.name).symlink_to(kind)
         yield folder

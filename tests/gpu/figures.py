@@ -32,7 +32,6 @@ ROUNDS, COLD_ROUNDS = 21, 7
 #: Rounds of a step by its number of tasks.
 STEP_ROUNDS = {8: 200, 64: 40, 128: 20}
 PART_ROUNDS = 30
-PLUGIN = "numa-align.so"
 PACKAGE = Path(__file__).resolve().parents[2] / "prolog"
 
 
@@ -160,7 +159,7 @@ def steps(cluster: Cluster, job: str, gpus: int, tasks: int) -> Iterator[str]:
 
 def parts(cluster: Cluster, job: str, gpus: int) -> Iterator[str]:
     """Where the time of a task goes, in microseconds of CPU time; the plugin is replaced meanwhile."""
-    library = f"install/lib/numa-align/{PLUGIN}"
+    library = "install/lib/numa-align/numa-align.so"
     kept = (cluster.folder / library).rename(cluster.folder / "kept.so")  # slurmd has it mapped
     with tempfile.TemporaryDirectory() as name:
         cluster.put(library, build_plugin(Path(name), PACKAGE.parent / "spank"))

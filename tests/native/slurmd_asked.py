@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 import tarfile
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +39,11 @@ class Answer:
 def put_machine(native: Native, root: Path) -> None:
     """Make slurmd see the machine below ``root``; its device files are the cluster's own."""
     stream = io.BytesIO()
-    with tempfile.TemporaryDirectory() as name, tarfile.open(fileobj=stream, mode="w") as archive:
-        copy = shutil.copytree(root / "sys", Path(name, "sys"), symlinks=True)
-        add_masks(copy.parent)
-        archive.add(copy, "machine/sys")
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        archive.add(root / "sys", "machine/sys")
     native.run("rm -rf /asked && mkdir -p /asked", check=True)
     native.run(["tar", "-x", "-C", "/asked"], stdin=stream.getvalue(), check=True)
+    add_masks(Path(f"/proc/{native.pid}/root/asked/machine"))  # recorded machines stay as they are
 
 
 def ask(native: Native, files: Mapping[str, str | bytes], node: str) -> Answer:
