@@ -1,6 +1,7 @@
 """Where memory of tasks comes from when the node of their GPUs is full of page cache.
 
     python tests/bench/cache.py [--slurm 24.11]... [--rounds 1] [--rows REGEX] [--cases REGEX]
+                                [--limit SECONDS]
 
 Root; run in the repository. In the emulated machine (tests/machine): two nodes of 768 MiB, all four GPUs on
 node 0, four tasks that use one each. Before each step node 0 is filled with cache, by reading the disk from a
@@ -10,6 +11,7 @@ their ratio to the same row with an empty cache; "killed" if one was.
 
 Linux is that of the Debian release which has the Slurm: 6.1 (22.05), 6.12 (24.11), newer (26.05). Dirty pages
 belong to a device that swallows what is written (null_blk): writing them takes no time, as on no real disk.
+`--limit` gives the prolog more than its second: an emulated machine drops cache much slower than a real one.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from machine import EmulatedMachine, Hardware  # noqa: E402
+from machine.patience import set_limit  # noqa: E402
 
 TASKS = 4
 FOLDER = "/dev/shm/touch"
@@ -213,6 +216,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--rows", default="")
     parser.add_argument("--cases", default="")
+    parser.add_argument("--limit", type=float)
     options = parser.parse_args()
     rows = [row for row in ROWS if re.search(options.rows, row.name)]
     cases = [case for case in CASES if re.search(options.cases, case.name)]
@@ -222,6 +226,8 @@ def main() -> None:
             machine.put({"/opt/listener.py": LISTENER})
             machine.run("setsid python3 /opt/listener.py </dev/null >/dev/null 2>&1 &", check=True)
             kernel = machine.run("uname -r", check=True).stdout.strip()
+            if options.limit:
+                set_limit(machine, options.limit)
             machine.run(FILL, check=True)
             print(f"\nLinux {kernel}\n{machine.run('head -2 /sys/devices/system/node/node0/meminfo').stdout}")
             table(machine, rows, cases, options.rounds)

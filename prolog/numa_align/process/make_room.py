@@ -58,7 +58,7 @@ def make_room(wanted: Mapping[int, int], limit: float = LIMIT) -> tuple[Made, ..
         if not by_file and _has_swap(tree):
             reasons[node] = _SWAP
             continue
-        children[_fork(node, wanted[node], start + limit * 0.8, headroom, by_file=by_file)] = node
+        children[_fork(node, wanted[node], start + limit * 0.9, headroom, by_file=by_file)] = node
     reasons.update(_wait(children, start + limit))
     milliseconds = round(1000 * (time.monotonic() - start))
     return tuple(

@@ -9,19 +9,19 @@ import threading
 
 _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE of linux/mman.h, Linux 5.14
 _THREADS = 4  # for a second at most, and other jobs want their CPUs
-_HUGE = 2 << 20
 
 
 def taken(size: int) -> mmap.mmap:
     """Memory whose pages are private and all present.
 
-    By several threads, since one clears and reclaims 2 GiB per second; and in huge pages, which leave room
-    for such when given back. Each thread has its creator's policy (copy_process of kernel/fork.c).
+    By several threads, since one clears and reclaims 2 GiB per second. In small pages: for a huge one the
+    kernel may first move what others have on the node (direct compaction), which can take longer than all
+    else. Each thread has its creator's policy (copy_process of kernel/fork.c).
     """
     area = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with contextlib.suppress(OSError):  # a kernel without huge pages
-        area.madvise(mmap.MADV_HUGEPAGE)
-    part = -(-size // _THREADS // _HUGE) * _HUGE
+        area.madvise(mmap.MADV_NOHUGEPAGE)
+    part = -(-size // _THREADS // mmap.PAGESIZE) * mmap.PAGESIZE
     threads = [
         threading.Thread(target=_touch, args=(area, start, min(part, size - start)))
         for start in range(0, size, part)
