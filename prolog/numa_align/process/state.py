@@ -6,13 +6,14 @@ Sources: proc_pid_status(5), proc_pid_numa_maps(5), set_mempolicy(2), cpuset(7).
 
 from __future__ import annotations
 
-import re
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from types import MappingProxyType
+from typing import Literal, NamedTuple, Optional
 
 from ..cpulist import parse_cpulist
 from ..errors import HiddenError, KernelError
@@ -176,48 +177,93 @@ def _kind_of(name: str, *, all_anonymous: bool, huge: bool) -> Kind:
     return "shared" if huge or name.startswith(_SHARED_FILES) else "cache"
 
 
-def task_policy(mappings: Iterable[MappedArea]) -> Policy:
+def most_common_policy(policies: Iterable[Policy]) -> Policy:
     """The task's policy: that of the mappings without one of their own, which are the great majority."""
-    counts = Counter(mapping.policy for mapping in mappings)
+    counts = Counter(policies)
     return counts.most_common(1)[0][0] if counts else Policy("default")
 
 
 class Status(NamedTuple):
-    """What /proc/PID/status reports of a process, or of a thread (proc_pid_status(5))."""
+    """What /proc/PID/status reports of a process, or of a thread (proc_pid_status(5)).
+
+    ``threads`` is how many the process has; 0 if the kernel does not say so.
+    """
 
     name: str
     zombie: bool
     cpus: tuple[int, ...]
     mems: tuple[int, ...]
+    threads: int = 0
 
 
 def read_status(folder: str) -> Status:
     """Parse ``folder``/status. Raises KernelError if the process has ended or the text is not understood."""
     try:
-        with open(f"{folder}/status", "rb") as file:  # noqa: PTH123 - thousands of threads
-            text = file.read().decode("utf-8", "replace")
+        text = read_bytes(f"{folder}/status").decode("utf-8", "replace")
     except (FileNotFoundError, ProcessLookupError):
         raise KernelError(f"there is no process {folder.rpartition('/')[2]}") from None
     except OSError as error:
         raise KernelError(f"cannot read {folder}/status: {error.strerror}") from error
-    fields = dict(_STATUS_FIELDS.findall(text))
     try:
-        cpus = _known_list(fields.get("Cpus_allowed_list", ""))
-        mems = _known_list(fields.get("Mems_allowed_list", ""))
+        return parse_status(text)
     except ValueError as error:
         raise KernelError(f"{folder}/status is not understood: {error}") from error
-    return Status(fields.get("Name") or "?", fields.get("State", "").startswith("Z"), cpus, mems)
 
 
-_STATUS_FIELDS = re.compile(r"^(Name|State|Cpus_allowed_list|Mems_allowed_list):\s*(.*?)\s*$", re.MULTILINE)
+def parse_status(text: str) -> Status:
+    """Parse the text of a status file. Raises ValueError for a set of CPUs or nodes that is none."""
+    lines = "\n" + text
+    threads = _field(lines, "Threads")
+    return Status(
+        _field(lines, "Name") or "?",
+        _field(lines, "State").startswith("Z"),
+        _known_list(_field(lines, "Cpus_allowed_list")),
+        _known_list(_field(lines, "Mems_allowed_list")),
+        int(threads) if threads.isascii() and threads.isdigit() else 0,
+    )
+
+
+def _field(lines: str, name: str) -> str:
+    """The value of a field, "" if there is none; the kernel writes a line break in a name as ``\\n``.
+
+    Searched and not split into fields: of sixty lines five are needed, of each of thousands of processes.
+    """
+    start = lines.find(f"\n{name}:")
+    if start < 0:
+        return ""
+    start += len(name) + 2
+    end = lines.find("\n", start)
+    return lines[start : end if end >= 0 else len(lines)].strip()
+
+
 _known_list = lru_cache(maxsize=256)(parse_cpulist)
+
+#: Bytes to ask for at once: what /proc returns of most files of a process. More would be cleared for nothing.
+_PIECE = 8192
+
+
+def read_bytes(path: str, size: int = -1) -> bytes:
+    """A file of /proc, or what a single read of so many bytes returns.
+
+    Python's own files ask the kernel four things more (fstat, ioctl, lseek), of thousands of processes.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if size >= 0:
+            return os.read(descriptor, size)
+        pieces = []
+        # Only an empty read is the end: the kernel returns whole lines, and not always as many as fit.
+        while piece := os.read(descriptor, _PIECE):
+            pieces.append(piece)
+    finally:
+        os.close(descriptor)
+    return b"".join(pieces)
 
 
 def _read(path: str, pid: int, size: int = -1) -> str:
     """A file of a process, or what a single read of so many bytes returns."""
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - thousands of processes
-            return (file.read(size) or b"").decode("utf-8", "replace")
+        return read_bytes(path, size).decode("utf-8", "replace")
     except FileNotFoundError:
         raise KernelError(f"there is no process {pid}") from None
     except ProcessLookupError:
@@ -231,13 +277,18 @@ def _read(path: str, pid: int, size: int = -1) -> str:
         raise KernelError(f"cannot read {path}: {error.strerror}") from error
 
 
-def read_environment(pid: int, root: Path = Path("/")) -> dict[str, str]:
+def _folder(root: Path, pid: int) -> str:
+    """The process's folder in /proc, as text: objects for paths take longer than most of its files."""
+    return f"{os.fspath(root).rstrip('/')}/proc/{pid}"
+
+
+def read_environment(pid: int, root: Path = Path("/")) -> Mapping[str, str]:
     """The environment that a process was started with (proc_pid_environ(5)).
 
     Raises KernelError if there is no such process, or (HiddenError) if this user may not see it.
     """
     try:
-        data = (root / "proc" / str(pid) / "environ").read_bytes()
+        return _variables(read_bytes(f"{_folder(root, pid)}/environ"))
     except (FileNotFoundError, ProcessLookupError):
         raise KernelError(f"there is no process {pid}") from None
     except PermissionError as error:
@@ -247,16 +298,21 @@ def read_environment(pid: int, root: Path = Path("/")) -> dict[str, str]:
         ) from error
     except OSError as error:
         raise KernelError(f"cannot read the environment of process {pid}: {error.strerror}") from error
-    pairs = (entry.decode(errors="surrogateescape").partition("=") for entry in data.split(b"\0"))
-    return {name: value for name, _, value in pairs if name}
 
 
-def _without_nodes(folder: Path) -> bool:
+@lru_cache(maxsize=32)  # children have their parent's; few, as one may have megabytes
+def _variables(data: bytes) -> Mapping[str, str]:
+    entries = data.decode(errors="surrogateescape").split("\0")
+    pairs = (entry.partition("=") for entry in entries)
+    return MappingProxyType({name: value for name, _, value in pairs if name})
+
+
+def _without_nodes(folder: str) -> bool:
     """Whether a process has no numa_maps because the kernel was built without NUMA."""
-    return not (folder.parent / "self/numa_maps").exists() and (folder / "status").exists()
+    return not (Path(folder).parent / "self/numa_maps").exists() and Path(folder, "status").exists()
 
 
-def _read_maps(folder: Path, pid: int, whole: bool) -> str:
+def _read_maps(folder: str, pid: int, whole: bool) -> str:
     """numa_maps, or only its first lines; empty on a kernel without NUMA, which has no such file."""
     try:
         # The kernel returns as many mappings as fit, in the order of their addresses.
@@ -268,29 +324,49 @@ def _read_maps(folder: Path, pid: int, whole: bool) -> str:
     return text[: text.rfind("\n") + 1]
 
 
-def read_process(pid: int, root: Path = Path("/"), *, memory: bool = True) -> ProcessState:
+def read_process(
+    pid: int, root: Path = Path("/"), *, memory: bool = True, status: Optional[Status] = None
+) -> ProcessState:
     """Ask the kernel about a process. Raises KernelError if there is no such process, or it is hidden.
 
     Without ``memory`` its pages are not counted, which takes long for a big process, and ``bytes_by_node``
-    is empty.
+    is empty. ``status`` is what was just read of it.
     """
-    folder = root / "proc" / str(pid)
-    status = read_status(str(folder))
+    folder = _folder(root, pid)
+    status = status or read_status(folder)
     if status.zombie:
         raise KernelError(f"process {pid} is a zombie: it has ended, and has neither memory nor a policy")
-    maps = []
-    for line in _read_maps(folder, pid, memory).splitlines():
-        try:
-            maps.append(parse_numa_maps_line(line))
-        except ValueError as error:
-            raise KernelError(f"{folder}/numa_maps has a line that is not understood: {error}") from error
-    counted = maps if memory else []
-    private = _sum(mapping.bytes_by_node for mapping in counted if mapping.kind == "private")
-    shared = _pieces([mapping for mapping in counted if mapping.kind == "shared"], folder, pid)
-    return ProcessState(pid, status.cpus, status.mems, task_policy(maps), private, shared)
+    try:
+        policies, private, shared = _sort(_read_maps(folder, pid, memory))
+    except ValueError as error:
+        raise KernelError(f"{folder}/numa_maps has a line that is not understood: {error}") from error
+    policy = most_common_policy(policies)
+    if not memory:
+        return ProcessState(pid, status.cpus, status.mems, policy, {}, {})
+    return ProcessState(pid, status.cpus, status.mems, policy, _sum(private), _pieces(shared, folder, pid))
 
 
-def _pieces(areas: Sequence[MappedArea], folder: Path, pid: int) -> dict[Piece, Mapping[int, int]]:
+def _sort(maps: str) -> tuple[list[Policy], list[Mapping[int, int]], list[MappedArea]]:
+    """The policies of all mappings of numa_maps, the pages of the private ones, and the shared
+    ones; without those that have no page.
+
+    No object for each mapping: a node's processes have hundreds of thousands of them.
+    """
+    policies, private, shared = [], [], []
+    for line in maps.splitlines():
+        address, _, rest = line.partition(" ")
+        policy, present, kind = _parse_mapping(rest)
+        policies.append(policy)
+        if not present:
+            continue
+        if kind == "private":
+            private.append(present)
+        elif kind == "shared":
+            shared.append(MappedArea(int(address, 16), policy, present, kind))
+    return policies, private, shared
+
+
+def _pieces(areas: Sequence[MappedArea], folder: str, pid: int) -> dict[Piece, Mapping[int, int]]:
     """Shared areas by the piece of memory that they map; if unmapped in the meantime, by address only."""
     if not areas:
         return {}
