@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple, Optional
 
 from ..names import PathWord
-from ..placement.plan import nics_of
 from ..sysfs import Tree
 from ..topology.model import PATHS, Gpu, Nic, Topology
 
@@ -90,6 +89,8 @@ def _nearest(kind: str, held: Sequence[Nic], gpus: Sequence[int], topology: Topo
     An open device counts as a card of its own, even a virtual function or a member of a bond: it replaces
     the card of which it is a part.
     """
+    from ..placement.plan import nics_of  # noqa: PLC0415 - a machine without cards needs no plan
+
     own = [nic._replace(physical=None, bond=None, up=True) for nic in held if nic.kind == kind]
     parts = {nic.physical for nic in held} | {nic.bdf for nic in held}
     others: Iterator[Nic] = (

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Optional, TypedDict
+from typing import TYPE_CHECKING, Optional, TypedDict
 
-from ..names import PathWord, PolicyMode, State
-from ..process.held_nics import HeldNics
-from ..process.state import ProcessState
-from ..process.verdict import Verdict
-from ..topology.model import Gpu
+if TYPE_CHECKING:
+    from ..names import PathWord, PolicyMode, State
+    from ..process.held_nics import HeldNics
+    from ..process.state import ProcessState
+    from ..process.verdict import Verdict
+    from ..topology.model import Gpu
 
 #: Colours of the states on paper, distinct in grey too; the word is shown beside each.
 STATE_COLOURS = {"aligned": "#1b7837", "partial": "#f6c141", "memory-only": "#7b9fd4", "unaligned": "#b2182b"}
