@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +20,9 @@ from builder import Machine, on_nodes
 from click.testing import CliRunner
 from numa_align.cli.job import command, inspect, status_of
 from numa_align.errors import RequestError
-from numa_align.process.of_job import gpu_holders, look, pids_of_job, threads_of, with_children
+from numa_align.process.descendants import with_children
+from numa_align.process.of_job import gpu_holders, look, pids_of_job, threads_of, whole_name
+from numa_align.process.state import read_status
 from numa_align.topology.model import Topology
 from numa_align.topology.read import read_here
 
@@ -146,6 +150,46 @@ def test_a_thread_that_strays_is_named() -> None:
         os.sched_setaffinity(0, mask)
         go.set()
         stray.join()
+
+
+def test_threads_are_those_of_the_kernel_with_a_status_too() -> None:
+    go = threading.Event()
+    with contextlib.ExitStack() as stack:
+        stack.callback(go.set)
+        for number in range(4):
+            status = read_status(f"/proc/{os.getpid()}")
+            threads = threads_of(os.getpid(), status)
+            assert threads == threads_of(os.getpid())
+            assert [thread.tid for thread in threads] == sorted(
+                int(one.name) for one in Path("/proc/self/task").iterdir()
+            )
+            assert status.threads == len(threads) > number
+            threading.Thread(target=go.wait).start()
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("/usr/bin/gnome-keyring-daemon\0--start\0", "gnome-keyring-daemon"),
+        ("gnome-keyring-daemon --start\0", "gnome-keyring-daemon"),
+        ("gnome-keyring-daemon: idle worker", "gnome-keyring-daemon:"),
+        ("/opt/my tools/gnome-keyring-daemon\0x\0", "gnome-keyring-daemon"),
+        ("/usr/bin/python3\0/usr/bin/gnome-keyring-daemon\0", "gnome-keyring-d"),
+        ("", "gnome-keyring-d"),
+    ],
+)
+def test_a_long_name_is_completed_by_the_command_line(command: str, name: str) -> None:
+    assert whole_name("gnome-keyring-d", command) == name
+
+
+def test_a_program_with_a_long_name_has_all_of_it(tmp_path: Path) -> None:
+    program = tmp_path / "a-name-of-more-than-15-bytes"
+    shutil.copy("/bin/sleep", program)
+    with subprocess.Popen([program, "60"]) as process:
+        _wait_for_exec(process.pid, program.name[:15])
+        seen = look(process.pid, read_here(), {})
+        process.kill()
+    assert seen is not None and seen.name == program.name
 
 
 def test_a_zombie_and_a_vanished_process_survive(job: subprocess.Popen[bytes]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pytest
 from builder import Machine, on_nodes
 from builder.own import OWN
+from numa_align.placement.claim import local_cpus
 from numa_align.process.node_memory import NodeMemory
 from numa_align.process.state import Policy, ProcessState
-from numa_align.process.verdict import judge
+from numa_align.process.verdict import Places, judge, nodes_of
 
 MIB = 1 << 20
 TWO = Machine(packages=2, cores=4, gpus=on_nodes(0, 0, 1, 1)).topology()
@@ -70,3 +72,21 @@ def test_interleaving_over_the_memory_of_gpus_is_told() -> None:
     assert verdict.reason == "its memory policy interleaves over memory of GPUs too (nodes 4)"
     own = ProcessState(1, grace.nodes[0].cpus, (0,), Policy("interleave", (0, 1)), {0: 1 << 30}, {})
     assert judge(own, [gpu], grace).state == "aligned"
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_places_worked_out_once_are_the_right_ones(name: str) -> None:
+    topology = OWN[name].topology()
+    places = Places(topology)
+    for _ in range(2):
+        for cpus in ((), topology.online[:1], topology.online[::2], topology.online):
+            assert places.nodes_of(cpus) == nodes_of(cpus, topology)
+        for count in range(len(topology.gpus) + 1):
+            gpus = topology.gpus[count:]
+            assert places.local_cpus(gpus) == local_cpus(topology, gpus)
+
+
+def test_one_process_of_many_is_judged_as_alone() -> None:
+    places = Places(TWO)
+    for gpus in (TWO.gpus[:1], TWO.gpus[2:], (), TWO.gpus[:1]):
+        assert judge(process(10, 90), gpus, TWO, places=places) == judge(process(10, 90), gpus, TWO)

@@ -23,7 +23,7 @@ from ..process.node_memory import read_nodes_memory
 from ..process.of_job import gpu_holders, told_gpus
 from ..process.open_files import OpenFiles
 from ..process.state import ProcessState, read_environment, read_process
-from ..process.verdict import Verdict, judge
+from ..process.verdict import Places, Verdict, judge
 from ..slurm_env import rank_of
 from ..sysfs import read_text, to_number
 from ..topology.model import Gpu, Topology
@@ -78,7 +78,7 @@ def _look(
     files: OpenFiles,
 ) -> tuple[list[_Seen], int]:
     """The processes that have GPUs, and how many processes could not be examined."""
-    seen, hidden = [], 0
+    seen, hidden, places = [], 0, Places(topology)
     for size, process in sorted((_resident(process.pid), process) for process in processes):
         try:
             environment = read_environment(process.pid)
@@ -95,7 +95,7 @@ def _look(
         except KernelError:
             hidden += 1
             continue
-        verdict = judge(state, gpus, topology, read_nodes_memory)
+        verdict = judge(state, gpus, topology, read_nodes_memory, places)
         nics = held_nics(files.of(process.pid), gpus, topology)
         seen.append(_Seen(process, gpus, environment, state, verdict, whole, nics))
     return seen, hidden

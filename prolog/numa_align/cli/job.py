@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn, Optional, TypedDict
 
 import click
@@ -153,13 +154,16 @@ def status_of(seen: Sequence[Seen]) -> int:
 
 def inspect(job: Optional[int], pid: Optional[int], topology: Topology) -> list[Seen]:
     """Look at all processes once. Raises RequestError if there are none."""
-    from ..process.of_job import gpu_holders, look, pids_of_job, with_children  # noqa: PLC0415
+    from ..process.descendants import with_children  # noqa: PLC0415
+    from ..process.of_job import gpu_holders, look, pids_of_job  # noqa: PLC0415
     from ..process.open_files import OpenFiles  # noqa: PLC0415
+    from ..process.verdict import Places  # noqa: PLC0415
 
     pids = pids_of_job(job) if job is not None else with_children(pid or 0)
-    files = OpenFiles()
+    files, places = OpenFiles(), Places(topology)
     holders = gpu_holders(pids, topology, files)
-    seen = [process for process in (look(one, topology, holders, files) for one in pids) if process]
+    looks = (look(one, topology, holders, files, places) for one in pids)
+    seen = [process for process in looks if process]
     if not seen:
         if job is None:
             raise RequestError(f"process {pid} ended while it was looked at")
@@ -231,7 +235,7 @@ def picture(job: Optional[int], seen: Sequence[Seen], threads: bool = False) -> 
         table.add_row(*_cells(process), *nics, Text(state, STATE_STYLES.get(state, "dim")))
         for thread in process.threads if threads else ():
             label = Text(f"  {thread.tid} {one_line(thread.name) or '?'}")
-            cells = ("", "", label, "", AtCommas(format_cpulist(thread.cpus)))
+            cells = ("", "", label, "", AtCommas(_cpus_text(thread.cpus)))
             table.add_row(*cells, style="dim")
     remarks = [Text(f"{process.pid}: {text}") for process in seen for text in _remarks(process)]
     from ..process.of_job import memory_of_tasks  # noqa: PLC0415
@@ -259,7 +263,7 @@ def _cells(process: Seen) -> tuple[RenderableType, ...]:
         # Users choose the names of processes: no markup, and no escapes that move the terminal's cursor.
         Text(one_line(process.name) or "?"),
         str(len(process.threads)),
-        AtCommas(f"{format_cpulist(process.cpus)}@{nodes}" if process.cpus else "-"),
+        AtCommas(f"{_cpus_text(process.cpus)}@{nodes}" if process.cpus else "-"),
         str(process.state.policy) if process.state else "?",
         _memory(process) or "-",
         gpus_text(process.gpus) or "-",
@@ -344,6 +348,11 @@ def to_json(job: Optional[int], seen: Sequence[Seen]) -> JobFields:
     }
 
 
+@lru_cache(maxsize=256)  # thousands of processes and threads have few different sets
+def _cpus_text(cpus: tuple[int, ...]) -> str:
+    return format_cpulist(cpus)
+
+
 def _fields(process: Seen) -> JobProcessFields:
     fields = process_fields(
         pid=process.pid,
@@ -359,11 +368,11 @@ def _fields(process: Seen) -> JobProcessFields:
     return {
         **fields,
         "name": process.name,
-        "cpus": format_cpulist(process.cpus),
+        "cpus": _cpus_text(process.cpus),
         "cpu_nodes": list(process.cpu_nodes),
         "distance": process.distance,
         "threads": [
-            {"tid": thread.tid, "name": thread.name, "cpus": format_cpulist(thread.cpus)}
+            {"tid": thread.tid, "name": thread.name, "cpus": _cpus_text(thread.cpus)}
             for thread in process.threads
         ],
     }

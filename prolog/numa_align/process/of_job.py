@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-import psutil
-
-from ..errors import KernelError, RequestError
+from ..errors import KernelError
 from ..names import GPUS
 from ..slurm_env import rank_of
 from ..topology.gpu import nvml
@@ -26,14 +24,16 @@ from .node_memory import read_nodes_memory
 from .open_files import OpenFiles
 from .state import (
     ProcessState,
+    Status,
     private_together,
+    read_bytes,
     read_environment,
     read_process,
     read_status,
     shared_together,
 )
 from .undone import undone
-from .verdict import Verdict, judge, nodes_of
+from .verdict import Places, Verdict, judge
 
 #: Bytes of a name that the kernel keeps (TASK_COMM_LEN without the final 0).
 _KERNEL_NAME = 15
@@ -75,7 +75,8 @@ class Seen:
     @property
     def strays(self) -> tuple[Thread, ...]:
         """Threads that may use CPUs which the process itself may not use."""
-        return tuple(thread for thread in self.threads if not set(thread.cpus) <= set(self.cpus))
+        others = (thread for thread in self.threads if thread.cpus != self.cpus)
+        return tuple(thread for thread in others if not set(thread.cpus) <= set(self.cpus))
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ def pids_of_job(job: int, proc: str = "/proc") -> tuple[int, ...]:
     known = tuple(process.pid for process in processes_of_jobs(proc) if process.job == job)
     if known:
         return known
+    import psutil  # noqa: PLC0415 - it takes as long to load as to look at fifty processes
+
     # Only root can read another user's environment, so that others see only their own processes anyway.
     owner = owner_of(job) if os.geteuid() == 0 else None
     uid = os.geteuid() if owner is None else owner
@@ -121,6 +124,8 @@ def pids_of_job(job: int, proc: str = "/proc") -> tuple[int, ...]:
 
 
 def _uid_of(pid: int) -> Optional[int]:
+    import psutil  # noqa: PLC0415
+
     try:
         return psutil.Process(pid).uids().effective
     except psutil.Error:
@@ -135,24 +140,18 @@ def _environment(pid: int) -> Mapping[str, str]:
         return {}
 
 
-def with_children(pid: int) -> tuple[int, ...]:
-    """A process and its descendants. Raises RequestError if it does not exist."""
-    try:
-        process = psutil.Process(pid)
-        return (pid, *sorted(child.pid for child in process.children(recursive=True)))
-    except psutil.NoSuchProcess:
-        raise RequestError(f"there is no process {pid}") from None
-    except psutil.Error as error:
-        raise RequestError(f"process {pid} cannot be inspected: {error}") from error
-
-
 def look(
     pid: int,
     topology: Topology,
     holders: Mapping[int, Sequence[Gpu]],
     files: Optional[OpenFiles] = None,
+    places: Optional[Places] = None,
 ) -> Optional[Seen]:
-    """What can be seen of a process now, None if it has ended; ``holders`` are GPUs by process."""
+    """What can be seen of a process now, None if it has ended; ``holders`` are GPUs by process.
+
+    ``places`` are those of the topology, for who looks at many processes.
+    """
+    places = places or Places(topology)
     try:
         status = read_status(f"/proc/{pid}")
     except KernelError:
@@ -165,17 +164,17 @@ def look(
         hidden = "a zombie: it has ended, its parent has not asked for its status"
     else:
         try:
-            state = read_process(pid)
-            verdict = judge(state, gpus, topology, read_nodes_memory)
+            state = read_process(pid, status=status)
+            verdict = judge(state, gpus, topology, read_nodes_memory, places)
             lost = undone(state, environment, verdict.local)
         except KernelError as error:
-            if not psutil.pid_exists(pid):
+            if not os.path.exists(f"/proc/{pid}"):  # noqa: PTH110 - thousands of processes
                 return None
             hidden = str(error)
-    name = _whole_name(pid, status.name)
+    cpu_nodes = places.nodes_of(cpus)
     return Seen(
-        pid, name, rank_of(environment), cpus, nodes_of(cpus, topology), threads_of(pid),
-        gpus, state, verdict, _distance(cpus, gpus, topology), hidden, lost,
+        pid, _whole_name(pid, status.name), rank_of(environment), cpus, cpu_nodes, threads_of(pid, status),
+        gpus, state, verdict, _distance(cpu_nodes, gpus, topology), hidden, lost,
         held_nics((files or OpenFiles()).of(pid), gpus, topology),
     )  # fmt: skip
 
@@ -187,17 +186,32 @@ def told_gpus(environment: Mapping[str, str], topology: Topology) -> tuple[Gpu, 
 
 
 def _whole_name(pid: int, name: str) -> str:
-    """The kernel keeps 15 bytes of a name; psutil finds the rest of a longer one in the command line."""
+    """The kernel keeps 15 bytes of a name; the command line has the rest of a longer one."""
     if len(name) < _KERNEL_NAME:
         return name
     try:
-        return psutil.Process(pid).name()
-    except psutil.Error:
+        return whole_name(name, read_bytes(f"/proc/{pid}/cmdline").decode("utf-8", "replace"))
+    except OSError:
         return name
 
 
-def threads_of(pid: int, proc: str = "/proc") -> tuple[Thread, ...]:
-    """The present threads of a process, by number."""
+def whole_name(name: str, command: str) -> str:
+    """The program of a command line (proc_pid_cmdline(5)) if it begins with ``name``, else ``name``.
+
+    Programs that set their own title put blanks between the words of it, with or without a 0 at the end.
+    """
+    words = command.removesuffix("\0")
+    program = words.partition("\0" if "\0" in words else " ")[0].rpartition("/")[2]
+    return program if program.startswith(name) else name
+
+
+def threads_of(pid: int, status: Optional[Status] = None, proc: str = "/proc") -> tuple[Thread, ...]:
+    """The present threads of a process, by number; ``status`` is what was just read of the process.
+
+    It is that of the first thread too, which has the process's number.
+    """
+    if status is not None and status.threads == 1:
+        return (Thread(pid, status.name, status.cpus),)
     folder = f"{proc}/{pid}/task"
     threads = []
     try:
@@ -206,18 +220,20 @@ def threads_of(pid: int, proc: str = "/proc") -> tuple[Thread, ...]:
         return ()
     for tid in numbers:
         try:
-            status = read_status(f"{folder}/{tid}")
+            own = status if status is not None and tid == pid else read_status(f"{folder}/{tid}")
         except KernelError:
             continue  # has ended in the meantime
-        threads.append(Thread(tid, status.name, status.cpus))
+        threads.append(Thread(tid, own.name, own.cpus))
     return tuple(threads)
 
 
-def _distance(cpus: Sequence[int], gpus: Sequence[Gpu], topology: Topology) -> Optional[int]:
+def _distance(cpu_nodes: Sequence[int], gpus: Sequence[Gpu], topology: Topology) -> Optional[int]:
+    if not gpus:
+        return None
     order = {node.id: i for i, node in enumerate(topology.nodes)}
     pairs = [
         topology.distances[order[node]][order[gpu.node]]
-        for node in nodes_of(cpus, topology)
+        for node in cpu_nodes
         for gpu in gpus
         if gpu.node in order and gpu.node is not None
     ]
@@ -251,8 +267,12 @@ def gpu_holders(
 
 def _of_parents(pid: int, computing: Mapping[int, frozenset[str]]) -> frozenset[str]:
     """What the nearest ancestor that the driver lists computes on."""
+    if not computing:
+        return frozenset()
+    import psutil  # noqa: PLC0415
+
     try:
-        parents = [parent.pid for parent in psutil.Process(pid).parents()] if computing else []
+        parents = [parent.pid for parent in psutil.Process(pid).parents()]
     except psutil.Error:
         return frozenset()
     return next((computing[parent] for parent in parents if parent in computing), frozenset())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 
 #: How many descriptors of a process are read, the lowest first: libraries open devices when they start, and
 #: a server may have a million sockets.
@@ -27,7 +28,7 @@ class OpenFiles:
         paths = set()
         try:
             with os.scandir(f"{self._proc}/{pid}/fd") as entries:
-                for _, entry in zip(range(MAX_FILES), entries):
+                for entry in islice(entries, MAX_FILES):
                     try:
                         path = os.readlink(entry.path)  # noqa: PTH115 - hundreds of files a process
                     except OSError:

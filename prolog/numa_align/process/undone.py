@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from typing import Optional
 
 from ..cpulist import format_cpulist, parse_cpulist
@@ -44,9 +45,12 @@ def added_cpus(environment: Mapping[str, str], cpus: Sequence[int]) -> frozenset
 
 def _list(environment: Mapping[str, str], name: str) -> tuple[int, ...]:
     try:
-        return parse_cpulist(environment.get(name, ""))
+        return _parsed(environment.get(name, ""))
     except ValueError:
         return ()
+
+
+_parsed = lru_cache(maxsize=256)(parse_cpulist)  # processes of a task have the same variables
 
 
 def _cost(added: frozenset[int], local: AbstractSet[int]) -> str:

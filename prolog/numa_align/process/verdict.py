@@ -8,7 +8,6 @@ from typing import Optional
 
 from ..cpulist import format_cpulist
 from ..names import State
-from ..placement.claim import local_cpus
 from ..topology.model import Gpu, Topology
 from .node_memory import NodeMemory
 from .state import ProcessState
@@ -43,10 +42,38 @@ def nodes_of(cpus: Sequence[int], topology: Topology) -> tuple[int, ...]:
     return tuple(node.id for node in topology.nodes if wanted.intersection(node.cpus))
 
 
-def _local_memory(cpus: Sequence[int], gpus: Sequence[Gpu], topology: Topology) -> set[int]:
-    if gpus:
-        return {node for gpu in gpus for node in gpu.memory_nodes}
-    return set(nodes_of(cpus, topology))
+class Places:
+    """The nodes of CPUs and the CPUs local to GPUs, each worked out once: thousands of processes have few.
+
+    Of one topology, which does not change: who reads the machine again takes a new one.
+    """
+
+    def __init__(self, topology: Topology) -> None:
+        """``topology`` is the machine of which this tells."""
+        self._topology = topology
+        self._nodes: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._local: dict[tuple[str, ...], frozenset[int]] = {}
+
+    def nodes_of(self, cpus: tuple[int, ...]) -> tuple[int, ...]:
+        """As the function of this name."""
+        if cpus not in self._nodes:
+            self._nodes[cpus] = nodes_of(cpus, self._topology)
+        return self._nodes[cpus]
+
+    def local_cpus(self, gpus: Sequence[Gpu]) -> frozenset[int]:
+        """As the function of this name; none without GPUs."""
+        names = tuple(gpu.bdf for gpu in gpus)
+        if names not in self._local:
+            self._local[names] = _local_cpus(gpus, self._topology)
+        return self._local[names]
+
+
+def _local_cpus(gpus: Sequence[Gpu], topology: Topology) -> frozenset[int]:
+    if not gpus:
+        return frozenset()
+    from ..placement.claim import local_cpus  # noqa: PLC0415 - compiled code, only for processes with GPUs
+
+    return local_cpus(topology, gpus)
 
 
 def _cpu_state(cpus: set[int], local: frozenset[int]) -> tuple[State, Optional[str]]:
@@ -87,24 +114,32 @@ def _cause(remote: int, memories: Sequence[NodeMemory]) -> str:
 
 
 def judge(
-    state: ProcessState, gpus: Sequence[Gpu], topology: Topology, ask_nodes: AskNodes = _nobody
+    state: ProcessState,
+    gpus: Sequence[Gpu],
+    topology: Topology,
+    ask_nodes: AskNodes = _nobody,
+    places: Optional[Places] = None,
 ) -> Verdict:
     """Judge a process that uses ``gpus`` (none: it has no GPU).
 
-    Nodes are asked how full they are only if memory is elsewhere.
+    Nodes are asked how full they are only if memory is elsewhere. ``places`` are those of the topology, for
+    who judges many processes.
     """
-    cpus, local = set(state.cpus), local_cpus(topology, gpus)
-    local_nodes = _local_memory(state.cpus, gpus, topology)
-    total = sum(state.bytes_by_node.values())
-    near_bytes = sum(size for node, size in state.bytes_by_node.items() if node in local_nodes)
+    places = places or Places(topology)
+    local = places.local_cpus(gpus)
+    cpu_nodes = places.nodes_of(state.cpus)
+    local_nodes = {node for gpu in gpus for node in gpu.memory_nodes} if gpus else set(cpu_nodes)
+    by_node = state.bytes_by_node
+    total = sum(by_node.values())
+    near_bytes = sum(size for node, size in by_node.items() if node in local_nodes)
     word: State = "aligned"
     reason: Optional[str] = None
     unknown = [gpu.bdf for gpu in gpus if gpu.node is None]
     if unknown:
         word, reason = "unaligned", f"the NUMA node of GPU {unknown[0]} is unknown"
     elif gpus:
-        word, reason = _cpu_state(cpus, local)
-    elif len(nodes_of(state.cpus, topology)) > 1 and state.policy.mode == "default":
+        word, reason = _cpu_state(set(state.cpus), local)
+    elif len(cpu_nodes) > 1 and state.policy.mode == "default":
         word, reason = "unaligned", "it has no GPU, CPUs of several nodes, and no memory policy"
     if total and near_bytes < PAGES_NEEDED * total:
         percent = 100 * (total - near_bytes) / total
@@ -123,7 +158,7 @@ def judge(
         # Only by chance did first touch put its memory near the GPU: nothing keeps it there.
         word = "unaligned"
     return Verdict(
-        cpu_nodes=nodes_of(state.cpus, topology),
+        cpu_nodes=cpu_nodes,
         gpu_nodes=tuple(sorted({gpu.node for gpu in gpus if gpu.node is not None})),
         bytes=total,
         near_bytes=near_bytes,
