@@ -23,7 +23,7 @@ _NUMA_ALIGN = (sys.executable, "-m", "numa_align")
 _BARE = "python3 -c pass"
 
 #: In bare interpreters. Most of `--help` is click's import, 2.2 of them.
-BOUNDS = {"--help": 4.0, "job --help": 6.0, "topo": 8.0, "check": 8.0, "job": 80.0}
+BOUNDS = {"--help": 4.0, "job --help": 6.0, "topo": 8.0, "check": 8.0, "job": 44.0}
 
 
 def cpu_ms(command: Sequence[str]) -> float:
