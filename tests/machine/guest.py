@@ -32,7 +32,7 @@ ANSWER_LIMIT = 60.0
 MESSAGE_LIMIT = 64 * 1024 * 1024
 """Bytes of one answer; the agent itself stops collecting a command's output at 16 MiB."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.1
 
 MOMENT = 0.2
 

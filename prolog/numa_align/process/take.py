@@ -22,10 +22,15 @@ def taken(size: int) -> mmap.mmap:
     with contextlib.suppress(OSError):  # a kernel without huge pages
         area.madvise(mmap.MADV_NOHUGEPAGE)
     part = -(-size // _THREADS // mmap.PAGESIZE) * mmap.PAGESIZE
-    threads = [
-        threading.Thread(target=_touch, args=(area, start, min(part, size - start)))
-        for start in range(0, size, part)
-    ]
+    starts = range(0, size, part)
+    # The address space is locked while one of them touches memory, so that no other could get its stack.
+    all_there = threading.Barrier(len(starts))
+
+    def touch(start: int) -> None:
+        all_there.wait()
+        _touch(area, start, min(part, size - start))
+
+    threads = [threading.Thread(target=touch, args=(start,)) for start in starts]
     for thread in threads:
         thread.start()
     for thread in threads:
