@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import mmap
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from numa_align.errors import SpecError
 from numa_align.process.make_room import make_room, memory_headroom
 from numa_align.process.node_memory import NodeMemory, parse_meminfo, read_node_memory
 from numa_align.process.room import AUTO, OFF, Room, is_room, next_slice, parse_room, wanted_by_node
-from numa_align.process.take import taken
+from numa_align.process.take import Taken
 from numa_align.sysfs import Tree
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -153,15 +152,31 @@ def test_the_kernel_drops_clean_cache_where_it_is_asked_to(tmp_path: Path) -> No
     assert "room on node 0: " in made.line and "MiB free in " in made.line
 
 
-def test_memory_that_is_taken_is_touched_whole_by_several_threads() -> None:
-    area = taken(9 * MIB + 3 * mmap.PAGESIZE)
-    start = ctypes.addressof(ctypes.c_char.from_buffer(area))
-    assert present(start, len(area)) == {1}
+def test_what_is_taken_is_in_memory_until_it_is_given_back() -> None:
+    taken = Taken()
+    try:
+        taken.take(8 * MIB)
+        taken.take(1 * MIB + 3)
+        assert taken.size == 9 * MIB == held()
+    finally:
+        taken.close()
+    assert held() == 0
 
 
-def present(start: int, size: int) -> set[int]:
-    """mincore(2) of each page: 1 where it is in memory."""
-    said = (ctypes.c_ubyte * (size // mmap.PAGESIZE))()
-    libc = ctypes.CDLL(None, use_errno=True)
-    assert libc.mincore(ctypes.c_void_p(start), ctypes.c_size_t(size), said) == 0
-    return {byte & 1 for byte in said}
+def held() -> int:
+    """Bytes of memory in this process's files for it."""
+    files = [file for file in Path("/proc/self/fd").iterdir() if "numa-align-room" in str(file.resolve())]
+    return sum(512 * file.stat().st_blocks for file in files)
+
+
+def test_what_cannot_be_taken_is_told() -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    taken = Taken()
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, before[1]))
+        with pytest.raises(OSError, match="too large"):
+            taken.take(8 * MIB)
+        assert taken.size == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        taken.close()

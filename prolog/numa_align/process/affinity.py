@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 from collections.abc import Iterable
 
 from ..cpulist import parse_cpulist
@@ -104,7 +103,7 @@ def bind_process(pid: int, cpus: Iterable[int], before: Iterable[int]) -> int:
 
 def _call(which: int, *arguments: object) -> int:
     """Make a system call; returns its result. Raises OSError."""
-    machine = platform.machine()
+    machine = os.uname().machine
     if machine not in _CALLS:
         raise BindError(f"memory policies are not known to this program on {machine}")
     libc = ctypes.CDLL(None, use_errno=True)

@@ -11,7 +11,6 @@ proc_pid_oom_score_adj(5).
 
 from __future__ import annotations
 
-import mmap
 import os
 import signal
 import time
@@ -104,7 +103,7 @@ def _fork(node: int, wanted: int, deadline: float, headroom: Optional[int], *, b
     try:
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123
             file.write("1000")
-        status = _reclaim(node, wanted, deadline) if by_file else _populate(node, wanted, deadline, headroom)
+        status = _reclaim(node, wanted, deadline) if by_file else _take(node, wanted, deadline, headroom)
     except (OSError, ValueError, BindError):
         pass
     finally:
@@ -136,28 +135,25 @@ def _reclaim(node: int, wanted: int, deadline: float) -> int:
     return _DONE
 
 
-def _populate(node: int, wanted: int, deadline: float, headroom: Optional[int]) -> int:
+def _take(node: int, wanted: int, deadline: float, headroom: Optional[int]) -> int:
     """Take memory that is bound to the node: the kernel drops cache for it, and our exit gives it back."""
     # Imported here, as ctypes takes longer to load than the usual check takes.
     from .affinity import set_policy  # noqa: PLC0415
-    from .take import taken  # noqa: PLC0415
+    from .take import Taken  # noqa: PLC0415
 
-    if set_policy("bind", (node,)) != "bind":
+    if not hasattr(os, "memfd_create") or set_policy("bind", (node,)) != "bind":
         return _REFUSED
-    held: list[mmap.mmap] = []
-    got = 0
+    taken = Taken()
     while time.monotonic() < deadline:
         memory = read_node_memory(node)
-        if memory is None or memory.free + got >= wanted:
+        if memory is None or memory.free + taken.size >= wanted:
             return _DONE
-        size = next_slice(memory, wanted, got)
-        if headroom is not None and size > headroom - got:
+        size = next_slice(memory, wanted, taken.size)
+        if headroom is not None and size > headroom - taken.size:
             return _LIMIT_REACHED
         if not size:
             return _NOTHING_LEFT
-        size -= size % mmap.PAGESIZE
-        held.append(taken(size))
-        got += size
+        taken.take(size)
     return _DONE
 
 

@@ -1,47 +1,52 @@
-"""Takes memory, all pages of it, as fast as possible. Stdlib only."""
+"""Takes memory of the nodes to which this thread is bound, and holds it. Stdlib only.
+
+Files in memory (memfd_create(2)) that nothing maps: fallocate(2) takes their pages without clearing them and
+without a page fault for each (mm/shmem.c, shmem_fallocate()), three times as fast as touching memory
+(docs/measurements.md). Pages are small ones, as for a huge one the kernel may first move what others have on
+the node.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import mmap
+import os
 import threading
 
-_POPULATE_WRITE = 23  # MADV_POPULATE_WRITE of linux/mman.h, Linux 5.14
-_THREADS = 4  # for a second at most, and other jobs want their CPUs
+#: For a second at most, and other jobs want their CPUs.
+_THREADS = 2
 
 
-def taken(size: int) -> mmap.mmap:
-    """Memory whose pages are private and all present.
+class Taken:
+    """Memory that is taken piece by piece, and given back when the process ends or by ``close``."""
 
-    By several threads, since one clears and reclaims 2 GiB per second. In small pages: for a huge one the
-    kernel may first move what others have on the node (direct compaction), which can take longer than all
-    else. Each thread has its creator's policy (copy_process of kernel/fork.c).
-    """
-    area = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with contextlib.suppress(OSError):  # a kernel without huge pages
-        area.madvise(mmap.MADV_NOHUGEPAGE)
-    part = -(-size // _THREADS // mmap.PAGESIZE) * mmap.PAGESIZE
-    starts = range(0, size, part)
-    # The address space is locked while one of them touches memory, so that no other could get its stack.
-    all_there = threading.Barrier(len(starts))
+    def __init__(self) -> None:
+        """Raises OSError."""
+        self.size = 0
+        # A file each, since the kernel lets only one thread at a time extend a file.
+        self._files = tuple(os.memfd_create("numa-align-room") for _ in range(_THREADS))
+        self._failed: list[OSError] = []
 
-    def touch(start: int) -> None:
-        all_there.wait()
-        _touch(area, start, min(part, size - start))
+    def take(self, size: int) -> None:
+        """So many bytes more, rounded down to whole pages. Raises OSError.
 
-    threads = [threading.Thread(target=touch, args=(start,)) for start in starts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return area
+        Each thread has its creator's memory policy (copy_process() in kernel/fork.c).
+        """
+        part = size // _THREADS // os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PAGE_SIZE")
+        threads = [threading.Thread(target=self._extend, args=(file, part)) for file in self._files]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self._failed:
+            raise self._failed[0]
+        self.size += part * _THREADS
 
+    def close(self) -> None:
+        """Give all of it back."""
+        for file in self._files:
+            os.close(file)
 
-def _touch(area: mmap.mmap, start: int, size: int) -> None:
-    """Populate through ctypes, which lets other threads run at the same time; mmap.madvise() does not."""
-    address = ctypes.addressof(ctypes.c_char.from_buffer(area)) + start
-    madvise = ctypes.CDLL(None, use_errno=True).madvise
-    if madvise(ctypes.c_void_p(address), ctypes.c_size_t(size), _POPULATE_WRITE) != 0:
-        # An older kernel: write a byte to each page.
-        area[start : start + size : mmap.PAGESIZE] = bytes(-(-size // mmap.PAGESIZE))
+    def _extend(self, file: int, size: int) -> None:
+        try:
+            os.posix_fallocate(file, self.size // _THREADS, size)
+        except OSError as error:
+            self._failed.append(error)
