@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: offline, has 20 kB). A longer file cannot be right and reads as None.
 SIZE_LIMIT = 65536
 
+#: Of a node, to be filled in: what is written to it makes the kernel drop page cache there (Linux 6.17).
+RECLAIM = "sys/devices/system/node/node{}/reclaim"
+
 # O_NONBLOCK: a pipe in place of a file must not block the prolog. O_NOCTTY: no controlling terminal.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
@@ -100,6 +103,10 @@ class Tree:
             return os.path.lexists(self._prefix + path)
         except (OSError, ValueError):
             return False
+
+    def may_write(self, path: str) -> bool:
+        """Whether this process could write to it; not on a file system that is mounted read-only."""
+        return os.access(self._prefix + path, os.W_OK)
 
     def link(self, path: str) -> Optional[str]:
         """The target of a symbolic link, as written in it; None if it is not a link."""

@@ -114,7 +114,7 @@ def test_a_burst_stays_near_where_the_prolog_has_made_room(machine: EmulatedMach
     assert_nobody_was_killed(machine)
 
 
-def test_no_room_is_made_unless_the_site_asks(machine: EmulatedMachine) -> None:
+def test_without_the_kernels_file_room_is_not_built_in(machine: EmulatedMachine) -> None:
     fill(machine)
     machine.run(f"srun -n{TASKS} --gpus={TASKS} true", user="user", cwd="/tmp", check=True)
     assert mib(machine, 0, "MemFree") < 150

@@ -158,9 +158,15 @@ def test_a_wrong_end_of_a_job_costs_no_table(root: Path, directory: Path, said: 
 
 @pytest.mark.parametrize(
     ("text", "room"),
-    [(None, OFF), ("", OFF), ("# ours\nroom=auto  # for now\n", AUTO), ("room = 8G\n", Room(True, 8 << 30))],
+    [
+        (None, None),
+        ("", None),
+        ("room=off", OFF),
+        ("# ours\nroom=auto  # for now\n", AUTO),
+        ("room = 8G\n", Room(True, 8 << 30)),
+    ],
 )
-def test_the_site_says_how_much_room(tmp_path: Path, text: Optional[str], room: Room) -> None:
+def test_the_site_says_how_much_room(tmp_path: Path, text: Optional[str], room: Optional[Room]) -> None:
     if text is not None:
         (tmp_path / "etc/numa-align").mkdir(parents=True)
         (tmp_path / "etc/numa-align/prolog.conf").write_text(text)
@@ -199,3 +205,30 @@ def test_room_is_made_for_the_jobs_own_gpus(monkeypatch: pytest.MonkeyPatch, tmp
         assert prolog.make_job_room({"SLURM_JOB_ID": "1", "SLURM_JOB_GPUS": held}, topology, tmp_path) == ()
     share = topology.nodes[0].memory_bytes * 3 // 4
     assert asked == [{0: share // 2, 1: share // 2}, {1: share}]
+
+
+@pytest.mark.parametrize(
+    ("files", "conf", "made"),
+    [([0, 1], None, True), ([0, 1], "# nothing\n", True), ([0, 1], "room=off\n", False),
+     ([0], None, False), ([], None, False), ([], "# nothing\n", False)],
+)  # fmt: skip
+def test_room_is_built_in_where_the_kernel_makes_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: list[int], conf: Optional[str], made: bool
+) -> None:
+    asked: list[dict[int, int]] = []
+
+    def fake(wanted: dict[int, int]) -> tuple[()]:
+        asked.append(wanted)
+        return ()
+
+    monkeypatch.setattr(make_room, "make_room", fake)
+    for node in files:
+        (tmp_path / f"sys/devices/system/node/node{node}").mkdir(parents=True)
+        (tmp_path / f"sys/devices/system/node/node{node}/reclaim").touch()
+    if conf is not None:
+        (tmp_path / "etc/numa-align").mkdir(parents=True)
+        (tmp_path / "etc/numa-align/prolog.conf").write_text(conf)
+    topology = TWO_NODES.topology()
+    topology = topology._replace(gpus=tuple(g._replace(index=n) for n, g in enumerate(topology.gpus)))
+    prolog.make_job_room({"SLURM_JOB_ID": "1", "SLURM_JOB_GPUS": "0"}, topology, tmp_path)
+    assert len(asked) == made

@@ -73,6 +73,16 @@ def test_a_prolog_loads_no_more_than_it_needs(vendor: str, tmp_path: Path) -> No
     assert modules - OF_PYTHON == names(OF_BOTH, OF_THE_PROLOG, {f"topology.gpu.{vendor}"})
 
 
+def test_looking_for_room_costs_a_prolog_five_modules_more(tmp_path: Path) -> None:
+    Machine(packages=1, cores=2, gpus=on_nodes(0, 0)).write(tmp_path)
+    (tmp_path / "etc/numa-align").mkdir(parents=True)
+    (tmp_path / "etc/numa-align/prolog.conf").write_text("room=1\n")  # MiB, which are free on every machine
+    modules = loaded(f"prolog({str(tmp_path)!r}, {str(tmp_path / 'run')!r})", tmp_path)
+    process = {"process", *(f"process.{name}" for name in ("make_room", "node_memory", "room"))}
+    expected = names(OF_BOTH, OF_THE_PROLOG, process, {"hooks.prolog_conf", "topology.gpu.nvidia"})
+    assert modules - OF_PYTHON <= expected and names(process) <= modules
+
+
 def test_cards_cost_a_prolog_two_modules_more(tmp_path: Path) -> None:
     card = Card("0000:12:00.0", "pci0000:10/0000:10:01.0", rdma="mlx5_0")
     Machine(packages=2, cores=2, gpus=on_nodes(0, 1), cards=[card]).write(tmp_path)

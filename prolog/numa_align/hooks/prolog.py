@@ -15,7 +15,7 @@ from ..cpulist import parse_cpulist
 from ..errors import NumaAlignError
 from ..light_typing import TYPE_CHECKING
 from ..placement.table import DIRECTORY, STALE_SECONDS, format_table, remove_table, write_table
-from ..sysfs import Tree, read_text
+from ..sysfs import RECLAIM, Tree, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -155,19 +155,21 @@ def prolog(root: AnyPath = "/", directory: AnyPath = DIRECTORY) -> None:
 
 
 def make_job_room(environment: Mapping[str, str], topology: Topology, root: AnyPath = "/") -> tuple[str, ...]:
-    """Make room for a job on the nodes of its GPUs, if the site wants it; returns lines for the log."""
-    job_gpus, conf = _job_gpus(environment), Tree(root)
-    if not job_gpus or not conf.exists(_CONF):
-        return ()
-    # Only if the site has settings for the prolog, and only if they ask for room.
-    from .prolog_conf import read_prolog_conf  # noqa: PLC0415
+    """Make room for a job on the nodes of its GPUs; returns lines for the log.
 
-    room = read_prolog_conf(conf.path(_CONF)).room
-    if not room.on:
+    If the site says nothing, then only where the kernel does it by itself: that is fast, and kills nothing.
+    """
+    job_gpus, tree = _job_gpus(environment), Tree(root)
+    by_kernel = all(tree.may_write(RECLAIM.format(node.id)) for node in topology.nodes)
+    if not job_gpus or not (by_kernel or tree.exists(_CONF)):
         return ()
     from ..process.make_room import make_room  # noqa: PLC0415
-    from ..process.room import wanted_by_node  # noqa: PLC0415
+    from ..process.room import AUTO, OFF, wanted_by_node  # noqa: PLC0415
+    from .prolog_conf import read_prolog_conf  # noqa: PLC0415
 
+    room = read_prolog_conf(tree.path(_CONF)).room or (AUTO if by_kernel else OFF)
+    if not room.on:
+        return ()
     gpus = [number for number, gpu in enumerate(topology.gpus) if gpu.index in job_gpus]
     made = make_room(wanted_by_node(topology, gpus, room))
     return tuple(f"job {_job_id(environment)}: {one.line}" for one in made)

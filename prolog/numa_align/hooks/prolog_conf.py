@@ -6,22 +6,24 @@ Lines ``KEY=VALUE``; blank lines and lines that begin with ``#`` are ignored. Th
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from ..errors import NumaAlignError, SpecError
-from ..process.room import OFF, Room, parse_room
+from ..light_typing import TYPE_CHECKING, NamedTuple
+from ..process.room import Room, parse_room
 from ..sysfs import read_text
 
+if TYPE_CHECKING:
+    from typing import Optional
 
-@dataclass(frozen=True)
-class PrologConf:
-    """What the site wants the prolog to do besides writing the table."""
 
-    room: Room = OFF
+class PrologConf(NamedTuple):
+    """What the site wants the prolog to do besides writing the table; None where it says nothing."""
+
+    room: Optional[Room] = None
 
 
 def read_prolog_conf(path: str) -> PrologConf:
-    """The site's settings; without the file, the built-in ones.
+    """The site's settings; without the file, none.
 
     Raises NumaAlignError that names the file and the word: a file that is not understood has no effect.
     """
@@ -30,7 +32,7 @@ def read_prolog_conf(path: str) -> PrologConf:
     text = read_text(path)
     if text is None:
         raise NumaAlignError(f"{path} cannot be read, or is too large")
-    room = OFF
+    room = None
     for line in text.splitlines():
         words = line.partition("#")[0].strip()
         if not words:

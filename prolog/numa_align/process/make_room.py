@@ -5,24 +5,27 @@ Elsewhere, memory that is bound to the node is taken and given back. That is not
 the kernel might then swap out memory of others. Both run in a child per node, which is abandoned when the
 time is over, and which asks the kernel to be killed before any other process.
 
-Sources: Documentation/ABI/stable/sysfs-devices-node, mm/vmscan.c (user_proactive_reclaim), madvise(2),
-proc_pid_oom_score_adj(5).
+Sources: Documentation/ABI/stable/sysfs-devices-node, mm/vmscan.c (user_proactive_reclaim),
+memfd_create(2), fallocate(2), proc_pid_oom_score_adj(5).
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import time
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple, NoReturn, Optional
 
 from ..errors import BindError
-from ..sysfs import Tree, fields, to_number
+from ..light_typing import TYPE_CHECKING, NamedTuple
+from ..sysfs import RECLAIM, Tree, fields, to_number
 from .node_memory import NodeMemory, read_node_memory
 from .room import LIMIT, Made, is_room, next_slice
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import NoReturn, Optional
+
 _POLL = 0.002
+_SIGKILL = 9  # the module of this name takes as long to load as all of this
 _GRACE = 0.1  # seconds that a killed child has to end
 _NO_LIMIT = 1 << 60  # cgroup v1 shows a number of this size; v2 shows max
 
@@ -53,7 +56,7 @@ def make_room(wanted: Mapping[int, int], limit: float = LIMIT) -> tuple[Made, ..
     children = {}
     reasons: dict[int, Optional[str]] = {}
     for node in short:
-        by_file = os.access(_reclaim_file(node), os.W_OK)
+        by_file = tree.may_write(RECLAIM.format(node))
         if not by_file and _has_swap(tree):
             reasons[node] = _SWAP
             continue
@@ -64,10 +67,6 @@ def make_room(wanted: Mapping[int, int], limit: float = LIMIT) -> tuple[Made, ..
         Made(memory, read_node_memory(node, tree) or memory, wanted[node], milliseconds, reasons.get(node))
         for node, memory in short.items()
     )
-
-
-def _reclaim_file(node: int) -> str:
-    return f"/sys/devices/system/node/node{node}/reclaim"
 
 
 def _has_swap(tree: Tree) -> bool:
@@ -86,7 +85,7 @@ def _wait(children: Mapping[int, int], deadline: float) -> dict[int, Optional[st
                 reasons[left.pop(pid)] = killed or _REASONS.get(code)
         time.sleep(_POLL)
     for pid, node in left.items():
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, _SIGKILL)
         reasons[node] = "the time was up"
     while left and time.monotonic() < deadline + _GRACE:
         left = {pid: node for pid, node in left.items() if not os.waitpid(pid, os.WNOHANG)[0]}
@@ -118,7 +117,7 @@ def _end(status: int) -> NoReturn:
 
 def _reclaim(node: int, wanted: int, deadline: float) -> int:
     """Use the node's own file, one slice at a time."""
-    descriptor = os.open(_reclaim_file(node), os.O_WRONLY | os.O_CLOEXEC)
+    descriptor = os.open(Tree("/").path(RECLAIM.format(node)), os.O_WRONLY | os.O_CLOEXEC)
     while time.monotonic() < deadline:
         memory = read_node_memory(node)
         if memory is None or is_room(memory, wanted):

@@ -5,17 +5,17 @@ Source: Documentation/ABI/stable/sysfs-devices-node, and proc_meminfo(5) for the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Optional
-
+from ..light_typing import TYPE_CHECKING, NamedTuple
 from ..sysfs import Tree, fields, to_number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Optional
 
 _NODES = "sys/devices/system/node"
 
 
-@dataclass(frozen=True)
-class NodeMemory:
+class NodeMemory(NamedTuple):
     """One node, in bytes.
 
     ``clean`` is page cache that no program has mapped and that need not be written first. Shared memory

@@ -7,13 +7,15 @@ a program has mapped, and never so much that the kernel would have to reclaim an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Optional
-
 from ..errors import SpecError
-from ..topology.model import Topology
+from ..light_typing import TYPE_CHECKING, NamedTuple
 from .node_memory import NodeMemory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Optional
+
+    from ..topology.model import Topology
 
 #: Seconds. A job waits no longer than this, whatever has been reached by then.
 LIMIT = 1.0
@@ -26,8 +28,7 @@ _UNITS = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 WORDS = "off|auto|SIZE (a number with K, M, G or T, M without, on each node)"
 
 
-@dataclass(frozen=True)
-class Room:
+class Room(NamedTuple):
     """What was requested: nothing, what fits the job (``size`` None), or this many bytes on each node."""
 
     on: bool
@@ -90,8 +91,7 @@ def next_slice(memory: NodeMemory, wanted: int, taken: Optional[int] = None) -> 
     return step if step >= _SMALLEST else 0
 
 
-@dataclass(frozen=True)
-class Made:
+class Made(NamedTuple):
     """The result on one node; ``milliseconds`` are for all nodes together."""
 
     before: NodeMemory
