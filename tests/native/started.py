@@ -76,11 +76,19 @@ def counted(gres: str) -> int:
     return sum(map(int, re.findall(r"\bgpu:(?:\w+:)?(\d+)", gres)))
 
 
+#: What slurmctld and slurmd need to end takes milliseconds.
+PATIENCE = 10
+
+
 def stop(native: Native) -> None:
-    """End both daemons, wherever their files are."""
+    """End both daemons, wherever their files are.
+
+    slurmctld 26.05 now and then does not end on SIGTERM: all of its threads then wait for one another.
+    """
     daemons = "'slurmctld|slurmd'"
-    wait = f"while pgrep -x {daemons} >/dev/null; do sleep 0.02; done"
-    native.run(f"pkill -x {daemons}; {wait}", timeout=60, check=True)
+    gone = f"! pgrep -x {daemons} >/dev/null"
+    wait = f'timeout {PATIENCE} sh -c "until {gone}; do sleep 0.02; done"'
+    native.run(f"pkill -x {daemons}; {wait} || pkill -KILL -x {daemons}; until {gone}; do sleep 0.02; done")
 
 
 def start(native: Native, files: Mapping[str, str], node: str = "node1") -> Started:
