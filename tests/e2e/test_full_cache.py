@@ -118,3 +118,17 @@ def test_without_the_kernels_file_room_is_not_built_in(machine: EmulatedMachine)
     fill(machine)
     machine.run(f"srun -n{TASKS} --gpus={TASKS} true", user="user", cwd="/tmp", check=True)
     assert mib(machine, 0, "MemFree") < 150
+
+
+def test_a_kernel_that_drops_cache_by_itself_needs_no_word() -> None:
+    """Linux 6.17 and later; huge pages, which need room on every kernel."""
+    with booted(Hardware(gpus=(0, 0, 0, 0)), "26.05") as machine:
+        machine.copy_in(TOUCH, "/opt/touch.py")
+        fill(machine)
+        elsewhere = mib(machine, 1, "Inactive(file)")
+        shares = near(machine, "--numa-align", "huge burst")
+        assert min(shares) >= 0.95, shares
+        assert mib(machine, 1, "Inactive(file)") > elsewhere * 0.9, (
+            "cache of a node without the job's GPUs went"
+        )
+        assert_nobody_was_killed(machine)

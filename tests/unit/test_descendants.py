@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -22,13 +23,13 @@ def _below(pid: int) -> set[int]:
 
 
 def test_children_of_children_are_found_as_ps_finds_them() -> None:
-    with subprocess.Popen(["sh", "-c", "sh -c 'sleep 60 & sleep 60' & sleep 60; :"]) as process:
+    words = ["sh", "-c", "sh -c 'sleep 60 & sleep 60' & sleep 60; :"]
+    with subprocess.Popen(words, start_new_session=True) as process:
         while len(found := with_children(process.pid)) < 5:
             time.sleep(0.01)
         assert found[0] == process.pid and list(found[1:]) == sorted(found[1:])
         assert set(found) == _below(process.pid)
-        for pid in reversed(found):
-            os.kill(pid, 9)
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_who_started_before_the_process_is_not_from_it() -> None:
