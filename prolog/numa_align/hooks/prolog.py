@@ -163,11 +163,15 @@ def make_job_room(environment: Mapping[str, str], topology: Topology, root: AnyP
     by_kernel = all(tree.may_write(RECLAIM.format(node.id)) for node in topology.nodes)
     if not job_gpus or not (by_kernel or tree.exists(_CONF)):
         return ()
+    # Each job waits for these modules, so only where they are needed.
     from ..process.make_room import make_room  # noqa: PLC0415
     from ..process.room import AUTO, OFF, wanted_by_node  # noqa: PLC0415
-    from .prolog_conf import read_prolog_conf  # noqa: PLC0415
 
-    room = read_prolog_conf(tree.path(_CONF)).room or (AUTO if by_kernel else OFF)
+    room = AUTO if by_kernel else OFF
+    if tree.exists(_CONF):
+        from .prolog_conf import read_prolog_conf  # noqa: PLC0415
+
+        room = read_prolog_conf(tree.path(_CONF)).room or room
     if not room.on:
         return ()
     gpus = [number for number, gpu in enumerate(topology.gpus) if gpu.index in job_gpus]
