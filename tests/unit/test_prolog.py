@@ -15,6 +15,7 @@ from numa_align.hooks.prolog_conf import read_prolog_conf
 from numa_align.placement.table import STALE_SECONDS, remove_table, write_table
 from numa_align.process import make_room
 from numa_align.process.room import AUTO, OFF, Room
+from numa_align.topology.model import Topology
 
 DAY = 24 * 3600
 
@@ -187,7 +188,8 @@ def test_a_wrong_word_is_named_and_makes_no_room(tmp_path: Path, text: str, said
         prolog.make_job_room({"SLURM_JOB_ID": "1", "SLURM_JOB_GPUS": "0"}, topology, tmp_path)
 
 
-def test_room_is_made_for_the_jobs_own_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[int, int]]:
     """The part that asks the kernel is a fake here; tests/unit/test_room.py has the real one where it can."""
     asked: list[dict[int, int]] = []
 
@@ -196,11 +198,20 @@ def test_room_is_made_for_the_jobs_own_gpus(monkeypatch: pytest.MonkeyPatch, tmp
         return ()
 
     monkeypatch.setattr(make_room, "make_room", fake)
-    (tmp_path / "etc/numa-align").mkdir(parents=True)
-    (tmp_path / "etc/numa-align/prolog.conf").write_text("room=auto\n")
+    return asked
+
+
+def indexed() -> Topology:
+    """TWO_NODES with Slurm's indexes."""
     topology = TWO_NODES.topology()
     gpus = tuple(gpu._replace(index=number) for number, gpu in enumerate(topology.gpus))
-    topology = topology._replace(gpus=gpus)
+    return topology._replace(gpus=gpus)
+
+
+def test_room_is_made_for_the_jobs_own_gpus(asked: list[dict[int, int]], tmp_path: Path) -> None:
+    (tmp_path / "etc/numa-align").mkdir(parents=True)
+    (tmp_path / "etc/numa-align/prolog.conf").write_text("room=auto\n")
+    topology = indexed()
     for held in ("1,3", "2-3", "", "x"):
         assert prolog.make_job_room({"SLURM_JOB_ID": "1", "SLURM_JOB_GPUS": held}, topology, tmp_path) == ()
     share = topology.nodes[0].memory_bytes * 3 // 4
@@ -213,22 +224,13 @@ def test_room_is_made_for_the_jobs_own_gpus(monkeypatch: pytest.MonkeyPatch, tmp
      ([0], None, False), ([], None, False), ([], "# nothing\n", False)],
 )  # fmt: skip
 def test_room_is_built_in_where_the_kernel_makes_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: list[int], conf: Optional[str], made: bool
+    asked: list[dict[int, int]], tmp_path: Path, files: list[int], conf: Optional[str], made: bool
 ) -> None:
-    asked: list[dict[int, int]] = []
-
-    def fake(wanted: dict[int, int]) -> tuple[()]:
-        asked.append(wanted)
-        return ()
-
-    monkeypatch.setattr(make_room, "make_room", fake)
     for node in files:
         (tmp_path / f"sys/devices/system/node/node{node}").mkdir(parents=True)
         (tmp_path / f"sys/devices/system/node/node{node}/reclaim").touch()
     if conf is not None:
         (tmp_path / "etc/numa-align").mkdir(parents=True)
         (tmp_path / "etc/numa-align/prolog.conf").write_text(conf)
-    topology = TWO_NODES.topology()
-    topology = topology._replace(gpus=tuple(g._replace(index=n) for n, g in enumerate(topology.gpus)))
-    prolog.make_job_room({"SLURM_JOB_ID": "1", "SLURM_JOB_GPUS": "0"}, topology, tmp_path)
+    prolog.make_job_room({"SLURM_JOB_ID": "1", "SLURM_JOB_GPUS": "0"}, indexed(), tmp_path)
     assert len(asked) == made

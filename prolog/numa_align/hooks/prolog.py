@@ -160,15 +160,18 @@ def make_job_room(environment: Mapping[str, str], topology: Topology, root: AnyP
     If the site says nothing, then only where the kernel does it by itself: that is fast, and kills nothing.
     """
     job_gpus, tree = _job_gpus(environment), Tree(root)
+    if not job_gpus:
+        return ()
+    by_site = tree.exists(_CONF)
     by_kernel = all(tree.may_write(RECLAIM.format(node.id)) for node in topology.nodes)
-    if not job_gpus or not (by_kernel or tree.exists(_CONF)):
+    if not (by_site or by_kernel):
         return ()
     # Each job waits for these modules, so only where they are needed.
     from ..process.make_room import make_room  # noqa: PLC0415
     from ..process.room import AUTO, OFF, wanted_by_node  # noqa: PLC0415
 
     room = AUTO if by_kernel else OFF
-    if tree.exists(_CONF):
+    if by_site:
         from .prolog_conf import read_prolog_conf  # noqa: PLC0415
 
         room = read_prolog_conf(tree.path(_CONF)).room or room

@@ -217,8 +217,8 @@ def parse_status(text: str) -> Status:
     return Status(
         _field(lines, "Name") or "?",
         _field(lines, "State").startswith("Z"),
-        _known_list(_field(lines, "Cpus_allowed_list")),
-        _known_list(_field(lines, "Mems_allowed_list")),
+        known_list(_field(lines, "Cpus_allowed_list")),
+        known_list(_field(lines, "Mems_allowed_list")),
         int(threads) if threads.isascii() and threads.isdigit() else 0,
     )
 
@@ -236,7 +236,8 @@ def _field(lines: str, name: str) -> str:
     return lines[start : end if end >= 0 else len(lines)].strip()
 
 
-_known_list = lru_cache(maxsize=256)(parse_cpulist)
+#: parse_cpulist, for the few lists that thousands of processes have.
+known_list = lru_cache(maxsize=256)(parse_cpulist)
 
 #: Bytes to ask for at once: what /proc returns of most files of a process. More would be cleared for nothing.
 _PIECE = 8192

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from functools import lru_cache
 from typing import Optional
 
-from ..cpulist import format_cpulist, parse_cpulist
+from ..cpulist import format_cpulist
 from ..names import CPUS, MEMS
 from ..placement.launcher import bound_explicitly
-from .state import ProcessState
+from .state import ProcessState, known_list
 
 
 def undone(state: ProcessState, environment: Mapping[str, str], local: AbstractSet[int]) -> Optional[str]:
@@ -45,12 +44,9 @@ def added_cpus(environment: Mapping[str, str], cpus: Sequence[int]) -> frozenset
 
 def _list(environment: Mapping[str, str], name: str) -> tuple[int, ...]:
     try:
-        return _parsed(environment.get(name, ""))
+        return known_list(environment.get(name, ""))
     except ValueError:
         return ()
-
-
-_parsed = lru_cache(maxsize=256)(parse_cpulist)  # processes of a task have the same variables
 
 
 def _cost(added: frozenset[int], local: AbstractSet[int]) -> str:
